@@ -1,0 +1,1 @@
+//! One test binary with real mounts, real clients and real peers.

@@ -1,0 +1,9 @@
+//! Headstack: append-only time series as files, RAID arrays over image files, standard dump tapes.
+//!
+//! A folder is a layer; each `mod.rs` is that layer's overview and glossary. `src/tidy.rs` holds the table of who
+//! may import whom as a test. The one binary, `headstack`, is `src/main.rs` over [`cli`].
+
+pub mod cli;
+pub mod mount;
+pub mod series;
+pub mod storage;

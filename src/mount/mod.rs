@@ -1,0 +1,1 @@
+//! FUSE face of the series engine.

@@ -1,0 +1,185 @@
+//! The only door to host files that hold our formats.
+//!
+//! Two traits and two implementations of each: [`file`] is the host's file system, [`sim`] is memory with injected
+//! faults and crash images. An engine names a file by a path relative to its [`Directory`], so a test can put the
+//! whole engine on simulated storage and pull the plug at any instant.
+//!
+//! Glossary: a *directory* is the root that an engine works in; a *storage* is one open file in it; a *mapping* is a
+//! window of shared memory onto a storage, *guarded*: if the file is cut short behind it, reads give zeros and the
+//! mapping says so ([`guard::Mapping::damaged`]), the process lives on.
+
+pub mod file;
+pub mod guard;
+pub mod sim;
+
+use std::{io, path::Path, sync::Arc, time::SystemTime};
+
+pub use guard::Mapping;
+
+/// What an open storage may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Reads only; works on read-only file systems.
+    Read,
+    /// Reads and writes.
+    ReadWrite,
+}
+
+/// Kind of a directory entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EntryKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// Anything else; engines treat it as damage.
+    Other,
+}
+
+/// One name in a listing. Names that are not UTF-8 are given lossily and flagged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The file's name, without its directory.
+    pub name: String,
+    /// True where `name` is the host's very bytes.
+    pub exact: bool,
+    /// What it is.
+    pub kind: EntryKind,
+}
+
+/// Facts about one file.
+#[derive(Debug, Clone, Copy)]
+pub struct Stat {
+    /// Kind of the file.
+    pub kind: EntryKind,
+    /// Length in bytes.
+    pub size_bytes: u64,
+    /// Space it takes on the device, in bytes.
+    pub allocated_bytes: u64,
+    /// Last modification.
+    pub modified: SystemTime,
+}
+
+/// Capacity of the file system that holds a directory.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// Unit of the block counts, in bytes.
+    pub fragment_bytes: u64,
+    /// Size of the file system in fragments.
+    pub blocks: u64,
+    /// Free fragments.
+    pub blocks_free: u64,
+    /// Free fragments for unprivileged users.
+    pub blocks_available: u64,
+    /// Inodes in all.
+    pub files: u64,
+    /// Free inodes.
+    pub files_free: u64,
+    /// Longest name, in bytes.
+    pub name_max: u32,
+}
+
+/// One open file.
+///
+/// Every method may be called from several threads; overlapping writes are the caller's to order.
+pub trait Storage: Send + Sync {
+    /// Length in bytes.
+    fn size_bytes(&self) -> io::Result<u64>;
+
+    /// Reads up to `buffer.len()` bytes at `offset_bytes`; fewer only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset_bytes`, extending the file as needed.
+    fn write_all_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()>;
+
+    /// Cuts or extends (with zeros) to `size_bytes`.
+    fn set_size(&self, size_bytes: u64) -> io::Result<()>;
+
+    /// Reserves space for `[offset_bytes, offset_bytes + length_bytes)` without changing the size, so that a later
+    /// store through a mapping cannot run out of space.
+    ///
+    /// # Errors
+    /// `ENOSPC` where there is no room. Where the file system cannot reserve, zeros are written instead and the size
+    /// may grow.
+    fn reserve(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()>;
+
+    /// Makes the contents and the size durable.
+    fn sync(&self) -> io::Result<()>;
+
+    /// Maps `length_bytes` from the start of the file, shared, which may reach past its end.
+    ///
+    /// # Errors
+    /// `ENOMEM` where mappings are not to be had; the caller falls back to descriptor access.
+    fn map(&self, length_bytes: usize, access: Access) -> io::Result<Mapping>;
+
+    /// Facts about this file.
+    fn stat(&self) -> io::Result<Stat>;
+
+    /// Sets the time of last modification.
+    fn set_modified(&self, modified: SystemTime) -> io::Result<()>;
+
+    /// The host's descriptor, for kernel passthrough; none in simulation.
+    fn as_fd(&self) -> Option<std::os::fd::BorrowedFd<'_>>;
+}
+
+/// Writes the first contents of a file that [`Directory::create`] makes, before it has a name.
+pub type Fill<'a> = &'a mut dyn FnMut(&dyn Storage) -> io::Result<()>;
+
+/// A tree of files under one root; paths are relative to it.
+pub trait Directory: Send + Sync {
+    /// Where the root is, for messages.
+    fn path(&self) -> &Path;
+
+    /// Lists a directory, in no order; `Path::new("")` is the root.
+    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>>;
+
+    /// Makes a directory; its parent must exist.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes an empty directory.
+    fn remove_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Opens a file that exists.
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn Storage>>;
+
+    /// Makes a file that appears under its name complete: `fill` runs before the name exists.
+    ///
+    /// # Errors
+    /// `EEXIST` where the name is taken; then, and when `fill` fails, nothing is left behind.
+    fn create(&self, path: &Path, fill: Fill<'_>) -> io::Result<Arc<dyn Storage>>;
+
+    /// Replaces the contents of `path` in one step, durably: a crash leaves the old or the new contents, and no other
+    /// name in the directory of `path` is ever seen.
+    fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()>;
+
+    /// Reads a whole file of at most `limit_bytes`.
+    ///
+    /// # Errors
+    /// `EFBIG` where it is larger.
+    fn read(&self, path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>>;
+
+    /// Moves a file or directory to a name that must be free.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Facts about a path, which is not followed if it is a symlink.
+    fn stat(&self, path: &Path) -> io::Result<Stat>;
+
+    /// Makes the names in a directory durable.
+    fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Identity of the run of the machine: it changes exactly when memory that was not made durable may be lost.
+    fn boot(&self) -> [u8; 16];
+
+    /// Capacity of the file system.
+    fn capacity(&self) -> io::Result<Capacity>;
+
+    /// Takes the advisory lock of file `path`, which is made where it is missing; it is held until the value is dropped
+    /// or the process ends. `contents` says who holds it.
+    ///
+    /// # Errors
+    /// `EWOULDBLOCK` where another handle holds it.
+    fn lock(&self, path: &Path, contents: &str) -> io::Result<Box<dyn Send + Sync>>;
+}

@@ -1,0 +1,3 @@
+//! Benchmarks of the series engine.
+
+fn main() {}

@@ -1,1 +1,5 @@
-//! Host file system.
+//! Simulated storage.
+
+/// A directory in memory.
+#[derive(Debug)]
+pub struct SimDirectory;

@@ -8,7 +8,7 @@ use crate::series::{
     context::Context,
     metadata::{METADATA_FILE, SeriesMetadata},
     part::{Part, list_chunks},
-    series::check_name,
+    series::check_key,
 };
 
 impl Database {
@@ -39,7 +39,7 @@ impl Database {
     fn create_any(&self, key: &SeriesKey, create: impl FnOnce(&Context, &Path) -> Result<()>) -> Result<()> {
         self.ensure_open()?;
         self.context.writable()?;
-        check_name(&key.name)?;
+        check_key(key)?;
         let path = path_of(key);
         let table = self.series_table();
         if self.context.directory.stat(&path).is_ok() {
@@ -63,11 +63,11 @@ impl Database {
     pub fn rename_series(&self, key: &SeriesKey, name: &str) -> Result<()> {
         self.ensure_open()?;
         self.context.writable()?;
-        check_name(name)?;
         let new = SeriesKey {
             kind: key.kind,
             name: name.to_owned(),
         };
+        check_key(&new)?;
         let _gate = self.context.snapshots.gate();
         let mut table = self.series_table();
         let id = self.id(key)?;

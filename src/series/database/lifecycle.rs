@@ -7,6 +7,7 @@ use crate::series::{
     FixedParameters, Kind, Result, Series, SeriesId, SeriesKey, VarlenParameters, VarlenSeries,
     context::Context,
     metadata::{METADATA_FILE, SeriesMetadata},
+    nursery,
     part::{Part, list_chunks},
     series::check_key,
 };
@@ -47,7 +48,8 @@ impl Database {
         }
         // A number first: a directory without one gets one when the database is opened, never the reverse.
         let id = self.catalogue.add(key)?;
-        if let Err(error) = create(&self.context, &path) {
+        let born = nursery::build(&self.context, (id, 0), &path, |unborn| create(&self.context, unborn));
+        if let Err(error) = born {
             self.catalogue.forget(key)?;
             return Err(error);
         }

@@ -28,6 +28,7 @@ use super::{
     context::Context,
     marks::{Marks, PreviousEnd},
     metadata::{METADATA_FILE, METADATA_LIMIT_BYTES, check_object, decode_object, encode_object},
+    nursery,
     part::list_chunks,
     series::check_key,
     snapshot::Snapshots,
@@ -109,15 +110,18 @@ impl Database {
         let mut lock = None;
         if writable {
             lock = Some(take_lock(directory.as_ref(), &options.holder)?);
-            let swept = directory.sweep_staged().map_err(failed(Path::new("")))?;
+            let swept = directory.sweep_staged().map_err(failed(Path::new("")))? + nursery::sweep(directory.as_ref())?;
             if swept > 0 {
-                log::info!("{}: {swept} half-written files removed", directory.path().display());
+                log::info!(
+                    "{}: {swept} half-made files and series removed",
+                    directory.path().display()
+                );
             }
             match directory.create_directory(Path::new(VARLEN)) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(failed(Path::new(VARLEN))(error));
-                }
-                _ => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made
+                    .and_then(|()| directory.sync_directory(Path::new("")))
+                    .map_err(failed(Path::new(VARLEN)))?,
             }
         }
         let (marks, previous_end) = match Marks::open(Arc::clone(&directory), writable) {

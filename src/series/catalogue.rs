@@ -1,21 +1,14 @@
 //! Numbers of series and snapshots: `.headstack.catalogue` in a database's root, a file tempsdb does not look at.
 //!
 //! A number is a series' identity where its name is not enough: file ids in a mount, marks, snapshots. The file is a
-//! journal of JSON lines, UTF-8, each ended by a newline. Lines are appended, never changed; where dead lines outnumber
-//! live ones by far, opening for writing replaces the file by a short one.
-//!
-//! | line                                      | meaning                                                             |
-//! |-------------------------------------------|---------------------------------------------------------------------|
-//! | `{"catalogue":1}`                         | first line: version of the format; a newer one is refused            |
-//! | `{"used_series":9,"used_snapshots":4}`    | all numbers up to these have been used (written by the replacement)  |
-//! | `{"series":7,"kind":"fixed","name":"a"}`  | series 7 is called so; `kind` is `fixed` or `varlen`                 |
-//! | `{"renamed":7,"name":"b"}`                | series 7 is called so from now on                                   |
-//! | `{"deleted":7}`                           | series 7 is gone                                                    |
-//! | `{"snapshot":3}`                          | snapshot 3 was made                                                 |
+//! journal of [`lines`]. They are appended, never changed; where dead lines outnumber live ones by far, opening for
+//! writing replaces the file by a short one.
 //!
 //! Lines that do not parse are left out: at the end of the file they are what a crash left of the last write and are
 //! overwritten by the next; before it they are damage, which is logged. Nothing is durable before [`Catalogue::sync`]:
 //! after a loss of power a series that is there without a number gets a new one. Numbers run up to 4294967295.
+
+mod lines;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -24,30 +17,20 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use serde_json::{Map, Value, json};
-
-use super::{Damage, Error, Kind, Result, SeriesId, SeriesKey};
+pub use self::lines::Used;
+use self::lines::{Event, VERSION, decode, encode, length_of};
+use super::{Damage, Error, Result, SeriesId, SeriesKey};
 use crate::storage::{Access, Directory, Storage};
 
 /// Name of the file.
 pub const CATALOGUE_FILE: &str = ".headstack.catalogue";
 
-const VERSION: u32 = 1;
 /// Longest file that is read; about a million series.
 const LIMIT_BYTES: u64 = 256 << 20;
 /// Dead lines that are never worth a replacement.
 const DEAD_LINES_MIN: usize = 100;
 /// Dead lines for each live one that are worth a replacement.
 const DEAD_LINES_PER_LIVE: usize = 4;
-
-/// The greatest numbers known to be used; 0 where none is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Used {
-    /// Of series.
-    pub series: u32,
-    /// Of snapshots.
-    pub snapshots: u32,
-}
 
 /// Gives series and snapshots their numbers and keeps them.
 pub struct Catalogue {
@@ -80,6 +63,8 @@ struct Journal {
     tail: bool,
     /// True where lines were written that are not durable.
     dirty: bool,
+    /// True where the file's name is not durable.
+    new: bool,
 }
 
 impl Catalogue {
@@ -202,10 +187,11 @@ impl Catalogue {
         let mut state = self.state();
         if let (true, Some(file)) = (state.journal.dirty, &state.journal.file) {
             file.sync().map_err(|e| self.io_error(e))?;
-            self.directory
-                .sync_directory(Path::new(""))
-                .map_err(|e| self.io_error(e))?;
-            state.journal.dirty = false;
+            if state.journal.new {
+                let synced = self.directory.sync_directory(Path::new(""));
+                synced.map_err(|e| self.io_error(e))?;
+            }
+            (state.journal.dirty, state.journal.new) = (false, false);
         }
         Ok(())
     }
@@ -258,9 +244,11 @@ impl Catalogue {
         for event in contents.events {
             state.numbers.apply(event);
         }
+        // Who wrote them may have been killed before they were durable.
+        (state.journal.dirty, state.journal.new) = (true, true);
         state.journal.lines = contents.lines;
         state.journal.end_bytes = contents.end_bytes;
-        state.journal.tail = u64::try_from(bytes.len()).is_ok_and(|size_bytes| size_bytes > contents.end_bytes);
+        state.journal.tail = length_of(&bytes) > contents.end_bytes;
         if self.writable {
             let file = self.directory.open(Path::new(CATALOGUE_FILE), Access::ReadWrite);
             state.journal.file = Some(file.map_err(|e| self.io_error(e))?);
@@ -289,10 +277,11 @@ impl Catalogue {
             .map_err(|e| self.io_error(e))?;
         state.journal = Journal {
             file: Some(file),
-            end_bytes: length_of(&contents),
+            end_bytes: length_of(contents.as_bytes()),
             lines: events.len(),
             tail: false,
             dirty: false,
+            new: false,
         };
         Ok(())
     }
@@ -351,8 +340,9 @@ impl Catalogue {
                 let file = self
                     .directory
                     .create(name, &mut |file| file.write_all_at(first.as_bytes(), 0))?;
-                journal.end_bytes = length_of(&first);
+                journal.end_bytes = length_of(first.as_bytes());
                 journal.lines = 1;
+                journal.new = true;
                 journal.file.insert(file)
             }
         };
@@ -364,7 +354,7 @@ impl Catalogue {
         file.write_all_at(lines.as_bytes(), journal.end_bytes)?;
         journal.tail = false;
         journal.dirty = true;
-        journal.end_bytes += length_of(lines);
+        journal.end_bytes += length_of(lines.as_bytes());
         Ok(())
     }
 }
@@ -407,125 +397,6 @@ impl Numbers {
         self.used.series = self.used.series.max(used.series);
         self.used.snapshots = self.used.snapshots.max(used.snapshots);
     }
-}
-
-/// What one line says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Event {
-    Version(u32),
-    Used(Used),
-    Series { id: SeriesId, key: SeriesKey },
-    Renamed { id: SeriesId, name: String },
-    Deleted { id: SeriesId },
-    Snapshot { number: u32 },
-}
-
-/// What a file says.
-struct Contents {
-    events: Vec<Event>,
-    /// Where the last line that parses ends.
-    end_bytes: u64,
-    /// How many lines end before that, damaged ones included.
-    lines: usize,
-    damaged_lines: usize,
-}
-
-/// Takes a file apart.
-///
-/// # Errors
-/// That it is of a newer version.
-fn decode(bytes: &[u8]) -> Result<Contents, String> {
-    let mut contents = Contents {
-        events: Vec::new(),
-        end_bytes: 0,
-        lines: 0,
-        damaged_lines: 0,
-    };
-    let (mut at, mut skipped) = (0, 0);
-    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        at += line.len();
-        match line.strip_suffix(b"\n").and_then(Event::parse) {
-            Some(Event::Version(version)) if version > VERSION => {
-                return Err(format!("of version {version}, this program reads up to {VERSION}"));
-            }
-            Some(event) => {
-                contents.events.push(event);
-                contents.damaged_lines += skipped;
-                contents.lines += skipped + 1;
-                contents.end_bytes = at as u64;
-                skipped = 0;
-            }
-            None => skipped += 1,
-        }
-    }
-    Ok(contents)
-}
-
-/// Lines that say `events`.
-fn encode(events: &[Event]) -> String {
-    events.iter().map(|event| event.fields().to_string() + "\n").collect()
-}
-
-impl Event {
-    fn fields(&self) -> Value {
-        match self {
-            Self::Version(version) => json!({ "catalogue": version }),
-            Self::Used(used) => json!({ "used_series": used.series, "used_snapshots": used.snapshots }),
-            Self::Series { id, key } => json!({ "series": id.0, "kind": kind_text(key.kind), "name": key.name }),
-            Self::Renamed { id, name } => json!({ "renamed": id.0, "name": name }),
-            Self::Deleted { id } => json!({ "deleted": id.0 }),
-            Self::Snapshot { number } => json!({ "snapshot": number }),
-        }
-    }
-
-    /// What a line says; none where it says nothing that is known.
-    fn parse(line: &[u8]) -> Option<Self> {
-        let fields: Map<String, Value> = serde_json::from_slice(line).ok()?;
-        let number = |key| {
-            fields
-                .get(key)
-                .and_then(Value::as_u64)
-                .and_then(|number| u32::try_from(number).ok())
-        };
-        let id = |key| number(key).filter(|&id| id > 0).map(SeriesId);
-        let text = |key| fields.get(key).and_then(Value::as_str);
-        if let Some(version) = number("catalogue") {
-            Some(Self::Version(version))
-        } else if let Some(id) = id("series") {
-            let (kind, name) = (kind_from(text("kind")?)?, text("name")?.to_owned());
-            let key = SeriesKey { kind, name };
-            Some(Self::Series { id, key })
-        } else if let Some(id) = id("renamed") {
-            let name = text("name")?.to_owned();
-            Some(Self::Renamed { id, name })
-        } else if let Some(id) = id("deleted") {
-            Some(Self::Deleted { id })
-        } else if let Some(number) = number("snapshot") {
-            Some(Self::Snapshot { number })
-        } else {
-            let (series, snapshots) = (number("used_series")?, number("used_snapshots")?);
-            Some(Self::Used(Used { series, snapshots }))
-        }
-    }
-}
-
-/// A kind as files of ours spell it.
-pub(super) fn kind_text(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Fixed => "fixed",
-        Kind::Varlen => "varlen",
-    }
-}
-
-/// The kind that [`kind_text`] spells so.
-pub(super) fn kind_from(text: &str) -> Option<Kind> {
-    [Kind::Fixed, Kind::Varlen]
-        .into_iter()
-        .find(|&kind| kind_text(kind) == text)
-}
-
-fn length_of(text: &str) -> u64 {
-    text.len() as u64
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod catalogue;
 mod error;
 #[cfg_attr(not(test), expect(dead_code, reason = "the engine above it comes next"))]
 mod json;
+#[cfg_attr(not(test), expect(dead_code, reason = "the engine above it comes next"))]
+mod marks;
 #[expect(dead_code, reason = "the engine above it comes next")]
 mod metadata;
 mod types;

@@ -204,7 +204,7 @@ impl Marks {
     ///
     /// # Errors
     /// [`Error::Io`]. Closing again, or a reader, does nothing.
-    pub fn close(&self) -> Result<()> {
+    pub fn close_clean(&self) -> Result<()> {
         let mut state = self.state();
         let (Ok(()), Some(file)) = (state.writable, &self.file) else {
             return Ok(());

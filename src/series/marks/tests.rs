@@ -54,7 +54,7 @@ fn bytes_are_as_documented() {
         .set_durable(SeriesId(2), Timestamp(0x0102_0304_0506_0708))
         .unwrap();
     assert_eq!(bytes(&directory), [&OPEN[..], &SLOTS[..]].concat());
-    marks.close().unwrap();
+    marks.close_clean().unwrap();
     assert_eq!(bytes(&directory)[0x14], 0);
 }
 
@@ -86,10 +86,10 @@ fn each_end_of_a_writer_is_told_apart() {
         PreviousEnd::Killed,
         "the new writer is of the new boot"
     );
-    again.close().unwrap();
+    again.close_clean().unwrap();
     assert_eq!(open(&crashed).1, PreviousEnd::Clean);
-    marks.close().unwrap();
-    marks.close().unwrap();
+    marks.close_clean().unwrap();
+    marks.close_clean().unwrap();
     assert_eq!(
         read(&directory.crash(2).unwrap()).1,
         PreviousEnd::Clean,
@@ -107,7 +107,7 @@ fn opening_to_write_is_durable_before_it_returns() {
             PreviousEnd::Crashed,
             "seed {seed}"
         );
-        marks.close().unwrap();
+        marks.close_clean().unwrap();
         let _marks = open(&directory);
         assert_eq!(
             read(&directory.crash(seed).unwrap()).1,
@@ -186,16 +186,16 @@ fn readers_write_nothing_and_a_closed_writer_takes_no_marks() {
         Err(Error::InvalidState { .. })
     ));
     assert_eq!(reader.durable(SeriesId(1)), None);
-    reader.close().unwrap();
+    reader.close_clean().unwrap();
     assert!(directory.list(Path::new("")).unwrap().is_empty());
     let (marks, _) = open(&directory);
     marks.set_durable(SeriesId(1), Timestamp(1)).unwrap();
     let before = bytes(&directory);
     let (reader, _) = read(&directory);
     assert!(reader.clear(SeriesId(1)).is_err());
-    reader.close().unwrap();
+    reader.close_clean().unwrap();
     assert_eq!(bytes(&directory), before);
-    marks.close().unwrap();
+    marks.close_clean().unwrap();
     let closed = marks.set_durable(SeriesId(1), Timestamp(2));
     assert!(matches!(closed, Err(Error::InvalidState { state: "closed", .. })));
 }
@@ -222,7 +222,7 @@ fn series_that_no_one_opened_keeps_the_end_of_its_own_writer() {
         clean,
         "although the timestamp is the old one"
     );
-    marks.close().unwrap();
+    marks.close_clean().unwrap();
     assert_eq!(open(&directory).1, clean);
     let directory = directory.crash(3).unwrap();
     let (marks, end) = open(&directory);
@@ -237,7 +237,7 @@ fn series_that_no_one_opened_keeps_the_end_of_its_own_writer() {
         [crashed, killed, crashed]
     );
     assert_eq!(marks.durable(SeriesId(1)), Some(Timestamp(5)), "marks outlive all ends");
-    marks.close().unwrap();
+    marks.close_clean().unwrap();
     let (marks, end) = open(&directory);
     assert_eq!(end, clean);
     assert_eq!(
@@ -245,7 +245,7 @@ fn series_that_no_one_opened_keeps_the_end_of_its_own_writer() {
         [crashed, killed, crashed]
     );
     marks.set_durable(SeriesId(1), Timestamp(5)).unwrap();
-    marks.close().unwrap();
+    marks.close_clean().unwrap();
     assert_eq!(ends(&directory), [clean, killed, crashed]);
 }
 

@@ -162,6 +162,25 @@ impl Mapping {
         unsafe { target.cast::<u32>().write_unaligned(value.to_le()) }
     }
 
+    /// Makes the pages of a range present and writable in one call, where the host can; else stores fault them in.
+    ///
+    /// # Panics
+    /// Where the range is not inside the mapping.
+    pub fn populate(&self, range: Range<usize>) {
+        let page_bytes = rustix::param::page_size();
+        let start = range.start.next_multiple_of(page_bytes);
+        let end = range.end / page_bytes * page_bytes;
+        if start < end {
+            let address = self.at(start, end - start);
+            // SAFETY: the pages are inside the mapping; populating changes no byte of them.
+            let populated =
+                unsafe { rustix::mm::madvise(address.cast(), end - start, rustix::mm::Advice::LinuxPopulateWrite) };
+            if let Err(error) = populated {
+                log::trace!("pages are not made present ahead: {error}");
+            }
+        }
+    }
+
     /// Lends bytes of the mapping without a copy.
     ///
     /// # Panics

@@ -19,6 +19,7 @@ use std::{
 
 pub use self::lines::Used;
 use self::lines::{Event, VERSION, decode, encode, length_of};
+pub(super) use self::lines::{kind_from, kind_text};
 use super::{Damage, Error, Result, SeriesId, SeriesKey};
 use crate::storage::{Access, Directory, Storage};
 

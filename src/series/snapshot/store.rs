@@ -9,7 +9,7 @@ use std::{
 
 use super::record::{SnapshotRecord, parse_pin_name, pin_name, snapshot_number_of};
 use crate::{
-    series::{Error, Result, SeriesId, Timestamp, catalogue::Catalogue, database::path_of},
+    series::{Error, Result, SeriesId, Timestamp, catalogue::Catalogue, database::path_of, series::check_name},
     storage::Directory,
 };
 
@@ -47,7 +47,7 @@ impl Snapshots {
             let bytes = directory
                 .read(Path::new(&entry.name), RECORD_LIMIT_BYTES)
                 .map_err(failed(root.join(&entry.name)))?;
-            match SnapshotRecord::decode(&bytes) {
+            match SnapshotRecord::decode(&bytes, |name| check_name(name).is_ok()) {
                 Ok(record) if record.number == number => {
                     state.records.insert(number, Arc::new(record));
                 }

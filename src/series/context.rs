@@ -52,7 +52,6 @@ pub(crate) struct Context {
     pub(crate) options: OpenOptions,
     pub(crate) cache: ChunkCache,
     pub(crate) marks: Option<Marks>,
-    pub(crate) previous_end: PreviousEnd,
     pub(crate) appended: AtomicU64,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) snapshots: Snapshots,
@@ -66,7 +65,6 @@ impl Context {
         directory: Arc<dyn Directory>,
         options: OpenOptions,
         marks: Option<Marks>,
-        previous_end: PreviousEnd,
         catalogue: Arc<Catalogue>,
         snapshots: Snapshots,
     ) -> Self {
@@ -75,7 +73,6 @@ impl Context {
             directory,
             options,
             marks,
-            previous_end,
             appended: AtomicU64::new(0),
             catalogue,
             snapshots,
@@ -113,6 +110,12 @@ impl Context {
             });
         }
         Ok(())
+    }
+
+    /// How the last writer of a series ended. A reader that may not see the marks trusts the chunks.
+    pub(crate) fn previous_end(&self, id: SeriesId) -> PreviousEnd {
+        let marks = self.marks.as_ref();
+        marks.map_or(PreviousEnd::Clean, |marks| marks.previous_end(id))
     }
 
     /// Newest timestamp of a series that is known durable.

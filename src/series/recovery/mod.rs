@@ -107,7 +107,7 @@ pub(super) fn recover(
             first,
             layout,
             durable,
-            end: context.previous_end,
+            end: context.previous_end(key.id),
         })?;
         match verdict {
             Verdict::Sound(_) => return Ok(Recovered::default()),

@@ -115,7 +115,7 @@ impl VarlenSeries {
             parts.iter().map(|part| part.contents().clone()).collect(),
         );
         if !context.read_only() {
-            recovery::level(context, &directory, &root, &parts, &contents, durable)?;
+            recovery::level(context, id, &directory, &root, &parts, &contents, durable)?;
         }
         Ok(Self {
             context: Arc::clone(context),

@@ -7,18 +7,19 @@
 use std::{path::Path, sync::Arc};
 
 use super::{VarlenContents, part_bytes};
-use crate::series::{Damage, Error, Result, Timestamp, context::Context, marks::PreviousEnd, part::Part};
+use crate::series::{Damage, Error, Result, SeriesId, Timestamp, context::Context, marks::PreviousEnd, part::Part};
 
 /// Cuts parts and root back to the last value that is whole in all of them.
 pub(super) fn level(
     context: &Context,
+    id: SeriesId,
     directory: &Path,
     root: &Part,
     parts: &[Arc<Part>],
     contents: &VarlenContents,
     durable: Option<Timestamp>,
 ) -> Result<()> {
-    let broken = match first_broken(context, contents, durable) {
+    let broken = match first_broken(context.previous_end(id), contents, durable) {
         Ok(broken) => broken,
         // Damage that is no matter of recovery: readers meet it where it is, and it is not made worse.
         Err(Error::Damaged { path, damage }) => {
@@ -60,7 +61,7 @@ pub(super) fn level(
 /// The first value behind `durable` that lacks a part, and the timestamp before it. Unless the machine crashed only
 /// the last value can.
 fn first_broken(
-    context: &Context,
+    end: PreviousEnd,
     contents: &VarlenContents,
     durable: Option<Timestamp>,
 ) -> Result<Option<(Timestamp, Option<Timestamp>)>> {
@@ -69,7 +70,7 @@ fn first_broken(
         return Ok(None);
     }
     let mut from = entries - 1;
-    if context.previous_end == PreviousEnd::Crashed
+    if end == PreviousEnd::Crashed
         && let Some(durable) = durable
     {
         from = contents.upper_bound(durable)?.min(from);

@@ -118,7 +118,8 @@ impl Context {
     }
 
     /// How the last writer of a series ended. A series that this program never wrote lost nothing of this program's when
-    /// the machine crashed: it is taken for one whose writer was killed.
+    /// the machine crashed: it is taken for one whose writer was killed. A reader that may not see the marks trusts the
+    /// chunks.
     pub(crate) fn previous_end(&self, id: SeriesId) -> PreviousEnd {
         match &self.marks {
             Some(marks) => match marks.previous_end(id) {

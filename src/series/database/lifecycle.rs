@@ -118,9 +118,6 @@ impl Database {
             }
         }
         self.context.place(id, || None).set(None);
-        if let Some(marks) = &self.context.marks {
-            marks.clear(id)?;
-        }
         self.context.catalogue.forget(key)
     }
 

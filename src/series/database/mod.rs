@@ -125,7 +125,6 @@ impl Database {
         }
         let marks = match Marks::open(Arc::clone(&directory), writable) {
             Ok((marks, _)) => Some(marks),
-            // A reader that may not see the marks trusts the chunks.
             Err(Error::Io { .. }) if !writable => None,
             Err(error) => return Err(error),
         };

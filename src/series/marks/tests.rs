@@ -4,7 +4,7 @@ use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
 use super::{MARKS_FILE, Marks, PreviousEnd};
 use crate::{
-    series::{Error, SeriesId, Timestamp},
+    series::{Database, Error, FixedParameters, OpenOptions, SeriesId, Timestamp},
     storage::{Access, Directory, SimDirectory, Storage, sim::Verb},
 };
 
@@ -358,5 +358,49 @@ proptest! {
         marks.set_durable(SeriesId(3), Timestamp(9)).unwrap();
         drop(marks);
         prop_assert_eq!(open(&directory).0.durable(SeriesId(3)), Some(Timestamp(9)));
+    }
+}
+
+fn value(number: u64) -> [u8; 8] {
+    (number | 0x8080_8080_8080_0000).to_le_bytes()
+}
+
+/// A series of 300 entries of which ten are synced, and what 40 power losses may leave of it.
+fn crashed_databases() -> impl Iterator<Item = (u64, SimDirectory)> {
+    let directory = SimDirectory::new();
+    let database = Database::open_on(Arc::new(directory.clone()), OpenOptions::read_write()).unwrap();
+    let series = database.create_series("a", &FixedParameters::default()).unwrap();
+    for i in 1..=300 {
+        series.append(Timestamp(i), &value(i)).unwrap();
+        if i == 10 {
+            database.sync().unwrap();
+        }
+    }
+    (0..40).map(move |seed| {
+        // Open to the last, since closing would sync.
+        let _open = (&database, &series);
+        (seed, directory.crash(seed).unwrap())
+    })
+}
+
+#[test]
+fn series_is_recovered_although_another_session_came_in_between() {
+    for (seed, directory) in crashed_databases() {
+        let open = || Database::open_on(Arc::new(directory.clone()), OpenOptions::read_write()).unwrap();
+        open().close().unwrap();
+        let database = open();
+        let series = database.series("a").unwrap();
+        let mut count = 0;
+        for entry in series.range(Timestamp::MIN, Timestamp::MAX).unwrap().entries() {
+            let entry = entry.unwrap();
+            count += 1;
+            assert_eq!(entry.timestamp, Timestamp(count), "seed {seed}");
+            assert_eq!(entry.value, value(count), "seed {seed}, entry {count}");
+        }
+        assert!(count >= 10, "seed {seed}: {count} entries");
+        database.close().unwrap();
+        let marks = read(&directory).0;
+        assert_eq!(marks.previous_end(SeriesId(1)), PreviousEnd::Clean, "seed {seed}");
+        assert_eq!(marks.durable(SeriesId(1)), Some(Timestamp(count)), "seed {seed}");
     }
 }

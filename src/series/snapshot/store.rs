@@ -13,6 +13,7 @@ use crate::{
         Error, Result, SeriesId, Timestamp,
         catalogue::{Catalogue, Used},
         database::path_of,
+        series::check_name,
     },
     storage::Directory,
 };
@@ -51,7 +52,7 @@ impl Snapshots {
             let bytes = directory
                 .read(Path::new(&entry.name), RECORD_LIMIT_BYTES)
                 .map_err(failed(root.join(&entry.name)))?;
-            match SnapshotRecord::decode(&bytes) {
+            match SnapshotRecord::decode(&bytes, |name| check_name(name).is_ok()) {
                 Ok(record) if record.number == number => {
                     state.records.insert(number, Arc::new(record));
                 }

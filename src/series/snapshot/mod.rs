@@ -19,12 +19,13 @@ use std::{
 use serde_json::{Map, Value};
 
 pub(super) use record::{PartRecord, SeriesRecord, SnapshotRecord, pin_name};
-pub(super) use store::{Snapshots, numbers_in_use};
+pub(super) use store::Snapshots;
 
 use super::{
     Contents, Error, FixedParameters, Kind, Result, SeriesId, SeriesKey, Timestamp, VarlenContents,
     contents::PartKey,
     context::Context,
+    database::path_of,
     metadata::{SeriesMetadata, varlen_parameters, without_varlen},
     part::list_chunks,
     varlen::part_directory,
@@ -150,9 +151,9 @@ impl Snapshot {
 
     fn freeze_part(&self, record: &SeriesRecord, number: usize) -> Result<Contents> {
         let part = &record.parts[number];
-        let place = self
-            .context
-            .place(record.id, || self.context.snapshots.live_path(record.id));
+        let place = self.context.place(record.id, || {
+            self.context.catalogue.key(record.id).map(|key| path_of(&key))
+        });
         let below = match record.kind {
             Kind::Fixed => PathBuf::new(),
             Kind::Varlen => part_directory(number),

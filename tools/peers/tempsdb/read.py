@@ -1,6 +1,6 @@
-"""Prints what the real tempsdb finds in a database, as one JSON object in the shape of make.py's manifest.
+"""Prints what the real tempsdb finds in databases, one line of JSON each in the shape of make.py's manifest.
 
-    read.py DB
+    read.py DB...
 
 A series that the library cannot open or read stands there as {"error": "Type: text"}. Series are found by listing the directory
 (the library's own listing is broken) and read in ways that its range bugs do not touch: fixed ones chunk by chunk from the
@@ -79,8 +79,7 @@ def names(folder):
             yield name
 
 
-def main():
-    path = sys.argv[1]
+def read_database(path):
     database = Database(path)
     found = {'metadata': getattr(database, 'metadata', None), 'fixed': {}, 'varlen': {}}
     for kind, read, folder in (('fixed', read_fixed, path), ('varlen', read_varlen, os.path.join(path, 'varlen'))):
@@ -94,7 +93,12 @@ def main():
                 facts = {'error': '%s: %s' % (type(error).__name__, error)}
             found[kind][name] = facts
     database.close()
-    json.dump(found, sys.stdout)
+    print(json.dumps(found))
+
+
+def main():
+    for path in sys.argv[1:]:
+        read_database(path)
 
 
 if __name__ == '__main__':

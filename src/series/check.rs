@@ -126,7 +126,8 @@ impl Check<'_> {
             self.found(context.shown(directory), Damage::Stray(stray));
         }
         let mut previous: Option<Timestamp> = None;
-        for first in firsts {
+        for (number, first) in firsts.iter().copied().enumerate() {
+            let next = firsts.get(number + 1).copied();
             let path = directory.join(first.to_string());
             let shown = context.shown(&path);
             if let Some(previous) = previous
@@ -138,7 +139,7 @@ impl Check<'_> {
                 .directory
                 .open(&path, Access::Read)
                 .map_err(context.failed(&path))?;
-            match verify(storage.as_ref(), &shown, first, layout)? {
+            match verify(storage.as_ref(), &shown, first, layout, next)? {
                 Ok(last) => previous = Some(last),
                 Err(damage) => self.found(shown, damage),
             }

@@ -81,7 +81,7 @@ def names(folder):
 
 def read_database(path):
     database = Database(path)
-    found = {'metadata': getattr(database, 'metadata', None), 'fixed': {}, 'varlen': {}}
+    found = {'metadata': database.metadata or None, 'fixed': {}, 'varlen': {}}
     for kind, read, folder in (('fixed', read_fixed, path), ('varlen', read_varlen, os.path.join(path, 'varlen'))):
         for name in names(folder):
             if (kind, name) == ('fixed', 'varlen'):

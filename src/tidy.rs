@@ -144,12 +144,18 @@ fn every_file_says_what_it_is() {
     none(findings, "module headers of fewer than 3 lines");
 }
 
+/// Only a test module may take all of the module that it tests, as the lint of clippy has it.
 #[test]
 fn nothing_is_imported_by_glob() {
     let mut findings = Vec::new();
     for source in sources() {
-        let globs = source.code.match_indices("::*").map(|(at, _)| line(&source.code, at));
-        findings.extend(globs.map(|line| format!("{}:{line}", source.path)));
+        let shipped = source.shipped();
+        for (at, _) in source.code.match_indices("::*") {
+            let whole_module = source.code[..at].ends_with("use super") && shipped.as_bytes().get(at) != Some(&b':');
+            if !whole_module {
+                findings.push(format!("{}:{}", source.path, line(&source.code, at)));
+            }
+        }
     }
     none(findings, "glob imports");
 }

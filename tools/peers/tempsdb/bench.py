@@ -1,10 +1,10 @@
 """The real tempsdb at the benchmark's workloads.
 
-    bench.py append|scan|point|range|varlen|footprint VALUE_BYTES COUNT DIRECTORY
+    bench.py append|scan|point|range|varlen|varlen-scan|footprint VALUE_BYTES COUNT DIRECTORY
 
 As the C peers in tools/bench/peers do, fills a fresh database with COUNT records, timestamps 1, 2, .., 100,000 to a chunk, and
 prints the seconds that the workload took; point and range do LOOKUPS lookups. varlen appends to a series with the length
-profile [16, 64, 256]. footprint scans COUNT chunks of 100 records and prints descriptors, mappings and resident bytes gained.
+profile [16, 64, 256], varlen-scan reads it as bytes. footprint scans COUNT chunks of 100 records and prints descriptors, mappings and resident bytes gained.
 """
 import itertools
 import logging
@@ -87,14 +87,19 @@ def main():
     database = create_database(os.path.join(directory, 'tempsdb'))
     if workload == 'footprint':
         return footprint(database, value_bytes, count)
-    if workload == 'varlen':
-        seconds = fill(database.create_varlen_series('v', [16, 64, 256], 2, 100000), value_bytes, count)
+    if workload.startswith('varlen'):
+        series = database.create_varlen_series('v', [16, 64, 256], 2, 100000)
+        seconds = fill(series, value_bytes, count)
     else:
         series = database.create_series('s', value_bytes, 100000, page_size=4096)
         seconds = fill(series, value_bytes, count)
     if workload == 'scan':
         start = time.perf_counter()
         assert read(series.iterate_range(1, count)) == count
+        seconds = time.perf_counter() - start
+    elif workload == 'varlen-scan':
+        start = time.perf_counter()
+        assert sum(1 for _ in itertools.islice(series.iterate_range(0, count, True), count)) == count
         seconds = time.perf_counter() - start
     elif workload in ('point', 'range'):
         seconds = lookups(series, count, RANGE if workload == 'range' else 1)

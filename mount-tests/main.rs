@@ -5,3 +5,4 @@
 
 mod oracle;
 mod peer;
+mod replay;

@@ -101,7 +101,9 @@ impl Check<'_> {
             self.part(&path.join(part_directory(part)))?;
         }
         if self.findings.len() == before {
-            let series = self.database.varlen_series(&self.key.name)?;
+            let Some(series) = self.noted(self.database.varlen_series(&self.key.name))? else {
+                return Ok(());
+            };
             if let Some(missing) = self.noted(incomplete(series.contents()))? {
                 for (_, damage) in missing {
                     self.found(context.shown(path), damage);

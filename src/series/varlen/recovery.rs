@@ -72,9 +72,7 @@ fn first_broken(
     let mut from = entries.saturating_sub(2);
     let last = contents.last_timestamp()?;
     let crashed = context.previous_end == PreviousEnd::Crashed;
-    if crashed
-        && let Some(durable) = durable
-    {
+    if crashed && let Some(durable) = durable {
         from = contents.upper_bound(durable)?.min(from);
     }
     let mut before = match from.checked_sub(1) {

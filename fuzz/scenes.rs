@@ -33,8 +33,10 @@ static HEALTHY: LazyLock<Files> = LazyLock::new(|| {
 });
 
 /// Places for a chunk: first, middle and last of `s`, root and part of `v`.
+#[allow(dead_code, reason = "each target has its own places")]
 pub const CHUNKS: [&str; 5] = ["s/10", "s/50", "s/90", "varlen/v/root/50", "varlen/v/1/50"];
 /// Places for metadata: of `s`, of `v`, of a part, of the database.
+#[allow(dead_code, reason = "each target has its own places")]
 pub const METADATA: [&str; 4] = [
     "s/metadata.txt",
     "varlen/v/root/metadata.txt",
@@ -42,9 +44,11 @@ pub const METADATA: [&str; 4] = [
     "metadata.txt",
 ];
 /// Places for the files that headstack keeps beside the series.
+#[allow(dead_code, reason = "each target has its own places")]
 pub const OWN: [&str; 3] = [".headstack.catalogue", ".headstack.marks", ".headstack.snapshot.1"];
 
 /// Files of the healthy database, as seeds.
+#[allow(dead_code, reason = "a fuzzer keeps its own seeds")]
 pub fn healthy() -> &'static Files {
     &HEALTHY
 }

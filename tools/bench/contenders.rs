@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use headstack::series::{Database, FixedParameters, OpenOptions, Series, Timestamp, VarlenParameters};
+use headstack::series::{Database, FixedParameters, OpenOptions, Records, Series, Timestamp, VarlenParameters};
 
 /// Lookups in a timed run, and records in a row that a range lookup reads.
 pub const LOOKUPS: u64 = 100_000;
@@ -34,8 +34,10 @@ pub enum Workload {
     AppendBatch,
     /// Appends to a variable-length series with the profile [16, 64, 256]; peers but tempsdb append as ever.
     AppendVarlen,
-    /// Reads all records.
+    /// Reads all records for the first time since they were appended.
     Scan,
+    /// Reads all records again.
+    Rescan,
     /// Reads all values of a variable-length series; peers but tempsdb scan as ever.
     ScanVarlen,
     /// Looks up single records.
@@ -98,6 +100,18 @@ impl Sum {
         self.records += 1;
     }
 
+    /// Adds all records of a run.
+    fn add_run(&mut self, run: &Records) -> Result<()> {
+        let (mut sum, mut records) = (self.sum, self.records);
+        for (timestamp, value) in run.iter() {
+            let head = value.first_chunk().map_or(0, |head| u64::from_le_bytes(*head));
+            sum = sum.wrapping_add(timestamp.0).wrapping_add(head);
+        }
+        records += run.len() as u64;
+        *self = Self { sum, records };
+        Ok(run.verify()?)
+    }
+
     fn check(&self, records: u64) -> Result<()> {
         ensure!(self.records == records, "read {} records of {records}", self.records);
         ensure!(self.sum == 0_u64.wrapping_sub(records), "read the wrong records");
@@ -135,9 +149,12 @@ fn fixed_seconds(database: &Database, job: &Job) -> Result<f64> {
     let start = Instant::now();
     append(&series, job)?;
     let appended = start.elapsed().as_secs_f64();
+    if job.workload == Workload::Rescan {
+        scan(&series, job.records)?;
+    }
     let start = Instant::now();
     match job.workload {
-        Workload::Scan => scan(&series, job.records)?,
+        Workload::Scan | Workload::Rescan => scan(&series, job.records)?,
         Workload::Point => points(&series, job.records)?,
         Workload::Range => ranges(&series, job.records)?,
         _ => return Ok(appended),
@@ -180,11 +197,7 @@ fn append(series: &Arc<Series>, job: &Job) -> Result<()> {
 fn scan(series: &Series, records: u64) -> Result<()> {
     let mut sum = Sum::default();
     for run in series.contents().range(Timestamp::MIN, Timestamp::MAX)? {
-        let run = run?;
-        for (timestamp, value) in run.iter() {
-            sum.add(timestamp, value);
-        }
-        run.verify()?;
+        sum.add_run(&run?)?;
     }
     sum.check(records)
 }
@@ -204,11 +217,7 @@ fn ranges(series: &Series, records: u64) -> Result<()> {
     for _ in 0..LOOKUPS {
         let from = scattered.next(records - RANGE + 1);
         for run in series.contents().range(Timestamp(from), Timestamp(from + RANGE - 1))? {
-            let run = run?;
-            for (timestamp, value) in run.iter() {
-                sum.add(timestamp, value);
-            }
-            run.verify()?;
+            sum.add_run(&run?)?;
         }
     }
     sum.check(LOOKUPS * RANGE)
@@ -263,6 +272,7 @@ impl Peers {
         }
         let workload = match job.workload {
             Workload::Scan | Workload::ScanVarlen => "scan",
+            Workload::Rescan => "rescan",
             Workload::Point => "point",
             Workload::Range => "range",
             _ => "append",
@@ -288,7 +298,7 @@ impl Peers {
             return Ok(None);
         }
         let workload = match job.workload {
-            Workload::Scan => "scan",
+            Workload::Scan | Workload::Rescan => "scan",
             Workload::Point => "point",
             Workload::Range => "range",
             Workload::AppendVarlen => "varlen",

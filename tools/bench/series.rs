@@ -1,7 +1,7 @@
 //! Benchmark of the series engine against a plain C loop over mapped memory, LMDB, SQLite and the real tempsdb.
 //!
 //! All contenders run in turns in one run, in a scratch directory of `$TMPDIR`; a figure is the median over the rounds.
-//! `--quick` makes one small round. Run it with `tools/bench/run`, which builds the peers first; output is Markdown.
+//! `--quick` makes one small round; a word picks the rows that contain it, and leaves the rest out. Run it with `tools/bench/run`, which builds the peers first; output is Markdown.
 
 mod contenders;
 mod footprint;
@@ -14,7 +14,7 @@ use contenders::{Job, Peers, Workload};
 /// Name of the row, what is timed, length of a value, share of the records that this workload is given.
 type Row = (&'static str, Workload, usize, u64);
 
-const ROWS: [Row; 14] = [
+const ROWS: [Row; 16] = [
     ("append 8 B, one by one", Workload::Append, 8, 1),
     ("append 8 B, writer's seat held", Workload::AppendSeated, 8, 1),
     ("append 8 B, batches of 1,000", Workload::AppendBatch, 8, 1),
@@ -22,8 +22,10 @@ const ROWS: [Row; 14] = [
     ("append 64 B, writer's seat held", Workload::AppendSeated, 64, 4),
     ("append 64 B, batches of 1,000", Workload::AppendBatch, 64, 4),
     ("append 40 B varlen [16, 64, 256]", Workload::AppendVarlen, 40, 4),
-    ("full scan 8 B", Workload::Scan, 8, 1),
-    ("full scan 64 B", Workload::Scan, 64, 4),
+    ("full scan 8 B, first", Workload::Scan, 8, 1),
+    ("full scan 8 B, again", Workload::Rescan, 8, 1),
+    ("full scan 64 B, first", Workload::Scan, 64, 4),
+    ("full scan 64 B, again", Workload::Rescan, 64, 4),
     ("full scan 40 B varlen", Workload::ScanVarlen, 40, 4),
     ("point lookup 8 B", Workload::Point, 8, 1),
     ("point lookup 64 B", Workload::Point, 64, 4),
@@ -36,6 +38,7 @@ const CONTENDERS: [&str; 5] = ["headstack", "mapped C loop", "LMDB", "SQLite", "
 fn main() -> Result<()> {
     let quick = std::env::args().any(|argument| argument == "--quick");
     let (records, rounds) = if quick { (100_000, 1) } else { (4_000_000, 5) };
+    let words = std::env::args().skip(1).find(|argument| !argument.starts_with("--"));
     let peers = Peers::find();
     let mut out = io::stdout();
     writeln!(
@@ -44,7 +47,8 @@ fn main() -> Result<()> {
     )?;
     writeln!(out, "| workload | {} |", CONTENDERS.join(" | "))?;
     writeln!(out, "|---|{}", "---|".repeat(CONTENDERS.len()))?;
-    for (name, workload, value_bytes, share) in ROWS {
+    let picked = |row: &&Row| words.as_ref().is_none_or(|words| row.0.contains(words));
+    for &(name, workload, value_bytes, share) in ROWS.iter().filter(picked) {
         let job = Job {
             workload,
             value_bytes,
@@ -52,6 +56,9 @@ fn main() -> Result<()> {
         };
         let cells = row(&peers, &job, rounds)?;
         writeln!(out, "| {name} | {} |", cells.join(" | "))?;
+    }
+    if words.is_some() {
+        return Ok(());
     }
     writeln!(out)?;
     footprint::report(&mut out, &peers, quick)

@@ -50,7 +50,7 @@ int main(int argc, char **argv)
     check(mdb_cursor_open(txn, store, &cursor));
     uint64_t sum = 0, read = 0, state = 88172645463325252u;
     double start = now();
-    if (is(&job, "scan")) {
+    if (is(&job, "scan") || is(&job, "rescan")) {
         while (mdb_cursor_get(cursor, &key, &value, MDB_NEXT) == 0) {
             sum += add(&key, &value);
             read++;

@@ -1,9 +1,9 @@
 /* What the benchmark's C peers share: the command line, a clock, the workload's timestamps and values.
  *
- *     PEER append|scan|point|range VALUE_BYTES COUNT DIRECTORY
+ *     PEER append|scan|rescan|point|range VALUE_BYTES COUNT DIRECTORY
  *
  * fills a fresh store in DIRECTORY with COUNT records, timestamps 1, 2, .., and prints the seconds that the workload took:
- * the filling itself; one pass over all records; LOOKUPS lookups of one record; LOOKUPS lookups of RANGE records in a row.
+ * the filling itself; the first pass over all records, or the second; LOOKUPS lookups of one record; LOOKUPS lookups of RANGE records in a row.
  * Every record read adds its timestamp and the first 8 bytes of its value to a sum, which is checked at the end. */
 #include <stdint.h>
 #include <stdio.h>
@@ -23,7 +23,7 @@ struct job {
 static struct job parse(int argc, char **argv)
 {
     if (argc != 5) {
-        fprintf(stderr, "usage: %s append|scan|point|range VALUE_BYTES COUNT DIRECTORY\n", argv[0]);
+        fprintf(stderr, "usage: %s append|scan|rescan|point|range VALUE_BYTES COUNT DIRECTORY\n", argv[0]);
         exit(64);
     }
     struct job job = { argv[1], strtoull(argv[2], NULL, 10), strtoull(argv[3], NULL, 10), argv[4] };

@@ -69,7 +69,7 @@ int main(int argc, char **argv)
     run("PRAGMA wal_checkpoint(TRUNCATE)");
     uint64_t sum = 0, read = 0, state = 88172645463325252u;
     double start = now();
-    if (is(&job, "scan")) {
+    if (is(&job, "scan") || is(&job, "rescan")) {
         sum = drain(prepare("SELECT timestamp, value FROM entries ORDER BY timestamp"), &read);
     } else if (!is(&job, "append")) {
         uint64_t length = is(&job, "range") ? RANGE : 1;

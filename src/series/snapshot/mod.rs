@@ -137,7 +137,7 @@ impl Snapshot {
             Kind::Fixed => (AnyContents::Fixed(root), metadata.metadata.clone()),
             Kind::Varlen => {
                 let parameters = varlen_parameters(&metadata).map_err(damaged)?;
-                let varlen = VarlenContents::new(&self.context, parameters, root, parts.collect());
+                let varlen = VarlenContents::new(&self.context, parameters, root, parts.collect())?;
                 (AnyContents::Varlen(varlen), without_varlen(&metadata))
             }
         };

@@ -115,7 +115,7 @@ impl VarlenSeries {
             parameters,
             root.contents().clone(),
             parts.iter().map(|part| part.contents().clone()).collect(),
-        );
+        )?;
         if !context.read_only() {
             recovery::level(context, &directory, &root, &parts, &contents, durable)?;
         }

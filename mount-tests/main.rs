@@ -1,1 +1,4 @@
 //! One test binary with real mounts, real clients and real peers.
+
+#[cfg(test)]
+mod cli;

@@ -30,6 +30,8 @@ use crate::storage::{Access, Directory, EntryKind};
 /// The seat of the writer.
 #[derive(Default)]
 struct Writer {
+    /// Length of a value in bytes.
+    block_bytes: usize,
     tail: Option<ChunkWriter>,
     last: Option<Timestamp>,
     /// Chunks that were written and closed since the last sync.
@@ -145,6 +147,7 @@ impl Part {
             key,
             metadata: Mutex::new(metadata),
             writer: Mutex::new(Writer {
+                block_bytes: parameters.block_size as usize,
                 last,
                 ..Writer::default()
             }),
@@ -198,7 +201,7 @@ impl Part {
 
     /// Changes the parameters of a series without entries.
     pub(super) fn set_parameters(&self, parameters: &FixedParameters) -> Result<()> {
-        let writer = self.seat();
+        let mut writer = self.seat();
         if !self.contents.is_empty() {
             return Err(Error::StillOpen {
                 path: self.shown(),
@@ -211,7 +214,7 @@ impl Part {
             metadata.page_size = parameters.page_size;
         })?;
         self.contents.set_parameters(parameters);
-        drop(writer);
+        writer.block_bytes = parameters.block_size as usize;
         Ok(())
     }
 
@@ -220,11 +223,6 @@ impl Part {
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Damaged`] where the last chunk is.
     pub(super) fn appender(&self) -> Result<Appender<'_>> {
-        self.appender_of(self.contents.layout().block_size as usize)
-    }
-
-    /// Takes the writer's seat of a series whose blocks are known to be of `block_bytes`.
-    pub(super) fn appender_of(&self, block_bytes: usize) -> Result<Appender<'_>> {
         self.context().writable()?;
         if let Some((path, damage)) = &self.wound {
             return Err(Error::Damaged {
@@ -242,7 +240,6 @@ impl Part {
         Ok(Appender {
             part: self,
             writer,
-            block_bytes,
             appended: 0,
         })
     }
@@ -456,7 +453,6 @@ impl Part {
 pub struct Appender<'a> {
     part: &'a Part,
     writer: MutexGuard<'a, Writer>,
-    block_bytes: usize,
     appended: u64,
 }
 
@@ -472,7 +468,7 @@ impl Appender<'_> {
     /// [`Error::BadLength`], [`Error::OutOfOrder`], [`Error::Io`] (`ENOSPC`), [`Error::Damaged`]; nothing is stored then.
     #[inline]
     pub fn append(&mut self, timestamp: Timestamp, value: &[u8]) -> Result<()> {
-        if value.len() != self.block_bytes {
+        if value.len() != self.writer.block_bytes {
             return Err(self.bad_length(value.len()));
         }
         if let Some(last) = self.writer.last
@@ -505,17 +501,17 @@ impl Appender<'_> {
     /// # Errors
     /// As [`Appender::append`].
     pub fn append_padded(&mut self, timestamp: Timestamp, value: &[u8]) -> Result<()> {
-        if value.len() > self.block_bytes {
+        if value.len() > self.writer.block_bytes {
             return Err(self.bad_length(value.len()));
         }
         let mut padded = value.to_vec();
-        padded.resize(self.block_bytes, 0);
+        padded.resize(self.writer.block_bytes, 0);
         self.append(timestamp, &padded)
     }
 
     /// Appends packed records until one is refused; returns how many were stored.
     pub fn append_records(&mut self, records: &[u8]) -> (usize, Result<()>) {
-        let record_bytes = TIMESTAMP_BYTES + self.block_bytes;
+        let record_bytes = TIMESTAMP_BYTES + self.writer.block_bytes;
         let (whole, rest) = records.split_at(records.len() / record_bytes * record_bytes);
         let (ordered, disorder) = self.ordered(whole, record_bytes);
         let mut stored = 0;
@@ -615,8 +611,8 @@ impl Appender<'_> {
         Error::BadLength {
             path: self.part.shown(),
             length,
-            limit: self.block_bytes,
-            too_long: length > self.block_bytes,
+            limit: self.writer.block_bytes,
+            too_long: length > self.writer.block_bytes,
         }
     }
 
@@ -632,7 +628,9 @@ impl Appender<'_> {
 
 impl Drop for Appender<'_> {
     fn drop(&mut self) {
-        self.part.context().count_appended(self.appended);
+        if self.appended > 0 {
+            self.part.context().count_appended(self.appended);
+        }
     }
 }
 

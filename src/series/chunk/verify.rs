@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    format::{HEADER_BYTES, Layout, TIMESTAMP_BYTES, timestamp_of},
+    format::{Header, Layout, TIMESTAMP_BYTES, timestamp_of},
     reader::{failed, read_count},
 };
 use crate::{
@@ -25,10 +25,10 @@ pub(in crate::series) fn verify(
     layout: Layout,
 ) -> Result<Result<Timestamp, Damage>> {
     let (size_bytes, count) = read_count(storage, path)?;
-    let mut header = [0; HEADER_BYTES as usize];
+    let mut header = Header::default();
     let read = storage.read_at(&mut header, 0).map_err(|source| failed(path, source))?;
     if read < header.len() {
-        header = [0; HEADER_BYTES as usize];
+        header = Header::default();
     }
     if let Err(damage) = layout.validate(size_bytes, header, count) {
         return Ok(Err(damage));

@@ -194,7 +194,7 @@ impl VarlenSeries {
         }
         let prefix = usize::from(parameters.size_struct);
         let head_bytes = part_bytes(&parameters, 0);
-        let mut root = self.root.appender_of(prefix + head_bytes)?;
+        let mut root = self.root.appender()?;
         if let Some(last) = root.last()
             && timestamp <= last
         {
@@ -214,7 +214,7 @@ impl VarlenSeries {
             pad(block, &[], piece, bytes);
             outcome = self
                 .part(parts, &parameters, part)
-                .and_then(|part| part.appender_of(bytes)?.append(timestamp, block));
+                .and_then(|part| part.appender()?.append(timestamp, block));
             rest = behind;
             part += 1;
         }

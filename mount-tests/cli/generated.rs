@@ -55,7 +55,9 @@ fn the_pages_render_without_warnings() {
     headstack(&["man", &directory]).text();
     for page in pages(Path::new(&directory)) {
         let rendered = run(
-            Command::new(&groff).args(["-man", "-Tutf8", "-ww", "-b"]).arg(&page),
+            Command::new(&groff)
+                .args(["-man", "-Tutf8", "-ww", "-b", "-P-cbou"])
+                .arg(&page),
             b"",
         )
         .text();
@@ -84,7 +86,7 @@ fn man_shows_the_pages() {
 fn shell_accepts(shell: &str, check: &[&str]) {
     let place = Place::new();
     let script = headstack(&["completions", shell]).text();
-    assert!(script.contains("series") && script.contains("--entries-per-chunk"));
+    assert!(script.contains("series") && script.contains("entries-per-chunk"));
     let Some(program) = peer(shell) else { return };
     let path = place.at("script");
     fs::write(&path, &script).unwrap();

@@ -243,6 +243,7 @@ fn locked(error: anyhow::Error, instead: &Instead) -> anyhow::Error {
         ),
         None => "again once that is done".to_owned(),
     };
+    let holder = if holder.is_empty() { "another process" } else { &holder };
     let message = format!("{} is open for writing elsewhere ({holder})", path.display());
     Failure::new(Code::Busy, message, remedy).into()
 }

@@ -227,13 +227,23 @@ impl Data {
     }
 
     fn flush(&mut self) -> Result<()> {
-        put(&mut self.file, &self.buffer)?;
+        let result = put(&mut self.file, &self.buffer);
         self.buffer.clear();
-        Ok(())
+        result
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        // A verb that fails half way still gives what it had; it has its own error to tell.
+        let _ = self.flush();
     }
 }
 
 fn put(file: &mut File, bytes: &[u8]) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
     match file.write_all(bytes) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(ReaderGone.into()),
         result => result.context("standard output"),

@@ -162,7 +162,8 @@ impl Rm {
     fn run(self) -> Result<Code> {
         let output = Output::new("snapshot rm", self.form);
         if self.dry_run {
-            let info = info(&self.database.read()?, &self.name)?;
+            let database = self.database.read()?;
+            let info = info(&database, &self.name)?;
             output.record(&facts(&info))?;
             return Ok(Code::Success);
         }

@@ -15,7 +15,7 @@ use crate::{
         output::{JsonOption, Output, Progress, Unit},
     },
     mount::text::Format,
-    series::{AnySeries, Contents, Timestamp, VarlenContents},
+    series::{AnySeries, Contents, Error, Range, Timestamp, VarlenRange},
 };
 
 /// Print the entries of a series, all or those of a range
@@ -74,53 +74,50 @@ impl Arguments {
         match &series {
             AnySeries::Fixed(series) => {
                 let range = series.range(self.from, self.to)?;
-                let mut writer = EntryWriter::begin(&output, form, facts)?;
-                let mut progress = self.progress_of_fixed(series)?;
-                for run in range {
-                    let run = run?;
-                    if self.raw {
-                        writer.records(run.bytes())?;
-                    } else {
-                        for (timestamp, value) in run.iter() {
-                            writer.entry(timestamp, value)?;
-                        }
-                    }
-                    progress.add(run.bytes().len() as u64);
-                }
-                writer.finish()?;
+                let writer = EntryWriter::begin(&output, form, facts)?;
+                self.print_fixed(series, range, writer)?;
             }
             AnySeries::Varlen(series) => {
                 let range = series.range(self.from, self.to)?;
-                let mut writer = EntryWriter::begin(&output, form, facts)?;
-                let mut progress = self.progress_of_varlen(series)?;
-                for entry in range {
-                    let entry = entry?;
-                    writer.entry(entry.timestamp(), &entry.to_bytes()?)?;
-                    progress.add(1);
-                }
-                writer.finish()?;
+                let writer = EntryWriter::begin(&output, form, facts)?;
+                self.print_varlen(series.root(), range, writer)?;
             }
         }
         Ok(Code::Success)
     }
 
-    fn progress_of_fixed(&self, contents: &Contents) -> Result<Progress> {
-        let entries = contents
-            .upper_bound(self.to)?
-            .saturating_sub(contents.lower_bound(self.from)?);
-        Ok(Progress::new(
-            "series cat",
-            Unit::Bytes,
-            entries * contents.record_size() as u64,
-            self.progress,
-        ))
+    fn print_fixed(&self, contents: &Contents, range: Range, mut writer: EntryWriter) -> Result<()> {
+        let bytes = self.entries(contents) * contents.record_size() as u64;
+        let mut progress = Progress::new("series cat", Unit::Bytes, bytes, self.progress);
+        for run in range {
+            let run = run?;
+            if self.raw {
+                writer.records(run.bytes())?;
+            } else {
+                for (timestamp, value) in run.iter() {
+                    writer.entry(timestamp, value)?;
+                }
+            }
+            progress.add(run.bytes().len() as u64);
+        }
+        writer.finish()
     }
 
     /// The length of variable-length values is not known beforehand, so entries are counted.
-    fn progress_of_varlen(&self, contents: &VarlenContents) -> Result<Progress> {
-        let entries = contents
-            .upper_bound(self.to)?
-            .saturating_sub(contents.lower_bound(self.from)?);
-        Ok(Progress::new("series cat", Unit::Entries, entries, self.progress))
+    fn print_varlen(&self, root: &Contents, range: VarlenRange, mut writer: EntryWriter) -> Result<()> {
+        let mut progress = Progress::new("series cat", Unit::Entries, self.entries(root), self.progress);
+        for entry in range {
+            let entry = entry?;
+            writer.entry(entry.timestamp(), &entry.to_bytes()?)?;
+            progress.add(1);
+        }
+        writer.finish()
+    }
+
+    /// Entries in the range, for the progress. Counting may meet damage in chunks outside the range, which is no reason
+    /// not to print it.
+    fn entries(&self, contents: &Contents) -> u64 {
+        let count = || Ok::<_, Error>(contents.upper_bound(self.to)? - contents.lower_bound(self.from)?);
+        count().unwrap_or(0)
     }
 }

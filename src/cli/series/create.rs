@@ -1,5 +1,7 @@
 //! `headstack series create`: a new series; the database too where there is none.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, json};
@@ -10,8 +12,8 @@ use crate::{
         exit::{Code, Failure},
         output::{Cell, JsonOption, Output},
     },
-    mount::text::Format,
-    series::{FixedParameters, Kind, SeriesId, VarlenParameters},
+    mount::text::{FORMAT_KEY, Format},
+    series::{Database, FixedParameters, Kind, SeriesId, VarlenParameters},
 };
 
 /// Make a series, and the database where there is none
@@ -29,7 +31,7 @@ pub struct Arguments {
     #[arg(value_name = "NAME")]
     name: String,
     /// Length of each value
-    #[arg(long, value_name = "SIZE", value_parser = size_u32, required_unless_present = "varlen")]
+    #[arg(long, value_name = "SIZE", value_parser = size_u32)]
     block_size: Option<u32>,
     /// Entries after which the next chunk file begins
     #[arg(long, value_name = "N", value_parser = size_u32)]
@@ -41,7 +43,7 @@ pub struct Arguments {
     #[arg(long, value_name = "LENGTHS", value_delimiter = ',', num_args = 1, conflicts_with_all = ["block_size", "page_size"])]
     varlen: Option<Vec<u32>>,
     /// Bytes that hold a value's length: 1, 2, 3 or 4
-    #[arg(long, value_name = "BYTES", requires = "varlen")]
+    #[arg(long, value_name = "BYTES", conflicts_with = "block_size")]
     size_struct: Option<u8>,
     /// How values are written and read as text from now on: hex, base64, utf8, u64, i64 or f64
     #[arg(long)]
@@ -57,51 +59,11 @@ impl Arguments {
     /// A parameter is out of range, the name is taken, the database is locked or cannot be written.
     pub fn run(self) -> Result<Code> {
         let key = named(&self.name, self.varlen.is_some());
-        let mut fixed = FixedParameters::default();
-        let mut varlen = VarlenParameters::default();
-        match key.kind {
-            Kind::Fixed => {
-                fixed.block_size = self.block_size.unwrap_or(fixed.block_size);
-                fixed.entries_per_chunk = self.entries_per_chunk.unwrap_or(fixed.entries_per_chunk);
-                fixed.page_size = self.page_size.unwrap_or(fixed.page_size);
-                fixed.validate()?;
-            }
-            Kind::Varlen => {
-                if self.block_size.is_some() {
-                    let message = format!("{}: a variable-length series has no block size", self.name);
-                    return Err(
-                        Failure::new(Code::Usage, message, "--varlen 10,255 for the lengths of its parts").into(),
-                    );
-                }
-                varlen.length_profile = self.varlen.unwrap_or(varlen.length_profile);
-                varlen.size_struct = self.size_struct.unwrap_or(varlen.size_struct);
-                varlen.entries_per_chunk = self.entries_per_chunk.unwrap_or(varlen.entries_per_chunk);
-                varlen.validate()?;
-            }
-        }
+        let parameters = self.parameters(key.kind)?;
         let instead = Instead::new("mkdir", directory(&key));
         let database = self.database.write_or_create("series create", &instead)?;
-        let metadata = self
-            .format
-            .map(|format| Map::from_iter([("format".to_owned(), json!(format.name()))]));
-        let (id, path) = match key.kind {
-            Kind::Fixed => {
-                let series = database.create_series(&key.name, &fixed)?;
-                if metadata.is_some() {
-                    series.set_metadata(metadata)?;
-                }
-                (series.id(), series.path())
-            }
-            Kind::Varlen => {
-                let series = database.create_varlen_series(&key.name, &varlen)?;
-                if metadata.is_some() {
-                    series.set_metadata(metadata.as_ref())?;
-                }
-                (series.id(), series.path())
-            }
-        };
+        let (SeriesId(id), path) = make(&database, &key.name, &parameters, self.format)?;
         database.close()?;
-        let SeriesId(id) = id;
         let sentence = format!("made {} {}", key.what(), path.display());
         let facts = [
             ("name", Cell::text(&key.name)),
@@ -111,5 +73,71 @@ impl Arguments {
         ];
         Output::of_json("series create", self.json).done(&sentence, &facts)?;
         Ok(Code::Success)
+    }
+
+    /// The parameters that were asked for, checked before anything is made.
+    fn parameters(&self, kind: Kind) -> Result<Parameters> {
+        let wrong = |what, remedy| Failure::new(Code::Usage, format!("{:?}: {what}", self.name), remedy);
+        match kind {
+            Kind::Fixed => {
+                let Some(block_size) = self.block_size else {
+                    let remedy = "--block-size N, or --varlen 10,255 for values that differ in length";
+                    return Err(wrong("the length of its values is missing", remedy).into());
+                };
+                let usual = FixedParameters::default();
+                let parameters = FixedParameters {
+                    block_size,
+                    entries_per_chunk: self.entries_per_chunk.unwrap_or(usual.entries_per_chunk),
+                    page_size: self.page_size.unwrap_or(usual.page_size),
+                };
+                parameters.validate()?;
+                Ok(Parameters::Fixed(parameters))
+            }
+            Kind::Varlen => {
+                if self.block_size.is_some() || self.page_size.is_some() {
+                    let remedy = "--varlen 10,255 for the lengths of the parts of its values";
+                    return Err(wrong("a variable-length series has no block size and no page size", remedy).into());
+                }
+                let usual = VarlenParameters::default();
+                let parameters = VarlenParameters {
+                    length_profile: self.varlen.clone().unwrap_or(usual.length_profile),
+                    size_struct: self.size_struct.unwrap_or(usual.size_struct),
+                    entries_per_chunk: self.entries_per_chunk.unwrap_or(usual.entries_per_chunk),
+                };
+                parameters.validate()?;
+                Ok(Parameters::Varlen(parameters))
+            }
+        }
+    }
+}
+
+/// Parameters of a series of either kind.
+enum Parameters {
+    Fixed(FixedParameters),
+    Varlen(VarlenParameters),
+}
+
+fn make(
+    database: &Database,
+    name: &str,
+    parameters: &Parameters,
+    format: Option<Format>,
+) -> Result<(SeriesId, PathBuf)> {
+    let metadata = format.map(|format| Map::from_iter([(FORMAT_KEY.to_owned(), json!(format.name()))]));
+    match parameters {
+        Parameters::Fixed(parameters) => {
+            let series = database.create_series(name, parameters)?;
+            if metadata.is_some() {
+                series.set_metadata(metadata)?;
+            }
+            Ok((series.id(), series.path()))
+        }
+        Parameters::Varlen(parameters) => {
+            let series = database.create_varlen_series(name, parameters)?;
+            if metadata.is_some() {
+                series.set_metadata(metadata.as_ref())?;
+            }
+            Ok((series.id(), series.path()))
+        }
     }
 }

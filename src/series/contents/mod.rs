@@ -4,23 +4,23 @@
 //! reads no chunk but the last one. Entry numbers (for packed offsets) need the count of every chunk before, which is
 //! read once, on the first question that needs it. Lookups are O(log chunks + log entries).
 
+mod chunks;
+mod index;
+
 use std::{
     io,
     path::PathBuf,
-    sync::{
-        Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, atomic::AtomicBool},
     time::SystemTime,
 };
 
+use index::{Index, Known};
+
 use super::{
     Damage, Error, FixedParameters, Result, SeriesId, Timestamp,
-    cache::ChunkKey,
     chunk::{
         Chunk,
         format::{Layout, TIMESTAMP_BYTES},
-        read_count,
     },
     context::{Context, Place},
     range::Range,
@@ -50,29 +50,6 @@ pub struct ChunkInfo {
     pub closed: bool,
     /// Absolute path of the file.
     pub path: PathBuf,
-}
-
-/// One chunk as the index knows it.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    first: Timestamp,
-    /// Entries in all chunks before it since the index was made, trimmed ones included; right up to `Index::counted`.
-    before: u64,
-}
-
-pub(super) struct Index {
-    layout: Layout,
-    entries_per_chunk: u32,
-    chunks: Vec<Known>,
-    /// How many leading chunks have a right `before`; at least one where there is a chunk.
-    counted: usize,
-    /// Entries trimmed since the index was made.
-    trimmed: u64,
-    /// The last chunk while it is open for appending.
-    tail: Option<Arc<Chunk>>,
-    /// How many entries of the last chunk count: in a snapshot, after a crash that a reader may not repair, or simply
-    /// known; `None` asks the file.
-    last_entries: Option<u32>,
 }
 
 /// Readable side of a fixed series. Clones share their state.
@@ -109,15 +86,7 @@ impl Contents {
         last_entries: Option<u32>,
         frozen: bool,
     ) -> Self {
-        let index = Index {
-            layout: layout_of(parameters),
-            entries_per_chunk: parameters.entries_per_chunk,
-            counted: firsts.len().min(1),
-            chunks: firsts.into_iter().map(|first| Known { first, before: 0 }).collect(),
-            trimmed: 0,
-            tail: None,
-            last_entries,
-        };
+        let index = Index::new(parameters, firsts, last_entries);
         Self(Arc::new(Inner {
             mapped: AtomicBool::new(context.options.limits.mapped),
             context,
@@ -161,24 +130,9 @@ impl Contents {
         TIMESTAMP_BYTES + self.layout().block_size as usize
     }
 
-    /// True where chunks are opened as shared memory, where that can be had.
-    pub fn is_mapped(&self) -> bool {
-        self.0.mapped.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_mapped(&self, mapped: bool) {
-        self.0.mapped.store(mapped, Ordering::Relaxed);
-        self.close_chunks(false);
-    }
-
     /// True in a snapshot.
     pub fn is_frozen(&self) -> bool {
         self.0.frozen
-    }
-
-    /// Directory of the chunk files relative to the database; none for a series that was deleted.
-    pub(super) fn directory(&self) -> Option<PathBuf> {
-        self.0.place.get().map(|place| place.join(&self.0.below))
     }
 
     /// Number of entries.
@@ -313,18 +267,11 @@ impl Contents {
             };
             if let Some((chunk, entries)) = self.chunk_named(first)? {
                 let within = find(&chunk, timestamp, entries)?;
-                if let Some(before) = self.before(first) {
+                if let Some(before) = self.index().before(first) {
                     return Ok(before + u64::from(within));
                 }
             }
         }
-    }
-
-    /// Entries before the chunk that begins at `first`; none where it is gone.
-    fn before(&self, first: Timestamp) -> Option<u64> {
-        let index = self.index();
-        let position = index.position(first)?;
-        Some(index.chunks[position].before - index.trimmed)
     }
 
     /// Entries with timestamps from `from` to `to`, both included, as runs of packed records.
@@ -357,14 +304,8 @@ impl Contents {
     fn at(&self, number: u64) -> Result<Option<(Arc<Chunk>, u32, u32)>> {
         loop {
             self.count_all()?;
-            let (first, within) = {
-                let index = self.index();
-                let absolute = number + index.trimmed;
-                let after = index.chunks.partition_point(|known| known.before <= absolute);
-                match after.checked_sub(1).map(|position| index.chunks[position]) {
-                    Some(known) => (known.first, absolute - known.before),
-                    None => return Ok(None),
-                }
+            let Some((first, within)) = self.index().locate(number) else {
+                return Ok(None);
             };
             if let Some((chunk, entries)) = self.chunk_named(first)? {
                 return Ok(u32::try_from(within)
@@ -505,273 +446,6 @@ impl Contents {
             damage: Damage::Missing,
         }
     }
-
-    pub(super) fn chunk_path(&self, first: Timestamp) -> PathBuf {
-        match self.directory() {
-            Some(directory) => directory.join(first.to_string()),
-            None => PathBuf::from(pin_name(self.0.id, self.0.part, first)),
-        }
-    }
-
-    fn key(&self, first: Timestamp) -> ChunkKey {
-        ChunkKey {
-            series: self.0.id,
-            part: self.0.part,
-            first,
-        }
-    }
-}
-
-/// What ranges and the writer ask of the index.
-impl Contents {
-    /// Name of the chunk that `timestamp` falls in: the last one that begins at or before it, else the first.
-    pub(super) fn name_at(&self, timestamp: Timestamp) -> Option<Timestamp> {
-        let index = self.index();
-        let after = index.chunks.partition_point(|known| known.first <= timestamp);
-        index.chunks.get(after.saturating_sub(1)).map(|known| known.first)
-    }
-
-    /// First chunk, last chunk, and how many entries of the last one count, all of one moment.
-    pub(super) fn extent(&self) -> Result<(Option<Timestamp>, Option<Timestamp>, u32)> {
-        loop {
-            let (first, last) = {
-                let index = self.index();
-                let name = |known: Option<&Known>| known.map(|known| known.first);
-                (name(index.chunks.first()), name(index.chunks.last()))
-            };
-            let Some(newest) = last else {
-                return Ok((None, None, 0));
-            };
-            if let Some((_, entries)) = self.chunk_named(newest)? {
-                return Ok((first, last, entries));
-            }
-        }
-    }
-
-    /// Names of the two oldest chunks.
-    pub(super) fn leading_names(&self) -> [Option<Timestamp>; 2] {
-        let index = self.index();
-        [0, 1].map(|position| index.chunks.get(position).map(|known| known.first))
-    }
-
-    /// Name of the chunk after the one that begins at `first`.
-    pub(super) fn name_after(&self, first: Timestamp) -> Option<Timestamp> {
-        let index = self.index();
-        let after = index.chunks.partition_point(|known| known.first <= first);
-        index.chunks.get(after).map(|known| known.first)
-    }
-
-    /// The chunk that `timestamp` falls in, and how many entries of it count.
-    pub(super) fn chunk_at(&self, timestamp: Timestamp) -> Result<Option<(Arc<Chunk>, u32)>> {
-        while let Some(first) = self.name_at(timestamp) {
-            if let Some(found) = self.chunk_named(first)? {
-                return Ok(Some(found));
-            }
-        }
-        Ok(None)
-    }
-
-    fn last_chunk(&self) -> Result<Option<(Arc<Chunk>, u32)>> {
-        self.chunk_at(Timestamp::MAX)
-    }
-
-    /// The chunk that begins at `first`, opened, and how many entries of it count; none where it was trimmed.
-    pub(super) fn chunk_named(&self, first: Timestamp) -> Result<Option<(Arc<Chunk>, u32)>> {
-        let (layout, limit) = {
-            let index = self.index();
-            let Some(position) = index.position(first) else {
-                return Ok(None);
-            };
-            let last = position + 1 == index.chunks.len();
-            if let Some(tail) = index.tail.as_ref().filter(|_| last) {
-                return Ok(Some((Arc::clone(tail), tail.entries())));
-            }
-            (index.layout, index.last_entries.filter(|_| last))
-        };
-        match self.open_closed(first, layout, limit) {
-            Ok(chunk) => {
-                let entries = limit.map_or(chunk.entries(), |limit| limit.min(chunk.entries()));
-                Ok(Some((chunk, entries)))
-            }
-            // The name leaves the index before the file leaves the directory.
-            Err(_) if self.index().position(first).is_none() => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn open_closed(&self, first: Timestamp, layout: Layout, limit: Option<u32>) -> Result<Arc<Chunk>> {
-        let context = &self.0.context;
-        let mapped = self.is_mapped();
-        context.cache.get(self.key(first), || {
-            let storage = self.chunk_storage(first)?;
-            let path = context.shown(&self.chunk_path(first));
-            match limit {
-                Some(entries) if !self.0.frozen => Chunk::open_known(&storage, &path, first, layout, mapped, entries),
-                _ => Chunk::open(&storage, &path, first, layout, mapped),
-            }
-        })
-    }
-
-    /// How many entries of the chunk at `position` count; reads its count at most, not the chunk.
-    fn entries_of(&self, position: usize) -> Result<u32> {
-        let (first, layout) = {
-            let index = self.index();
-            let last = position + 1 == index.chunks.len();
-            if last && let Some(tail) = &index.tail {
-                return Ok(tail.entries());
-            }
-            if last && let Some(entries) = index.last_entries {
-                return Ok(entries);
-            }
-            match index.chunks.get(position) {
-                Some(known) => (known.first, index.layout),
-                None => return Ok(0),
-            }
-        };
-        let storage = self.chunk_storage(first)?;
-        let path = self.0.context.shown(&self.chunk_path(first));
-        let (size_bytes, count) = read_count(storage.as_ref(), &path)?;
-        layout
-            .validate(size_bytes, layout.block_size.to_le_bytes(), count)
-            .map_err(|damage| Error::Damaged { path, damage })?;
-        Ok(count)
-    }
-
-    /// Makes every `before` of the index right.
-    fn count_all(&self) -> Result<()> {
-        loop {
-            let (position, first, total) = {
-                let index = self.index();
-                (index.counted, index.first_uncounted(), index.chunks.len())
-            };
-            if position >= total {
-                return Ok(());
-            }
-            let entries = self.entries_of(position - 1)?;
-            let mut index = self.index_mut();
-            // Another thread may have counted or trimmed meanwhile.
-            if index.counted == position && index.first_uncounted() == first {
-                let before = index.chunks[position - 1].before + u64::from(entries);
-                index.chunks[position].before = before;
-                index.counted = position + 1;
-            }
-        }
-    }
-
-    /// Takes up a chunk that now receives the appends; `sealed` is the one before it.
-    pub(super) fn push(&self, tail: Arc<Chunk>, sealed: Option<Arc<Chunk>>) {
-        let mut index = self.index_mut();
-        let counted = index.counted == index.chunks.len();
-        let before = match (&sealed, index.chunks.last()) {
-            (Some(sealed), Some(last)) => last.before + u64::from(sealed.entries()),
-            _ => index.trimmed,
-        };
-        index.chunks.push(Known {
-            first: tail.min_ts(),
-            before,
-        });
-        if counted {
-            index.counted += 1;
-        }
-        index.tail = Some(tail);
-        index.last_entries = None;
-        drop(index);
-        if let Some(sealed) = sealed {
-            self.0.context.cache.insert(self.key(sealed.min_ts()), sealed);
-        }
-    }
-
-    /// Takes up a new form of the last chunk, or its end as an open one.
-    pub(super) fn set_tail(&self, tail: Option<Arc<Chunk>>, last_entries: Option<u32>) {
-        let mut index = self.index_mut();
-        let first = index.chunks.last().map(|known| known.first);
-        index.tail = tail;
-        index.last_entries = last_entries;
-        drop(index);
-        if let Some(first) = first {
-            let key = self.key(first);
-            self.0.context.cache.close(false, |other| *other == key);
-        }
-    }
-
-    /// Forgets the oldest chunk.
-    pub(super) fn drop_first(&self) {
-        self.count_second();
-        let mut index = self.index_mut();
-        let gone = index.chunks.remove(0);
-        if let Some(next) = index.chunks.first() {
-            index.trimmed = next.before;
-        }
-        index.counted = index
-            .counted
-            .saturating_sub(1)
-            .max(usize::from(!index.chunks.is_empty()));
-        drop(index);
-        let key = self.key(gone.first);
-        self.0.context.cache.close(false, |other| *other == key);
-    }
-
-    /// The count of the first chunk keeps entry numbers steady when it goes; where it cannot be read, they start anew.
-    fn count_second(&self) {
-        let uncounted = {
-            let index = self.index();
-            index.counted == 1 && index.chunks.len() > 1
-        };
-        if uncounted {
-            let entries = self.entries_of(0).unwrap_or(0);
-            let mut index = self.index_mut();
-            index.chunks[1].before = index.chunks[0].before + u64::from(entries);
-            index.counted = 2;
-        }
-    }
-
-    /// Forgets the newest chunk; there is no open tail.
-    pub(super) fn drop_last(&self) {
-        let mut index = self.index_mut();
-        let gone = index.chunks.pop();
-        index.counted = index.counted.min(index.chunks.len());
-        index.tail = None;
-        index.last_entries = None;
-        drop(index);
-        if let Some(gone) = gone {
-            let key = self.key(gone.first);
-            self.0.context.cache.close(false, |other| *other == key);
-        }
-    }
-
-    /// Changes the parameters of an empty series.
-    pub(super) fn set_parameters(&self, parameters: &FixedParameters) {
-        let mut index = self.index_mut();
-        assert!(index.chunks.is_empty());
-        index.layout = layout_of(parameters);
-        index.entries_per_chunk = parameters.entries_per_chunk;
-    }
-
-    /// Closes open chunks of this series that nobody reads.
-    pub(super) fn close_chunks(&self, unused_only: bool) -> usize {
-        let (id, part) = (self.0.id, self.0.part);
-        self.0
-            .context
-            .cache
-            .close(unused_only, |key| key.series == id && key.part == part)
-    }
-
-    /// Bytes of open mapped chunks.
-    pub(super) fn mapped_bytes(&self) -> u64 {
-        let (id, part) = (self.0.id, self.0.part);
-        let closed = self.0.context.cache.usage(|key| key.series == id && key.part == part).1;
-        closed + self.index().tail.as_ref().map_or(0, |tail| tail.mapped_bytes())
-    }
-}
-
-impl Index {
-    fn position(&self, first: Timestamp) -> Option<usize> {
-        self.chunks.binary_search_by_key(&first, |known| known.first).ok()
-    }
-
-    fn first_uncounted(&self) -> Option<Timestamp> {
-        self.chunks.get(self.counted).map(|known| known.first)
-    }
 }
 
 impl std::fmt::Debug for Contents {
@@ -781,12 +455,5 @@ impl std::fmt::Debug for Contents {
             .field("chunks", &self.chunk_count())
             .field("frozen", &self.0.frozen)
             .finish()
-    }
-}
-
-fn layout_of(parameters: &FixedParameters) -> Layout {
-    Layout {
-        block_size: parameters.block_size,
-        page_size: parameters.page_size,
     }
 }

@@ -4,6 +4,8 @@
 //! never wait for the writer. The last chunk is opened for appending at the first append and let go again when more
 //! writers are open than the limits allow.
 
+mod appender;
+
 use std::{
     collections::BTreeSet,
     io,
@@ -14,16 +16,15 @@ use std::{
     },
 };
 
+pub use appender::Appender;
+
 use super::{
     Damage, Error, FixedParameters, Result, Timestamp,
-    chunk::{
-        ChunkWriter, Placement,
-        format::{TIMESTAMP_BYTES, timestamp_of, timestamp_of_name},
-    },
+    chunk::{ChunkWriter, Placement, format::timestamp_of_name},
     contents::{Contents, PartKey},
     context::{Context, Place},
     metadata::{METADATA_FILE, METADATA_LIMIT_BYTES, SeriesMetadata},
-    recovery::{Suspect, Verdict, examine, repair},
+    recovery::{Wound, recover},
 };
 use crate::storage::{Access, Directory, EntryKind};
 
@@ -49,7 +50,7 @@ pub(super) struct Part {
     writer: Mutex<Writer>,
     writing: AtomicBool,
     /// Why nothing may be appended.
-    wound: Option<(PathBuf, Damage)>,
+    wound: Option<Wound>,
     me: Weak<Part>,
 }
 
@@ -128,17 +129,17 @@ impl Part {
             );
         })?;
         let parameters = metadata.fixed_parameters();
-        let (last_entries, wound) = recover(context, &key, &directory, &parameters, &mut firsts, durable)?;
+        let recovered = recover(context, &key, &directory, &parameters, &mut firsts, durable)?;
         let contents = Contents::new(
             Arc::clone(context),
             key.clone(),
             Arc::clone(place),
             &parameters,
             firsts,
-            last_entries,
+            recovered.last_entries,
             false,
         );
-        let last = match wound {
+        let last = match recovered.wound {
             None => contents.last_timestamp()?,
             Some(_) => None,
         };
@@ -152,7 +153,7 @@ impl Part {
                 ..Writer::default()
             }),
             writing: AtomicBool::new(false),
-            wound,
+            wound: recovered.wound,
             me: Weak::clone(me),
         }))
     }
@@ -224,11 +225,8 @@ impl Part {
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Damaged`] where the last chunk is.
     pub(super) fn appender(&self) -> Result<Appender<'_>> {
         self.context().writable()?;
-        if let Some((path, damage)) = &self.wound {
-            return Err(Error::Damaged {
-                path: path.clone(),
-                damage: damage.clone(),
-            });
+        if let Some(wound) = &self.wound {
+            return Err(wound.clone().into());
         }
         let writer = self.seat();
         if writer.closed {
@@ -447,241 +445,4 @@ impl Part {
     pub(super) fn is_closed(&self) -> bool {
         self.seat().closed
     }
-}
-
-/// The writer's seat of one part; others wait until it is dropped.
-pub struct Appender<'a> {
-    part: &'a Part,
-    writer: MutexGuard<'a, Writer>,
-    appended: u64,
-}
-
-impl Appender<'_> {
-    /// Newest timestamp.
-    pub fn last(&self) -> Option<Timestamp> {
-        self.writer.last
-    }
-
-    /// Appends one entry.
-    ///
-    /// # Errors
-    /// [`Error::BadLength`], [`Error::OutOfOrder`], [`Error::Io`] (`ENOSPC`), [`Error::Damaged`]; nothing is stored then.
-    #[inline]
-    pub fn append(&mut self, timestamp: Timestamp, value: &[u8]) -> Result<()> {
-        if value.len() != self.writer.block_bytes {
-            return Err(self.bad_length(value.len()));
-        }
-        if let Some(last) = self.writer.last
-            && timestamp <= last
-        {
-            return Err(self.out_of_order(timestamp, last));
-        }
-        match &mut self.writer.tail {
-            Some(tail) if tail.room() > 0 => {
-                tail.append(timestamp, value)?;
-                if tail.take_moved() {
-                    self.show_moved();
-                }
-            }
-            _ => {
-                let mut record = Vec::with_capacity(TIMESTAMP_BYTES + value.len());
-                record.extend_from_slice(&timestamp.0.to_le_bytes());
-                record.extend_from_slice(value);
-                self.append_elsewhere(&record)?;
-            }
-        }
-        self.writer.last = Some(timestamp);
-        self.writer.dirty = true;
-        self.appended += 1;
-        Ok(())
-    }
-
-    /// Appends one entry, its value padded with zeros to the block size.
-    ///
-    /// # Errors
-    /// As [`Appender::append`].
-    pub fn append_padded(&mut self, timestamp: Timestamp, value: &[u8]) -> Result<()> {
-        if value.len() > self.writer.block_bytes {
-            return Err(self.bad_length(value.len()));
-        }
-        let mut padded = value.to_vec();
-        padded.resize(self.writer.block_bytes, 0);
-        self.append(timestamp, &padded)
-    }
-
-    /// Appends packed records until one is refused; returns how many were stored.
-    pub fn append_records(&mut self, records: &[u8]) -> (usize, Result<()>) {
-        let record_bytes = TIMESTAMP_BYTES + self.writer.block_bytes;
-        let (whole, rest) = records.split_at(records.len() / record_bytes * record_bytes);
-        let (ordered, disorder) = self.ordered(whole, record_bytes);
-        let mut stored = 0;
-        while stored < ordered {
-            let remaining = &whole[stored * record_bytes..ordered * record_bytes];
-            match self.append_run(remaining, record_bytes) {
-                Ok(added) => stored += added,
-                Err(error) => return (stored, Err(error)),
-            }
-        }
-        match disorder {
-            Some((timestamp, last)) => (stored, Err(self.out_of_order(timestamp, last))),
-            None if rest.is_empty() => (stored, Ok(())),
-            None => (stored, Err(self.bad_length(rest.len().saturating_sub(TIMESTAMP_BYTES)))),
-        }
-    }
-
-    /// How many leading records are in order, and the pair of timestamps that is not.
-    fn ordered(&self, records: &[u8], record_bytes: usize) -> (usize, Option<(Timestamp, Timestamp)>) {
-        let mut last = self.writer.last;
-        for (number, record) in records.chunks_exact(record_bytes).enumerate() {
-            let timestamp = timestamp_of(record);
-            match last {
-                Some(last) if timestamp <= last => return (number, Some((timestamp, last))),
-                _ => last = Some(timestamp),
-            }
-        }
-        (records.len() / record_bytes, None)
-    }
-
-    /// Appends as many of the ordered `records` as go into one chunk.
-    fn append_run(&mut self, records: &[u8], record_bytes: usize) -> Result<usize> {
-        let added = match &mut self.writer.tail {
-            Some(tail) if tail.room() > 0 => {
-                let added = (records.len() / record_bytes).min(tail.room() as usize);
-                tail.append_records(&records[..added * record_bytes])?;
-                if tail.take_moved() {
-                    self.show_moved();
-                }
-                added
-            }
-            _ => {
-                self.append_elsewhere(&records[..record_bytes])?;
-                1
-            }
-        };
-        let start = (added - 1) * record_bytes;
-        self.writer.last = Some(timestamp_of(&records[start..]));
-        self.writer.dirty = true;
-        self.appended += added as u64;
-        Ok(added)
-    }
-
-    /// Appends one record where the last chunk is not open or full.
-    #[cold]
-    fn append_elsewhere(&mut self, record: &[u8]) -> Result<()> {
-        let part = self.part;
-        if self.writer.tail.is_none()
-            && let Some(first) = part.contents.name_at(Timestamp::MAX)
-        {
-            let tail = part.tail(&mut self.writer, first)?;
-            if tail.room() > 0 {
-                tail.append_records(record)?;
-                if tail.take_moved() {
-                    self.show_moved();
-                }
-                return Ok(());
-            }
-        }
-        let first = timestamp_of(record);
-        let path = part.directory().join(first.to_string());
-        if let Some(tail) = &mut self.writer.tail {
-            tail.tighten()?;
-        }
-        let next = ChunkWriter::create(part.placement(&path), record)?;
-        let sealed = self.writer.tail.take().map(|tail| Arc::clone(tail.chunk()));
-        if let Some(sealed) = &sealed {
-            self.writer.unsynced.insert(sealed.min_ts());
-        }
-        part.contents.push(Arc::clone(next.chunk()), sealed);
-        self.writer.tail = Some(next);
-        if !part.is_writing() {
-            part.note_writer();
-        }
-        Ok(())
-    }
-
-    #[cold]
-    fn show_moved(&self) {
-        if let Some(tail) = &self.writer.tail {
-            self.part.contents.set_tail(Some(Arc::clone(tail.chunk())), None);
-        }
-    }
-
-    #[cold]
-    fn bad_length(&self, length: usize) -> Error {
-        Error::BadLength {
-            path: self.part.shown(),
-            length,
-            limit: self.writer.block_bytes,
-            too_long: length > self.writer.block_bytes,
-        }
-    }
-
-    #[cold]
-    fn out_of_order(&self, timestamp: Timestamp, last: Timestamp) -> Error {
-        Error::OutOfOrder {
-            path: self.part.shown(),
-            timestamp,
-            last,
-        }
-    }
-}
-
-impl Drop for Appender<'_> {
-    fn drop(&mut self) {
-        if self.appended > 0 {
-            self.part.context().count_appended(self.appended);
-        }
-    }
-}
-
-/// Recovers the last chunks of a series that is opened for writing, or decides what a reader may see of them.
-///
-/// Returns how many entries of the last chunk count where its file does not say, and the damage that bars appends.
-#[expect(clippy::type_complexity, reason = "two independent facts, used at one place")]
-fn recover(
-    context: &Context,
-    key: &PartKey,
-    directory: &Path,
-    parameters: &FixedParameters,
-    firsts: &mut Vec<Timestamp>,
-    durable: Option<Timestamp>,
-) -> Result<(Option<u32>, Option<(PathBuf, Damage)>)> {
-    let layout = super::chunk::format::Layout {
-        block_size: parameters.block_size,
-        page_size: parameters.page_size,
-    };
-    while let Some(first) = firsts.last().copied() {
-        let path = directory.join(first.to_string());
-        let storage = context
-            .directory
-            .open(&path, Access::Read)
-            .map_err(context.failed(&path))?;
-        let shown = context.shown(&path);
-        let verdict = examine(&Suspect {
-            storage: storage.as_ref(),
-            path: &shown,
-            first,
-            layout,
-            durable,
-            end: context.previous_end,
-        })?;
-        match verdict {
-            Verdict::Sound(_) => return Ok((None, None)),
-            Verdict::Damaged(damage) => {
-                log::error!("{} is damaged: {damage}; the series takes no appends", shown.display());
-                return Ok((None, Some((shown, damage))));
-            }
-            Verdict::Keep { entries, .. } if context.read_only() => return Ok((Some(entries), None)),
-            Verdict::Discard { .. } if context.read_only() => {
-                firsts.pop();
-            }
-            repairable => {
-                if repair(context, repairable, &path, layout, (key.id, key.part), first)? {
-                    return Ok((None, None));
-                }
-                firsts.pop();
-            }
-        }
-    }
-    Ok((None, None))
 }

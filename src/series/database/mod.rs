@@ -3,6 +3,10 @@
 //! For writing it takes the advisory lock, so there is one writing process; readers of other processes need none. It
 //! hands out each series once, so that all users of the process share its writer, its index and its open chunks.
 
+mod any;
+mod lifecycle;
+mod options;
+
 use std::{
     collections::HashMap,
     io,
@@ -15,13 +19,16 @@ use std::{
 
 use serde_json::{Map, Value};
 
+pub use any::AnySeries;
+pub use options::{Limits, Mode, OpenOptions, Statistics};
+
 use super::{
-    Error, FixedParameters, Kind, Result, Series, SeriesId, SeriesKey, Timestamp, VarlenParameters, VarlenSeries,
+    Error, Kind, Result, Series, SeriesId, SeriesKey, Timestamp, VarlenSeries,
     catalogue::Catalogue,
-    context::{Context, Recovery},
+    context::Context,
     marks::{Marks, PreviousEnd},
-    metadata::{METADATA_FILE, METADATA_LIMIT_BYTES, SeriesMetadata, check_object, decode_object, encode_object},
-    part::{Part, list_chunks},
+    metadata::{METADATA_FILE, METADATA_LIMIT_BYTES, check_object, decode_object, encode_object},
+    part::list_chunks,
     series::check_name,
     snapshot::Snapshots,
     varlen::part_directory,
@@ -32,93 +39,6 @@ use crate::storage::{Directory, EntryKind, file::HostDirectory};
 const VARLEN: &str = "varlen";
 /// File that the advisory lock is taken on; it names the holder.
 const LOCK: &str = ".headstack.lock";
-
-/// What a database is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
-    /// Nothing is written, no lock is taken; the state at opening is seen, and what the file system shows later.
-    ReadOnly,
-    /// One process at a time; opening a series repairs what a crash left.
-    ReadWrite,
-}
-
-/// What an open database may hold at most, whatever the number of series and chunks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Closed chunks kept open: each takes one mapping, or one descriptor where it cannot be mapped.
-    pub open_chunks: usize,
-    /// Last chunks kept open for appending: each takes one mapping and one descriptor.
-    pub open_writers: usize,
-    /// Chunks are shared memory where that can be had; else descriptors are used.
-    pub mapped: bool,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            open_chunks: 256,
-            open_writers: 128,
-            mapped: true,
-        }
-    }
-}
-
-/// How to open a database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OpenOptions {
-    /// For reading only, or for writing too.
-    pub mode: Mode,
-    /// Bounds on what is held open.
-    pub limits: Limits,
-    /// What others are told who find the database locked, for example `process 12, mounted at /mnt`.
-    pub holder: String,
-}
-
-impl OpenOptions {
-    /// For reading only.
-    pub fn read_only() -> Self {
-        Self {
-            mode: Mode::ReadOnly,
-            limits: Limits::default(),
-            holder: String::new(),
-        }
-    }
-
-    /// For reading and writing, held by this process.
-    pub fn read_write() -> Self {
-        Self {
-            mode: Mode::ReadWrite,
-            holder: format!("process {}", std::process::id()),
-            ..Self::read_only()
-        }
-    }
-}
-
-/// What an open database holds and has done.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Statistics {
-    /// Series that are open.
-    pub open_series: usize,
-    /// Closed chunks that are open.
-    pub open_chunks: usize,
-    /// Last chunks that are open for appending.
-    pub open_writers: usize,
-    /// Bytes of the files of all closed chunks that are open and mapped.
-    pub mapped_bytes: u64,
-    /// Entries appended since the database was opened.
-    pub appended: u64,
-    /// What opening had to repair.
-    pub recovered: Vec<Recovery>,
-}
-
-/// An open series of either kind.
-#[derive(Debug, Clone)]
-pub enum AnySeries {
-    /// Every value has the same length.
-    Fixed(Arc<Series>),
-    /// Values differ in length.
-    Varlen(Arc<VarlenSeries>),
-}
 
 /// An open database.
 pub struct Database {
@@ -287,50 +207,6 @@ impl Database {
         }
     }
 
-    /// Makes a fixed series and opens it.
-    ///
-    /// # Errors
-    /// [`Error::BadName`], [`Error::BadParameter`], [`Error::AlreadyExists`], [`Error::InvalidState`], [`Error::Io`].
-    pub fn create_series(&self, name: &str, parameters: &FixedParameters) -> Result<Arc<Series>> {
-        parameters.validate()?;
-        let key = SeriesKey::fixed(name);
-        self.create_any(&key, |context, path| {
-            Part::create(context, path, &SeriesMetadata::new(parameters))
-        })?;
-        self.series(name)
-    }
-
-    /// Makes a variable-length series and opens it.
-    ///
-    /// # Errors
-    /// As [`Database::create_series`].
-    pub fn create_varlen_series(&self, name: &str, parameters: &VarlenParameters) -> Result<Arc<VarlenSeries>> {
-        parameters.validate()?;
-        let key = SeriesKey::varlen(name);
-        self.create_any(&key, |context, path| VarlenSeries::create(context, path, parameters))?;
-        self.varlen_series(name)
-    }
-
-    fn create_any(&self, key: &SeriesKey, create: impl FnOnce(&Context, &Path) -> Result<()>) -> Result<()> {
-        self.ensure_open()?;
-        self.context.writable()?;
-        check_name(&key.name)?;
-        let path = path_of(key);
-        let table = self.series_table();
-        if self.context.directory.stat(&path).is_ok() {
-            return Err(self.already_exists(key));
-        }
-        // A number first: a directory without one gets one when the database is opened, never the reverse.
-        let id = self.catalogue.add(key)?;
-        if let Err(error) = create(&self.context, &path) {
-            self.catalogue.forget(key)?;
-            return Err(error);
-        }
-        self.context.place(id, || Some(path.clone())).set(Some(path));
-        drop(table);
-        Ok(())
-    }
-
     /// Opens a fixed series, or shares it where it is open.
     ///
     /// # Errors
@@ -425,95 +301,6 @@ impl Database {
             outcome = outcome.and(series.close());
         }
         outcome.map(|()| series.len())
-    }
-
-    /// Gives a series another name; it keeps its number, and whoever has it open goes on with it.
-    ///
-    /// # Errors
-    /// [`Error::BadName`], [`Error::AlreadyExists`], [`Error::DoesNotExist`], [`Error::InvalidState`], [`Error::Io`].
-    pub fn rename_series(&self, key: &SeriesKey, name: &str) -> Result<()> {
-        self.ensure_open()?;
-        self.context.writable()?;
-        check_name(name)?;
-        let new = SeriesKey {
-            kind: key.kind,
-            name: name.to_owned(),
-        };
-        let _gate = self.context.snapshots.gate();
-        let mut table = self.series_table();
-        let id = self.id(key)?;
-        let (from, to) = (path_of(key), path_of(&new));
-        match self.context.directory.rename(&from, &to) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(self.already_exists(&new)),
-            other => other.map_err(self.context.failed(&from))?,
-        }
-        self.catalogue.rename(key, &new)?;
-        self.context.place(id, || None).set(Some(to.clone()));
-        if let Some(series) = table.remove(key) {
-            table.insert(new, series);
-        }
-        let parent = to.parent().unwrap_or(Path::new(""));
-        let synced = self.context.directory.sync_directory(parent);
-        synced.map_err(self.context.failed(parent))
-    }
-
-    /// Deletes a series with all its entries, open or not. Chunks that a snapshot needs are kept for it.
-    ///
-    /// # Errors
-    /// [`Error::DoesNotExist`], [`Error::InvalidState`], [`Error::Io`].
-    pub fn delete_series(&self, key: &SeriesKey) -> Result<()> {
-        self.ensure_open()?;
-        self.context.writable()?;
-        let _gate = self.context.snapshots.gate();
-        let mut table = self.series_table();
-        let id = self.id(key)?;
-        if let Some(series) = table.remove(key) {
-            series.abandon();
-        }
-        let path = path_of(key);
-        match key.kind {
-            Kind::Fixed => self.remove_part(id, 0, &path)?,
-            Kind::Varlen => {
-                let entries = self.context.directory.list(&path).map_err(self.context.failed(&path))?;
-                for entry in entries {
-                    let part = match entry.name.as_str() {
-                        "root" => Some(0),
-                        other => other.parse().ok(),
-                    };
-                    self.remove_part(id, part.unwrap_or(u32::MAX), &path.join(&entry.name))?;
-                }
-                let removed = self.context.directory.remove_directory(&path);
-                removed.map_err(self.context.failed(&path))?;
-            }
-        }
-        self.context.place(id, || None).set(None);
-        if let Some(marks) = &self.context.marks {
-            marks.clear(id)?;
-        }
-        self.catalogue.forget(key)
-    }
-
-    fn remove_part(&self, id: SeriesId, part: u32, path: &Path) -> Result<()> {
-        let directory = &self.context.directory;
-        let mut others = Vec::new();
-        for first in list_chunks(&self.context, path, |name| others.push(path.join(name)))? {
-            let chunk = path.join(first.to_string());
-            let gone = match self.context.snapshots.pin(id, part, first) {
-                Some(pin) => directory.rename(&chunk, &pin),
-                None => directory.remove(&chunk),
-            };
-            gone.map_err(self.context.failed(&chunk))?;
-        }
-        others.push(path.join(METADATA_FILE));
-        for other in others {
-            match directory.remove(&other) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                    return Err(self.context.failed(&other)(error));
-                }
-                _ => {}
-            }
-        }
-        directory.remove_directory(path).map_err(self.context.failed(path))
     }
 
     /// The database's own metadata.
@@ -630,44 +417,6 @@ impl std::fmt::Debug for Database {
             .field("path", &self.path())
             .field("mode", &self.mode())
             .finish_non_exhaustive()
-    }
-}
-
-impl AnySeries {
-    pub(super) fn is_closed(&self) -> bool {
-        match self {
-            Self::Fixed(series) => series.part().is_closed(),
-            Self::Varlen(series) => series.is_closed(),
-        }
-    }
-
-    fn abandon(&self) {
-        match self {
-            Self::Fixed(series) => series.part().abandon(),
-            Self::Varlen(series) => series.abandon(),
-        }
-    }
-
-    /// Makes everything appended so far durable.
-    ///
-    /// # Errors
-    /// As [`Series::sync`].
-    pub fn sync(&self) -> Result<()> {
-        match self {
-            Self::Fixed(series) => series.sync(),
-            Self::Varlen(series) => series.sync(),
-        }
-    }
-
-    /// Syncs and closes the series.
-    ///
-    /// # Errors
-    /// As [`Series::close`].
-    pub fn close(&self) -> Result<()> {
-        match self {
-            Self::Fixed(series) => series.close(),
-            Self::Varlen(series) => series.close(),
-        }
     }
 }
 

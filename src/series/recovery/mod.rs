@@ -11,27 +11,30 @@
 //! never stored reads as zeros; so behind the last entry known durable the first entry with a sector of zeros, and all
 //! after it, were not stored. Bytes that are dropped are first set aside in a file of the database's root.
 
+mod scan;
+
 use std::path::{Path, PathBuf};
 
+use scan::Scan;
+
 use super::{
-    Damage, Error, Result, SeriesId, Timestamp,
+    Damage, Error, FixedParameters, Result, SeriesId, Timestamp,
     chunk::{
-        format::{COUNT_BYTES, HEADER_BYTES, Layout, timestamp_of},
+        format::{COUNT_BYTES, HEADER_BYTES, Layout},
         read_count,
     },
+    contents::PartKey,
     context::Context,
     marks::PreviousEnd,
 };
 use crate::storage::{Access, Storage};
 
-/// A disk stores so many bytes at once.
-const SECTOR_BYTES: u64 = 512;
 /// Bytes read at a time.
 const WINDOW_BYTES: u64 = 1 << 20;
 
 /// What is to be done with a last chunk.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+enum Verdict {
     /// It is right as it is and has so many entries.
     Sound(u32),
     /// So many entries count; what stands behind them is set aside where it holds anything.
@@ -42,22 +45,104 @@ pub(super) enum Verdict {
     Damaged(Damage),
 }
 
+/// Damage that bars appends to a series.
+#[derive(Debug, Clone)]
+pub(super) struct Wound {
+    path: PathBuf,
+    damage: Damage,
+}
+
+impl From<Wound> for Error {
+    fn from(wound: Wound) -> Self {
+        Self::Damaged {
+            path: wound.path,
+            damage: wound.damage,
+        }
+    }
+}
+
+/// What came of the last chunk of a series.
+#[derive(Debug, Default)]
+pub(super) struct Recovered {
+    /// How many of its entries count, where its file does not say so.
+    pub(super) last_entries: Option<u32>,
+    /// Why nothing may be appended.
+    pub(super) wound: Option<Wound>,
+}
+
 /// Which chunk is examined, and what is known about it.
-pub(super) struct Suspect<'a> {
-    pub(super) storage: &'a dyn Storage,
-    pub(super) path: &'a Path,
-    pub(super) first: Timestamp,
-    pub(super) layout: Layout,
+struct Suspect<'a> {
+    storage: &'a dyn Storage,
+    path: &'a Path,
+    first: Timestamp,
+    layout: Layout,
     /// Newest timestamp known durable.
-    pub(super) durable: Option<Timestamp>,
-    pub(super) end: PreviousEnd,
+    durable: Option<Timestamp>,
+    end: PreviousEnd,
+}
+
+/// Recovers the last chunks of a series that is opened for writing, or decides what a reader may see of them.
+pub(super) fn recover(
+    context: &Context,
+    key: &PartKey,
+    directory: &Path,
+    parameters: &FixedParameters,
+    firsts: &mut Vec<Timestamp>,
+    durable: Option<Timestamp>,
+) -> Result<Recovered> {
+    let layout = Layout {
+        block_size: parameters.block_size,
+        page_size: parameters.page_size,
+    };
+    while let Some(first) = firsts.last().copied() {
+        let path = directory.join(first.to_string());
+        let storage = context
+            .directory
+            .open(&path, Access::Read)
+            .map_err(context.failed(&path))?;
+        let shown = context.shown(&path);
+        let verdict = examine(&Suspect {
+            storage: storage.as_ref(),
+            path: &shown,
+            first,
+            layout,
+            durable,
+            end: context.previous_end,
+        })?;
+        match verdict {
+            Verdict::Sound(_) => return Ok(Recovered::default()),
+            Verdict::Damaged(damage) => {
+                log::error!("{} is damaged: {damage}; the series takes no appends", shown.display());
+                return Ok(Recovered {
+                    wound: Some(Wound { path: shown, damage }),
+                    ..Recovered::default()
+                });
+            }
+            Verdict::Keep { entries, .. } if context.read_only() => {
+                return Ok(Recovered {
+                    last_entries: Some(entries),
+                    ..Recovered::default()
+                });
+            }
+            Verdict::Discard { .. } if context.read_only() => {
+                firsts.pop();
+            }
+            repairable => {
+                if repair(context, repairable, &path, layout, (key.id, key.part), first)? {
+                    return Ok(Recovered::default());
+                }
+                firsts.pop();
+            }
+        }
+    }
+    Ok(Recovered::default())
 }
 
 /// Decides about one last chunk, reading only.
 ///
 /// # Errors
 /// [`Error::Io`] where it cannot be read.
-pub(super) fn examine(suspect: &Suspect<'_>) -> Result<Verdict> {
+fn examine(suspect: &Suspect<'_>) -> Result<Verdict> {
     let layout = suspect.layout;
     let (size_bytes, count) = read_count(suspect.storage, suspect.path)?;
     let must_hold = suspect.durable.is_some_and(|durable| durable >= suspect.first);
@@ -156,7 +241,7 @@ fn decide(suspect: &Suspect<'_>, scan: &mut Scan<'_>, count: u32, plausible: boo
 ///
 /// # Errors
 /// [`Error::Damaged`] for damage, [`Error::Io`].
-pub(super) fn repair(
+fn repair(
     context: &Context,
     verdict: Verdict,
     path: &Path,
@@ -233,169 +318,6 @@ fn copy(context: &Context, from: &dyn Storage, to: &Path) -> Result<()> {
         }
     });
     copied.map(drop).map_err(context.failed(to))
-}
-
-/// Reads a chunk in windows.
-struct Scan<'a> {
-    suspect: &'a Suspect<'a>,
-    size_bytes: u64,
-    window: Vec<u8>,
-    window_start: u64,
-    last: Timestamp,
-    last_index: u64,
-}
-
-impl<'a> Scan<'a> {
-    fn new(suspect: &'a Suspect<'a>, size_bytes: u64) -> Self {
-        Self {
-            suspect,
-            size_bytes,
-            window: Vec::new(),
-            window_start: 0,
-            last: Timestamp::MIN,
-            last_index: 0,
-        }
-    }
-
-    /// Bytes of the file; shorter than `length` only past its end.
-    fn bytes_at(&mut self, offset: u64, length: u64) -> Result<&[u8]> {
-        let end = (offset + length).min(self.size_bytes).max(offset);
-        let loaded = self.window_start + self.window.len() as u64;
-        if offset < self.window_start || end > loaded {
-            let wanted = (end - offset)
-                .max(WINDOW_BYTES)
-                .min(self.size_bytes.saturating_sub(offset));
-            self.window.resize(usize::try_from(wanted).unwrap_or(usize::MAX), 0);
-            let mut filled = 0;
-            while filled < self.window.len() {
-                let read = self
-                    .suspect
-                    .storage
-                    .read_at(&mut self.window[filled..], offset + filled as u64)
-                    .map_err(|source| Error::Io {
-                        path: self.suspect.path.to_owned(),
-                        source,
-                    })?;
-                if read == 0 {
-                    break;
-                }
-                filled += read;
-            }
-            self.window.truncate(filled);
-            self.window_start = offset;
-        }
-        let start = usize::try_from(offset - self.window_start).unwrap_or(usize::MAX);
-        let stop = usize::try_from(end - self.window_start).unwrap_or(usize::MAX);
-        Ok(self.window.get(start..stop.min(self.window.len())).unwrap_or(&[]))
-    }
-
-    fn timestamp(&mut self, index: u64) -> Result<Timestamp> {
-        let offset = self.suspect.layout.record_offset(index);
-        let bytes = self.bytes_at(offset, 8)?;
-        Ok(if bytes.len() == 8 {
-            timestamp_of(bytes)
-        } else {
-            Timestamp::MIN
-        })
-    }
-
-    fn ends_are_right(&mut self, count: u32) -> Result<bool> {
-        let last = u64::from(count) - 1;
-        Ok(self.timestamp(0)? == self.suspect.first
-            && (last == 0 || self.timestamp(last - 1)? < self.timestamp(last)?))
-    }
-
-    /// True where at least two more entries in order stand behind the counted ones: one may be an append that was
-    /// never counted, but nobody who closes a chunk leaves two.
-    fn continues_after(&mut self, count: u32) -> Result<bool> {
-        let count = u64::from(count);
-        if self.suspect.layout.capacity(self.size_bytes) < count + 2 {
-            return Ok(false);
-        }
-        let (last, one, two) = (
-            self.timestamp(count - 1)?,
-            self.timestamp(count)?,
-            self.timestamp(count + 1)?,
-        );
-        Ok(last < one && one < two)
-    }
-
-    /// How many of at most `limit` leading entries are in order, and what is wrong with the next one.
-    fn ordered(&mut self, limit: u64) -> Result<(u64, Option<Damage>)> {
-        let mut previous = self.timestamp(0)?;
-        if previous != self.suspect.first {
-            return Ok((0, None));
-        }
-        let mut index = 1;
-        let mut damage = None;
-        while index < limit {
-            let found = self.timestamp(index)?;
-            if found <= previous {
-                damage = Some(Damage::Order { index, found, previous });
-                break;
-            }
-            previous = found;
-            index += 1;
-        }
-        (self.last, self.last_index) = (previous, index);
-        Ok((index, damage))
-    }
-
-    /// Timestamp of the last of `entries` ordered entries.
-    fn last_of(&self, entries: u64) -> Timestamp {
-        debug_assert_eq!(entries, self.last_index);
-        self.last
-    }
-
-    /// How many of the first `entries` have a timestamp at or below `timestamp`.
-    fn at_or_below(&mut self, timestamp: Timestamp, entries: u64) -> Result<u64> {
-        let (mut low, mut high) = (0, entries);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.timestamp(middle)? <= timestamp {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        Ok(low)
-    }
-
-    /// Of entries `from..to`, the number of the first one that has a sector of zeros; `to` if none.
-    fn stored(&mut self, from: u64, to: u64) -> Result<u64> {
-        let layout = self.suspect.layout;
-        for index in from..to {
-            let start = layout.record_offset(index);
-            let end = layout.record_offset(index + 1);
-            let mut piece = start;
-            while piece < end {
-                let next = (piece / SECTOR_BYTES + 1) * SECTOR_BYTES;
-                let bytes = self.bytes_at(piece, next.min(end) - piece)?;
-                if bytes.iter().all(|byte| *byte == 0) {
-                    return Ok(index);
-                }
-                piece = next;
-            }
-        }
-        Ok(to)
-    }
-
-    /// True where nothing but zeros stands from `offset` to the count.
-    fn zeros_from(&mut self, offset: u64) -> Result<bool> {
-        let end = self.size_bytes.saturating_sub(COUNT_BYTES);
-        let mut at = offset;
-        while at < end {
-            let bytes = self.bytes_at(at, (end - at).min(WINDOW_BYTES))?;
-            if bytes.iter().any(|byte| *byte != 0) {
-                return Ok(false);
-            }
-            if bytes.is_empty() {
-                break;
-            }
-            at += bytes.len() as u64;
-        }
-        Ok(true)
-    }
 }
 
 fn array(header: &[u8]) -> [u8; 4] {

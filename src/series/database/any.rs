@@ -1,0 +1,52 @@
+//! A series of either kind, for those who do not care which.
+
+use std::sync::Arc;
+
+use crate::series::{Result, Series, VarlenSeries};
+
+/// An open series of either kind.
+#[derive(Debug, Clone)]
+pub enum AnySeries {
+    /// Every value has the same length.
+    Fixed(Arc<Series>),
+    /// Values differ in length.
+    Varlen(Arc<VarlenSeries>),
+}
+
+impl AnySeries {
+    pub(in crate::series) fn is_closed(&self) -> bool {
+        match self {
+            Self::Fixed(series) => series.part().is_closed(),
+            Self::Varlen(series) => series.is_closed(),
+        }
+    }
+
+    pub(super) fn abandon(&self) {
+        match self {
+            Self::Fixed(series) => series.part().abandon(),
+            Self::Varlen(series) => series.abandon(),
+        }
+    }
+
+    /// Makes everything appended so far durable.
+    ///
+    /// # Errors
+    /// As [`Series::sync`].
+    pub fn sync(&self) -> Result<()> {
+        match self {
+            Self::Fixed(series) => series.sync(),
+            Self::Varlen(series) => series.sync(),
+        }
+    }
+
+    /// Syncs and closes the series.
+    ///
+    /// # Errors
+    /// As [`Series::close`].
+    pub fn close(&self) -> Result<()> {
+        match self {
+            Self::Fixed(series) => series.close(),
+            Self::Varlen(series) => series.close(),
+        }
+    }
+}

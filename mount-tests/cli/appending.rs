@@ -3,15 +3,11 @@
 use std::{
     io::Write,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use serde_json::json;
 
-use super::{HEADSTACK, Place, headstack, headstack_fed};
-
-/// Longest wait for something that another process does.
-const LIMIT: Duration = Duration::from_secs(30);
+use super::{HEADSTACK, Place, headstack, headstack_fed, wait_until};
 
 fn entries(db: &str, name: &str) -> u64 {
     headstack(&["series", "show", "--json", db, name]).json()["entries"]
@@ -210,10 +206,7 @@ fn lines_are_visible_before_the_input_ends() {
     let mut input = child.stdin.take().unwrap();
     for (sent, part) in [(1, "110 11\n12"), (2, "0 12\n"), (4, "130 13\n140 14\n")] {
         input.write_all(part.as_bytes()).unwrap();
-        let start = Instant::now();
-        while entries(db, "t") != 10 + sent {
-            assert!(start.elapsed() < LIMIT, "{sent} entries are not visible");
-        }
+        wait_until(&format!("{sent} entries are visible"), || entries(db, "t") == 10 + sent);
     }
     drop(input);
     assert!(child.wait().unwrap().success());

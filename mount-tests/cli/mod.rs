@@ -14,6 +14,7 @@ use std::{
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use serde_json::Value;
@@ -21,6 +22,9 @@ use tempfile::TempDir;
 
 /// Path of the binary under test.
 const HEADSTACK: &str = env!("CARGO_BIN_EXE_headstack");
+
+/// Longest wait for something that another process does.
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// What a run of the binary left behind.
 #[derive(Debug)]
@@ -123,6 +127,16 @@ fn run(command: &mut Command, input: &[u8]) -> Ran {
         code: output.status.code().unwrap_or(-1),
         out: output.stdout,
         err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// Waits for something that another process does.
+#[track_caller]
+fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < LIMIT, "waited for: {what}");
+        std::thread::yield_now();
     }
 }
 

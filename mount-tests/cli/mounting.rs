@@ -6,13 +6,9 @@ use std::{
     os::unix::{fs::symlink, net::UnixDatagram, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
-use super::{HEADSTACK, Place, Ran, headstack, run, skipped};
-
-/// Longest wait for something that another process does.
-const LIMIT: Duration = Duration::from_secs(30);
+use super::{HEADSTACK, LIMIT, Place, Ran, headstack, run, skipped, wait_until};
 
 /// True where this machine can mount.
 fn can_mount() -> bool {
@@ -26,15 +22,6 @@ fn can_mount() -> bool {
 fn is_mounted(path: &str) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     table.lines().any(|line| line.split(' ').nth(4) == Some(path))
-}
-
-#[track_caller]
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < LIMIT, "waited for: {what}");
-        std::thread::yield_now();
-    }
 }
 
 /// A filled database and a mount point, unmounted at the end whatever happens.

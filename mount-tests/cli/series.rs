@@ -103,7 +103,8 @@ fn create_makes_variable_length_series() {
     let parts = fs::read_dir(place.at("db/varlen/x")).unwrap().count();
     assert_eq!(parts, 5, "1024 bytes on [10,255]");
     headstack(&["series", "append", "--varlen", db, "x", "2", &"00".repeat(65535)]).text();
-    headstack(&["series", "append", "--varlen", db, "x", "3", &"00".repeat(65536)]).fails(64, &["65535"]);
+    let long = format!("3 {}\n", "00".repeat(65536));
+    headstack_fed(&["series", "append", "--varlen", db, "x"], long.as_bytes()).fails(65, &["65536 bytes", "65535"]);
     for (arguments, code) in [
         (["--size-struct", "5"], 64),
         (["--size-struct", "0"], 64),

@@ -1,4 +1,6 @@
 //! `series append`: batches, bad lines, and what becomes visible when.
+//!
+//! Entries come from arguments, files and pipes; each test reads them back with another run of the binary.
 
 use std::{
     io::Write,

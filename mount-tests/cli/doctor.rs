@@ -1,4 +1,6 @@
 //! `doctor`: what it tells of the machine and of a database.
+//!
+//! Compared with the kernel's own files where they hold a number, with the kind of value elsewhere.
 
 use std::fs;
 

@@ -1,4 +1,6 @@
 //! Every exit code, and that each message names the path, the thing and the remedy.
+//!
+//! Codes are those of cli.md, after `sysexits.h`; usage errors of the parser included.
 
 use std::{
     fs,

@@ -1,4 +1,6 @@
-//! What is generated from the tree of verbs: the manual and the completions, judged by the programs that read them.
+//! What is generated from the tree of verbs: the manual and the completions.
+//!
+//! Judged by the programs that read them: groff, man and the shells that are installed.
 
 use std::{fs, path::Path, process::Command};
 

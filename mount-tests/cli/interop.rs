@@ -1,4 +1,6 @@
 //! What the command line writes is read by the real tempsdb, and the reverse.
+//!
+//! The engine's own tests go over the format at large; here it is the verbs' way of using it.
 
 use std::{fs, path::PathBuf, process::Command};
 

@@ -1,4 +1,7 @@
 //! The command line as its users meet it: the real binary, its output, its messages and its exit codes.
+//!
+//! Here is how a run is made and judged: [`headstack`] runs the binary, [`Ran`] holds what it left behind. A run in a
+//! test sees no terminal and another time zone than UTC.
 
 mod appending;
 mod doctor;

@@ -1,10 +1,12 @@
 //! `init` and `series ..`: what each verb prints as text and as JSON.
+//!
+//! Expected output is written out by hand; stored parameters are read from the files themselves.
 
-use std::{fs, os::unix::fs::PermissionsExt};
+use std::{fs, os::unix::fs::PermissionsExt, process::Command};
 
 use serde_json::{Value, json};
 
-use super::{Place, headstack, headstack_fed};
+use super::{HEADSTACK, Place, headstack, headstack_fed, peer, run};
 
 fn line(timestamp: u64, value: u64) -> String {
     format!("{timestamp:020} {value:020}\n")
@@ -356,6 +358,28 @@ fn rm_asks_first_and_removes_everything() {
     headstack(&["series", "rm", db, "log", "--yes"]).text();
     assert!(!place.path().join("db/varlen/log").exists());
     headstack(&["series", "rm", db, "t", "--yes"]).fails(66, &["\"t\"", db]);
+}
+
+/// On a terminal the name has to be typed; anything else removes nothing.
+#[test]
+fn rm_takes_a_typed_name_on_a_terminal() {
+    let Some(script) = peer("script") else { return };
+    let place = Place::filled();
+    let remove = format!("{HEADSTACK} series rm {} t", place.db);
+    let typed = |name: &str| {
+        let mut command = Command::new(&script);
+        command.args(["--quiet", "--return", "--command", &remove, "/dev/null"]);
+        run(&mut command, name.as_bytes())
+    };
+    let shown = typed("T\n").ends(78);
+    let shown = String::from_utf8(shown.out).unwrap();
+    assert!(
+        shown.contains("10 entries would be lost") && shown.contains("Type t to go on"),
+        "{shown}"
+    );
+    assert!(place.path().join("db/t").exists());
+    typed("t\n").ends(0);
+    assert!(!place.path().join("db/t").exists());
 }
 
 /// T27: a check names each damaged file and its wound, changes nothing, and reading names it too.

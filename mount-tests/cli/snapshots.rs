@@ -1,4 +1,6 @@
 //! `snapshot ..`: what each verb prints as text and as JSON.
+//!
+//! What a snapshot holds is told by the engine's tests and the mount's; here it is the verbs.
 
 use serde_json::json;
 

@@ -1,4 +1,7 @@
 //! Arguments that several verbs take: the database, a series in it, sizes; and how a database is opened for them.
+//!
+//! A reader opens for reading only and takes no lock; a writer that finds the lock taken is told who has it and how the
+//! mount makes the same change.
 
 use std::{
     ops::Deref,

@@ -1,4 +1,6 @@
 //! `headstack completions`: completion scripts for shells.
+//!
+//! They are generated from the tree of verbs, so they know every option there is and none that is not.
 
 use anyhow::Result;
 use clap::Args;

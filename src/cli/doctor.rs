@@ -1,4 +1,7 @@
 //! `headstack doctor`: what this machine offers, which limits are in force, and what is doubtful about a database.
+//!
+//! It only looks: nothing is mounted, locked or written. A fact is a key and a value; a doubt is a warning that names
+//! the path and says why. What the kernel's files mean is in `facts.rs`.
 
 mod facts;
 

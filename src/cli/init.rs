@@ -1,4 +1,7 @@
 //! `headstack init`: makes a store.
+//!
+//! A store is one directory for everything that a long-running controller keeps: the database in `series`, and room for
+//! member images, tapes and state. It is not needed for any verb; each works on bare paths as well.
 
 use std::{fs, path::PathBuf};
 

@@ -1,4 +1,7 @@
-//! `headstack man`: the manual, a page for every verb, made from the same texts as the help.
+//! `headstack man`: the manual, a page for every verb.
+//!
+//! The texts are those of the help. What the help has no room for, the exit status and the files, is added here, the
+//! same on every page; the examples after a verb's help become its section EXAMPLES.
 
 use std::{
     fs,

@@ -103,7 +103,7 @@ pub fn run() -> ExitCode {
 fn run_arguments(arguments: Vec<OsString>) -> Code {
     let name = arguments.first().and_then(|name| Path::new(name).file_name()?.to_str());
     if name.is_some_and(|name| name.starts_with("mount.")) {
-        return finish(mount::helper::run(&arguments[1..]));
+        return finish(mount::mount8::run(&arguments[1..]));
     }
     let parsed = command()
         .try_get_matches_from(arguments)

@@ -1,7 +1,10 @@
-//! `headstack mount`: a database as files. The daemon is this program again, started anew before it has threads.
+//! `headstack mount`: a database as files.
+//!
+//! The verb waits for a daemon, which is this program again, started anew before it has threads; in the foreground it
+//! serves the mount itself. Both open the database, attach it and hand it to the mount layer ([`session`]).
 
 mod daemon;
-pub(super) mod helper;
+pub(super) mod mount8;
 
 use std::path::PathBuf;
 

@@ -1,4 +1,7 @@
 //! `headstack snapshot ..`: frozen states of all series.
+//!
+//! Making, holding and removing need the database's lock; while it is mounted, mkdir and rmdir in `.snapshot` make and
+//! remove snapshots instead. Their contents are read through a mount.
 
 use std::time::SystemTime;
 

@@ -1,4 +1,6 @@
 //! `headstack umount`: takes a mounted database out of the tree.
+//!
+//! Only mounts of this program are touched; the mount layer looks at what is mounted there before it acts.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,7 @@
-//! What the kernel's small text files say. Pure functions over their contents.
+//! What the kernel's small text files say.
+//!
+//! Pure functions over the contents of files in `/proc` and `/sys`, so each is tested on text that this machine does
+//! not have. Unknown or missing fields give nothing instead of an error: a report has gaps, it does not fail.
 
 use std::path::{Path, PathBuf};
 

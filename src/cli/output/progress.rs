@@ -1,4 +1,6 @@
 //! How far a long job is: a bar on a terminal, else one line for each tenth.
+//!
+//! It is told on standard error, for jobs that take long enough to be waited for, and never with `-q`.
 
 use std::io::{self, IsTerminal};
 

@@ -1,4 +1,7 @@
 //! Facts as text and as JSON: cells, records and tables. Nothing here prints.
+//!
+//! Text is either aligned for people or separated by tabs for scripts; control characters are escaped in both, so a
+//! hostile name can neither drive a terminal nor break a line of fields. JSON holds every name as it is.
 
 use std::{fmt::Write, time::SystemTime};
 

@@ -1,4 +1,6 @@
 //! What verbs ask of a series of either kind.
+//!
+//! The engine's two kinds have no trait in common; where a verb does the same with both, the choice is made here.
 
 use anyhow::Result;
 use serde_json::{Map, Value};

@@ -1,4 +1,6 @@
 //! `headstack series cat`: the entries of a range, streamed.
+//!
+//! Nothing is collected: a run of packed records is formatted, or passed on as it is, chunk by chunk.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,6 @@
 //! `headstack series check`: reports all damage and changes nothing.
+//!
+//! One line a finding, the path and its wound; the exit code says whether there is any.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,6 @@
 //! `headstack series create`: a new series; the database too where there is none.
+//!
+//! Every parameter is checked before anything is made. A format is kept in the metadata, where the mount finds it too.
 
 use std::path::PathBuf;
 

@@ -1,4 +1,7 @@
 //! Entries on their way out: lines, JSON or binary records.
+//!
+//! Lines are those of the mount's `text` files and binary records of a fixed series those of its `raw` file, so what
+//! is learnt of one holds for the other.
 
 use anyhow::Result;
 use serde_json::{Map, Number, Value};

@@ -1,4 +1,6 @@
 //! `headstack series ls`: all series of a database, a line each.
+//!
+//! A damaged series is listed by its name alone and told on standard error; the others are listed all the same.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,6 @@
 //! `headstack series mark`: remembers how far the entries have been sent elsewhere.
+//!
+//! The mark is tempsdb's `last_entry_synced`, kept in the series' metadata file.
 
 use anyhow::Result;
 use clap::Args;

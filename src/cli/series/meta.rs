@@ -1,4 +1,6 @@
 //! `headstack series meta`: prints or replaces the metadata of a series.
+//!
+//! Metadata is a JSON object of the user's own; its key `format` says how values are written as text.
 
 use std::io::{self, Read};
 

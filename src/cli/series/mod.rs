@@ -1,4 +1,7 @@
 //! `headstack series ..`: the verbs on time series, one file each.
+//!
+//! Those that read open the database for reading only, which works while it is mounted; those that change it take its
+//! lock, and where that is taken they say how the mount makes the same change.
 
 mod any;
 mod append;

@@ -1,4 +1,6 @@
 //! `headstack series latest` and `first`: one entry from either end.
+//!
+//! Both print as `headstack series cat` does; a series without entries is a failure, as there is nothing to print.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,6 @@
 //! `headstack series rm`: removes a series with all its entries.
+//!
+//! Also a damaged one, whose entries cannot be counted any more.
 
 use anyhow::Result;
 use clap::Args;

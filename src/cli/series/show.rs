@@ -1,4 +1,6 @@
 //! `headstack series show`: all that is known of one series.
+//!
+//! Parameters, extent, marks, the space it takes, the format of its values and the user's metadata.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,6 @@
 //! `headstack series sync`: makes appended entries durable.
+//!
+//! Verbs that append do so themselves when they end; this is for entries that another program left unsynced.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,6 @@
 //! `headstack series trim`: drops whole chunks of old entries.
+//!
+//! What goes is worked out from the chunks' first timestamps before it goes, told, and confirmed.
 
 use anyhow::Result;
 use clap::Args;

@@ -1,4 +1,7 @@
-//! `mount.fuse.headstack SPEC DIR [-sfnv] [-o OPT,OPT] [-t TYPE] [-N NAMESPACE]`: how mount(8) runs this program.
+//! How mount(8) runs this program: `mount.fuse.headstack SPEC DIR [-sfnv] [-o OPT,OPT] [-t TYPE] [-N NAMESPACE]`.
+//!
+//! The program takes this form where its own name begins with `mount.`, which is how mount(8) finds it for the file
+//! system type `fuse.headstack` of fstab. It always leaves a daemon behind.
 
 use std::{ffi::OsString, path::PathBuf};
 

@@ -19,6 +19,7 @@ mod error;
 mod json;
 mod marks;
 mod metadata;
+mod nursery;
 mod part;
 mod range;
 mod recovery;

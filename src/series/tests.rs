@@ -4,6 +4,8 @@ use std::{path::Path, time::SystemTime};
 
 use super::*;
 
+mod crash;
+
 fn open(path: &Path) -> Database {
     Database::open(path, OpenOptions::read_write()).unwrap()
 }

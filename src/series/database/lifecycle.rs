@@ -7,8 +7,9 @@ use crate::series::{
     FixedParameters, Kind, Result, Series, SeriesId, SeriesKey, VarlenParameters, VarlenSeries,
     context::Context,
     metadata::{METADATA_FILE, SeriesMetadata},
+    nursery,
     part::{Part, list_chunks},
-    series::check_name,
+    series::check_key,
 };
 
 impl Database {
@@ -39,7 +40,7 @@ impl Database {
     fn create_any(&self, key: &SeriesKey, create: impl FnOnce(&Context, &Path) -> Result<()>) -> Result<()> {
         self.ensure_open()?;
         self.context.writable()?;
-        check_name(&key.name)?;
+        check_key(key)?;
         let path = path_of(key);
         let table = self.series_table();
         if self.context.directory.stat(&path).is_ok() {
@@ -47,7 +48,8 @@ impl Database {
         }
         // A number first: a directory without one gets one when the database is opened, never the reverse.
         let id = self.catalogue.add(key)?;
-        if let Err(error) = create(&self.context, &path) {
+        let born = nursery::build(&self.context, (id, 0), &path, |unborn| create(&self.context, unborn));
+        if let Err(error) = born {
             self.catalogue.forget(key)?;
             return Err(error);
         }
@@ -63,11 +65,11 @@ impl Database {
     pub fn rename_series(&self, key: &SeriesKey, name: &str) -> Result<()> {
         self.ensure_open()?;
         self.context.writable()?;
-        check_name(name)?;
         let new = SeriesKey {
             kind: key.kind,
             name: name.to_owned(),
         };
+        check_key(&new)?;
         let _gate = self.context.snapshots.gate();
         let mut table = self.series_table();
         let id = self.id(key)?;

@@ -28,12 +28,13 @@ use super::{
     context::Context,
     marks::{Marks, PreviousEnd},
     metadata::{METADATA_FILE, METADATA_LIMIT_BYTES, check_object, decode_object, encode_object},
+    nursery,
     part::list_chunks,
-    series::check_name,
+    series::check_key,
     snapshot::Snapshots,
     varlen::part_directory,
 };
-use crate::storage::{Directory, EntryKind, file::HostDirectory};
+use crate::storage::{Directory, Entry, EntryKind, file::HostDirectory};
 
 /// Directory of the variable-length series.
 const VARLEN: &str = "varlen";
@@ -109,15 +110,18 @@ impl Database {
         let mut lock = None;
         if writable {
             lock = Some(take_lock(directory.as_ref(), &options.holder)?);
-            let swept = directory.sweep_staged().map_err(failed(Path::new("")))?;
+            let swept = directory.sweep_staged().map_err(failed(Path::new("")))? + nursery::sweep(directory.as_ref())?;
             if swept > 0 {
-                log::info!("{}: {swept} half-written files removed", directory.path().display());
+                log::info!(
+                    "{}: {swept} half-made files and series removed",
+                    directory.path().display()
+                );
             }
             match directory.create_directory(Path::new(VARLEN)) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(failed(Path::new(VARLEN))(error));
-                }
-                _ => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                made => made
+                    .and_then(|()| directory.sync_directory(Path::new("")))
+                    .map_err(failed(Path::new(VARLEN)))?,
             }
         }
         let (marks, previous_end) = match Marks::open(Arc::clone(&directory), writable) {
@@ -185,7 +189,7 @@ impl Database {
         }
         // Somebody else made it since.
         let there = self.context.directory.stat(&path_of(key));
-        if check_name(&key.name).is_ok() && there.is_ok_and(|stat| stat.kind == EntryKind::Directory) {
+        if check_key(key).is_ok() && there.is_ok_and(|stat| stat.kind == EntryKind::Directory) {
             return self.catalogue.add(key);
         }
         Err(self.does_not_exist(key))
@@ -443,18 +447,22 @@ fn list_keys(directory: &dyn Directory) -> Result<Vec<SeriesKey>> {
         move |source| Error::Io { path, source }
     };
     let mut keys = Vec::new();
-    for entry in directory.list(Path::new("")).map_err(failed(Path::new("")))? {
-        if entry.exact && entry.kind == EntryKind::Directory && check_name(&entry.name).is_ok() {
-            keys.push(SeriesKey::fixed(entry.name));
-        }
-    }
+    let mut take = |entries: Vec<Entry>, name: fn(String) -> SeriesKey| {
+        let directories = entries
+            .into_iter()
+            .filter(|entry| entry.exact && entry.kind == EntryKind::Directory);
+        keys.extend(
+            directories
+                .map(|entry| name(entry.name))
+                .filter(|key| check_key(key).is_ok()),
+        );
+    };
+    take(
+        directory.list(Path::new("")).map_err(failed(Path::new("")))?,
+        SeriesKey::fixed,
+    );
     match directory.list(Path::new(VARLEN)) {
-        Ok(entries) => keys.extend(
-            entries
-                .into_iter()
-                .filter(|entry| entry.exact && entry.kind == EntryKind::Directory && check_name(&entry.name).is_ok())
-                .map(|entry| SeriesKey::varlen(entry.name)),
-        ),
+        Ok(entries) => take(entries, SeriesKey::varlen),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(failed(Path::new(VARLEN))(error)),
     }

@@ -89,25 +89,13 @@ pub(super) fn list_chunks(context: &Context, directory: &Path, mut stray: impl F
 }
 
 impl Part {
-    /// Makes the directory of a new series with its metadata; an empty directory of that name is taken over.
+    /// Makes the directory of a new part with its metadata.
     pub(super) fn create(context: &Context, directory: &Path, metadata: &SeriesMetadata) -> Result<()> {
-        context.writable()?;
-        match context.directory.create_directory(directory) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let entries = context.directory.list(directory).map_err(context.failed(directory))?;
-                if !entries.is_empty() {
-                    return Err(context.failed(directory)(error));
-                }
-            }
-            other => other.map_err(context.failed(directory))?,
-        }
+        let made = context.directory.create_directory(directory);
+        made.map_err(context.failed(directory))?;
         let path = directory.join(METADATA_FILE);
-        context
-            .directory
-            .replace(&path, &metadata.encode())
-            .map_err(context.failed(&path))?;
-        let parent = directory.parent().unwrap_or(Path::new(""));
-        context.directory.sync_directory(parent).map_err(context.failed(parent))
+        let written = context.directory.replace(&path, &metadata.encode());
+        written.map_err(context.failed(&path))
     }
 
     /// Opens a series; for writing, after recovery of its last chunk.

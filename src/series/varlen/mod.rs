@@ -29,6 +29,7 @@ use super::{
     contents::PartKey,
     context::{Context, Place},
     metadata::{SeriesMetadata, check_object, varlen_parameters, with_varlen, without_varlen},
+    nursery,
     part::Part,
 };
 use crate::storage::EntryKind;
@@ -90,16 +91,10 @@ pub(super) fn count_parts(context: &Context, directory: &Path) -> Result<usize> 
 impl VarlenSeries {
     /// Makes the directories of a new series.
     pub(super) fn create(context: &Context, directory: &Path, parameters: &VarlenParameters) -> Result<()> {
-        context.writable()?;
-        context
-            .directory
-            .create_directory(directory)
-            .map_err(context.failed(directory))?;
-        Part::create(
-            context,
-            &directory.join(part_directory(0)),
-            &SeriesMetadata::new_part(parameters, 0),
-        )
+        let made = context.directory.create_directory(directory);
+        made.map_err(context.failed(directory))?;
+        let root = directory.join(part_directory(0));
+        Part::create(context, &root, &SeriesMetadata::new_part(parameters, 0))
     }
 
     pub(super) fn open(context: &Arc<Context>, id: SeriesId, place: Arc<Place>) -> Result<Self> {
@@ -240,8 +235,11 @@ impl VarlenSeries {
     ) -> Result<&'p Arc<Part>> {
         if parts.len() < number {
             let directory = self.place.get().unwrap_or_default().join(part_directory(number));
-            Part::create(&self.context, &directory, &SeriesMetadata::new_part(parameters, number))?;
-            let part = Part::open(&self.context, part_key(self.id, number), &self.place, None)?;
+            let key = part_key(self.id, number);
+            nursery::build(&self.context, (self.id, key.part), &directory, |unborn| {
+                Part::create(&self.context, unborn, &SeriesMetadata::new_part(parameters, number))
+            })?;
+            let part = Part::open(&self.context, key, &self.place, None)?;
             self.contents.add_part(part.contents().clone());
             parts.push(part);
         }

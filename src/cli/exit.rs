@@ -6,7 +6,10 @@
 
 use std::{fmt, io, process::ExitCode};
 
-use crate::series;
+use crate::{
+    mount::{kernel::KernelError, session::MountError},
+    series,
+};
 
 /// How the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -174,8 +177,31 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, Option<Stri
     if let Some(error) = cause.downcast_ref::<series::Error>() {
         return Some((code_of(error), remedy_of(error)));
     }
+    if let Some(error) = cause.downcast_ref::<KernelError>() {
+        return Some(judge_kernel(error));
+    }
+    if let Some(error) = cause.downcast_ref::<MountError>() {
+        return match error {
+            MountError::Kernel(error) => Some(judge_kernel(error)),
+            MountError::Series(error) => Some((code_of(error), remedy_of(error))),
+            MountError::Refused(_) => None,
+            MountError::Host { source, .. } => Some((code_of_io(source), remedy_of_io(source))),
+        };
+    }
     let error = cause.downcast_ref::<io::Error>()?;
     Some((code_of_io(error), remedy_of_io(error)))
+}
+
+/// Code and remedy of a mount that the kernel's side refused; most of its messages give the remedy themselves.
+fn judge_kernel(error: &KernelError) -> (Code, Option<String>) {
+    match error {
+        KernelError::MountPoint { source, .. } => (code_of_io(source), Some("a directory that exists".into())),
+        KernelError::Occupied { .. } | KernelError::Busy { .. } => (Code::Busy, None),
+        KernelError::NotOurs { .. } => (Code::NotFound, Some("'findmnt' for what is mounted where".into())),
+        KernelError::Device { .. } | KernelError::NoHelper { .. } => (Code::Unavailable, None),
+        KernelError::Helper { .. } => (Code::NotPermitted, Some("'headstack doctor' for what is possible".into())),
+        KernelError::Kernel { source, .. } => (code_of_io(source), remedy_of_io(source)),
+    }
 }
 
 /// Exit code of an engine error.

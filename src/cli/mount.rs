@@ -131,7 +131,6 @@ impl Plan {
         if tell_ready {
             daemon::detach()?;
         }
-        session::recover_dead_mount_point(&mount_point)?;
         let mode = if options.read_only {
             Mode::ReadOnly
         } else {
@@ -145,7 +144,7 @@ impl Plan {
             mount_point,
             options,
         };
-        let mounted = session::mount(request, opened)?;
+        let mounted = session::mount(&request, opened)?;
         if tell_ready {
             output::leave_standard_streams(log)?;
         } else if let Some(log) = log {

@@ -33,7 +33,7 @@ pub use check::Finding;
 pub use chunk::{Chunk, Records};
 pub use contents::{ChunkInfo, Contents, Entry};
 pub use context::Recovery;
-pub use database::{AnySeries, Database, Limits, Mode, OpenOptions, Statistics};
+pub use database::{AnySeries, Database, LOCK_FILE, Limits, Mode, OpenOptions, Statistics};
 pub use error::{Damage, Error, Result};
 pub use part::Appender;
 pub use range::{Entries, Range};

@@ -22,7 +22,7 @@ use crate::{
         exit::{Code, Failure},
         output::{READY, verbosity_flags},
     },
-    mount::session,
+    mount::kernel,
 };
 
 /// How long a mount may take to be ready.
@@ -122,7 +122,7 @@ fn end(child: &mut Child, news: &Receiver<bool>, plan: &Plan) -> Result<()> {
         child.kill().context("the mount's daemon")?;
     }
     child.wait().context("the mount's daemon")?;
-    session::recover_dead_mount_point(&plan.mount_point)?;
+    kernel::recover_dead_mount_point(&plan.mount_point)?;
     Ok(())
 }
 

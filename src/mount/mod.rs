@@ -1,1 +1,6 @@
 //! FUSE face of the series engine.
+pub mod appending;
+pub mod errno;
+pub mod offsets;
+pub mod options;
+pub mod text;

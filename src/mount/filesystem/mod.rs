@@ -1,0 +1,247 @@
+//! The mounted file system without FUSE: every operation as a method, testable without a mount.
+//!
+//! [`lookup`] finds places by name and lists directories, [`attributes`] says what stat shows, [`open`] opens, closes
+//! and syncs, [`io`](self::io) reads and writes, [`xattr`] is for extended attributes and [`flags`] for ioctls,
+//! [`lifecycle`] makes, renames and removes, [`control`] runs `ctl`, [`report`] writes `stats` and `.stats`.
+//!
+//! No method calls the kernel. Where an operation makes what the kernel has cached untrue, it returns *stale* things
+//! with its result: the adapter has the kernel drop them first and answers the request then, from a thread of its own.
+
+pub mod attributes;
+pub mod control;
+pub mod flags;
+pub mod handles;
+pub mod io;
+pub mod lifecycle;
+pub mod lookup;
+pub mod metadata;
+pub mod open;
+pub mod report;
+#[cfg(test)]
+mod tests;
+pub mod xattr;
+
+use std::{
+    collections::HashMap,
+    path::PathBuf,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::SystemTime,
+};
+
+use self::{handles::Handles, xattr::Defaults};
+use super::{
+    counters::Counters,
+    errno::{Refusal, Result},
+    nodes::{Item, NodeTable, Place, SeriesNode, Tree},
+    options::Options,
+    view::{SeriesView, Source},
+};
+use crate::series::{Database, Kind, SeriesKey, Snapshot};
+
+/// Something that the kernel has to forget before the request that caused it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Stale {
+    /// Size, times and the like of a node.
+    Attributes(u64),
+    /// Attributes and cached pages of a node.
+    Contents(u64),
+    /// Cached pages of a node from this byte on.
+    Tail(u64, u64),
+    /// A name in a directory.
+    Name(u64, String),
+}
+
+/// A result, and what became stale by it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Effect<T> {
+    /// The result.
+    pub value: T,
+    /// What the kernel has to forget.
+    pub stale: Vec<Stale>,
+}
+
+impl<T> From<T> for Effect<T> {
+    fn from(value: T) -> Self {
+        Self { value, stale: Vec::new() }
+    }
+}
+
+/// One mounted database.
+#[derive(Debug)]
+pub struct Filesystem {
+    database: Database,
+    options: Options,
+    owner: (u32, u32),
+    mounted: SystemTime,
+    nodes: NodeTable,
+    handles: Handles,
+    names: Mutex<HashMap<SeriesNode, SeriesKey>>,
+    views: Mutex<HashMap<SeriesNode, Arc<SeriesView>>>,
+    snapshots: Mutex<HashMap<u32, Arc<Snapshot>>>,
+    defaults: Mutex<Defaults>,
+    counters: Counters,
+    passthrough: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each guarded value is changed by one call that cannot be left half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Filesystem {
+    /// Serves `database`; `owner` is the user and group that files belong to where the options name none.
+    ///
+    /// # Errors
+    /// The database's metadata cannot be read.
+    pub fn new(database: Database, options: Options, owner: (u32, u32)) -> Result<Self> {
+        let defaults = Defaults::load(database.metadata()?.as_ref());
+        let owner = (options.uid.unwrap_or(owner.0), options.gid.unwrap_or(owner.1));
+        Ok(Self {
+            database,
+            options,
+            owner,
+            mounted: SystemTime::now(),
+            nodes: NodeTable::default(),
+            handles: Handles::default(),
+            names: Mutex::default(),
+            views: Mutex::default(),
+            snapshots: Mutex::default(),
+            defaults: Mutex::new(defaults),
+            counters: Counters::default(),
+            passthrough: AtomicBool::new(false),
+        })
+    }
+
+    /// The database that is mounted.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The options it is mounted with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Counts of requests.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// What the kernel holds.
+    pub fn nodes(&self) -> &NodeTable {
+        &self.nodes
+    }
+
+    /// Notes whether closed chunks are read by the kernel itself.
+    pub fn set_passthrough(&self, passthrough: bool) {
+        self.passthrough.store(passthrough, Ordering::Relaxed);
+    }
+
+    /// True where closed chunks are read by the kernel itself.
+    pub fn passthrough(&self) -> bool {
+        self.passthrough.load(Ordering::Relaxed)
+    }
+
+    /// What node `number` is.
+    fn place(&self, number: u64) -> Result<Place> {
+        self.nodes.place(number).ok_or(Refusal::Gone { node: number })
+    }
+
+    /// The item of a series that node `number` is, and its view.
+    fn series_item(&self, number: u64) -> Result<Option<(Arc<SeriesView>, Item)>> {
+        match self.place(number)? {
+            Place::Series(series, item) => Ok(Some((self.view(series)?, item))),
+            _ => Ok(None),
+        }
+    }
+
+    /// The view of a series, opened where it is not.
+    fn view(&self, series: SeriesNode) -> Result<Arc<SeriesView>> {
+        if let Some(view) = lock(&self.views).get(&series) {
+            return Ok(Arc::clone(view));
+        }
+        let key = self.key(series)?;
+        let source = match series.tree {
+            Tree::Live => Source::Live(self.database.any(&key)?),
+            Tree::Frozen(number) => {
+                let snapshot = self.snapshot(number)?;
+                let frozen = snapshot.series(&key)?;
+                Source::Frozen {
+                    contents: frozen.contents,
+                    metadata: frozen.metadata,
+                    created: snapshot.info().created,
+                }
+            }
+        };
+        let view = Arc::new(SeriesView::new(series, source));
+        // Another thread may have been faster; all must share one view, for it counts the writers.
+        Ok(Arc::clone(lock(&self.views).entry(series).or_insert(view)))
+    }
+
+    /// What a series is called.
+    fn key(&self, series: SeriesNode) -> Result<SeriesKey> {
+        let known = lock(&self.names).get(&series).cloned();
+        known.ok_or(Refusal::Gone {
+            node: Place::Series(series, Item::Directory).file_id(),
+        })
+    }
+
+    /// The snapshot of this number.
+    fn snapshot(&self, number: u32) -> Result<Arc<Snapshot>> {
+        if let Some(snapshot) = lock(&self.snapshots).get(&number) {
+            return Ok(Arc::clone(snapshot));
+        }
+        let gone = || Refusal::Gone {
+            node: Place::Root(Tree::Frozen(number)).file_id(),
+        };
+        let all = self.database.snapshots()?;
+        let info = all.into_iter().find(|info| info.number == number).ok_or_else(gone)?;
+        let snapshot = self.database.snapshot(&info.name)?;
+        lock(&self.snapshots).insert(number, Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
+    /// Directory of a live series in the database, for the time of its last change of names.
+    fn host_directory(&self, key: &SeriesKey) -> PathBuf {
+        match key.kind {
+            Kind::Fixed => self.database.path().join(&key.name),
+            Kind::Varlen => self.database.path().join("varlen").join(&key.name),
+        }
+    }
+
+    /// Refuses where nothing may be written at all, or not in this tree.
+    fn writable(&self, tree: Tree) -> Result<()> {
+        match tree {
+            Tree::Frozen(_) => Err(Refusal::Frozen),
+            Tree::Live if self.options.read_only => Err(Refusal::ReadOnlyMount),
+            Tree::Live => Ok(()),
+        }
+    }
+
+    /// Takes back lookups of a node that the kernel has forgotten.
+    pub fn forget(&self, number: u64, lookups: u64) {
+        if let Some(series) = self.nodes.forget(number, lookups) {
+            let mut views = lock(&self.views);
+            // A file may be open although its node is forgotten: its handle and the table share the view.
+            if views.get(&series).is_some_and(|view| Arc::strong_count(view) == 1) {
+                views.remove(&series);
+            }
+        }
+    }
+
+    /// Every node of a series that the kernel holds, as stale.
+    fn all_stale(&self, series: SeriesNode, stale: impl Fn(u64) -> Stale) -> Vec<Stale> {
+        self.nodes.of_series(series).into_iter().map(|(node, _)| stale(node)).collect()
+    }
+
+    /// Syncs and closes the database; whatever still comes is refused.
+    ///
+    /// # Errors
+    /// Not everything could be made durable.
+    pub fn close(&self) -> Result<()> {
+        Ok(self.database.close()?)
+    }
+}

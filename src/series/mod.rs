@@ -8,11 +8,41 @@
 //! *Recovery* is what opening for writing does after a crash. A *snapshot* is a named, frozen state of all series.
 //! The *catalogue* numbers series; *marks* say how far each series is known to be durable.
 
+mod cache;
+mod catalogue;
+mod check;
+pub mod chunk;
+mod contents;
+mod context;
+mod database;
 mod error;
+mod json;
+mod marks;
+mod metadata;
+mod part;
+mod range;
+mod recovery;
+#[expect(clippy::module_inception, reason = "the noun of the file is the noun of the layer")]
+mod series;
+mod snapshot;
 mod types;
+mod varlen;
 
+pub use check::Finding;
+pub use chunk::{Chunk, Records};
+pub use contents::{ChunkInfo, Contents, Entry};
+pub use context::Recovery;
+pub use database::{AnySeries, Database, Limits, Mode, OpenOptions, Statistics};
 pub use error::{Damage, Error, Result};
+pub use part::Appender;
+pub use range::{Entries, Range};
+pub use series::Series;
+pub use snapshot::{AnyContents, FrozenSeries, Snapshot, SnapshotInfo};
 pub use types::{
     BLOCK_SIZE_MAX, ENTRIES_PER_CHUNK_MAX, FixedParameters, Kind, PAGE_SIZE_MAX, SeriesId, SeriesKey, Timestamp,
     VarlenParameters,
 };
+pub use varlen::{VarlenContents, VarlenEntry, VarlenRange, VarlenSeries};
+
+#[cfg(test)]
+mod tests;

@@ -12,9 +12,16 @@ pub mod file;
 pub mod guard;
 pub mod sim;
 
-use std::{io, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    io,
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+    time::SystemTime,
+};
 
+pub use file::HostDirectory;
 pub use guard::Mapping;
+pub use sim::SimDirectory;
 
 /// What an open storage may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,6 +133,8 @@ pub trait Storage: Send + Sync {
 pub type Fill<'a> = &'a mut dyn FnMut(&dyn Storage) -> io::Result<()>;
 
 /// A tree of files under one root; paths are relative to it.
+///
+/// A path that is absolute, goes up (`..`) or has no name where one is needed is `EINVAL`'s kind, `InvalidInput`.
 pub trait Directory: Send + Sync {
     /// Where the root is, for messages.
     fn path(&self) -> &Path;
@@ -142,7 +151,9 @@ pub trait Directory: Send + Sync {
     /// Opens a file that exists.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn Storage>>;
 
-    /// Makes a file that appears under its name complete: `fill` runs before the name exists.
+    /// Makes a file that appears under its name complete: `fill` runs before the name exists. The file is open for
+    /// reading and writing. Neither contents nor name are durable before [`Storage::sync`] and
+    /// [`Directory::sync_directory`].
     ///
     /// # Errors
     /// `EEXIST` where the name is taken; then, and when `fill` fails, nothing is left behind.
@@ -158,7 +169,10 @@ pub trait Directory: Send + Sync {
     /// `EFBIG` where it is larger.
     fn read(&self, path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>>;
 
-    /// Moves a file or directory to a name that must be free.
+    /// Moves a file or directory to a name that must be free. A crash leaves the old name or the new one.
+    ///
+    /// # Errors
+    /// `EEXIST` where the new name is taken, even by the same file.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
@@ -169,6 +183,10 @@ pub trait Directory: Send + Sync {
 
     /// Makes the names in a directory durable.
     fn sync_directory(&self, directory: &Path) -> io::Result<()>;
+
+    /// Removes what a dead process left of files that it had not yet put in their place; returns how many. Such *staged*
+    /// files are in the root only. The caller holds the lock that all writers of the directory take.
+    fn sweep_staged(&self) -> io::Result<usize>;
 
     /// Identity of the run of the machine: it changes exactly when memory that was not made durable may be lost.
     fn boot(&self) -> [u8; 16];
@@ -182,4 +200,45 @@ pub trait Directory: Send + Sync {
     /// # Errors
     /// `EWOULDBLOCK` where another handle holds it.
     fn lock(&self, path: &Path, contents: &str) -> io::Result<Box<dyn Send + Sync>>;
+}
+
+/// A path in a directory, cleaned; the root is `.`.
+///
+/// # Errors
+/// `InvalidInput` where it is absolute or goes up.
+fn beneath(path: &Path) -> io::Result<PathBuf> {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::CurDir => {}
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(stray_path(path)),
+        }
+    }
+    Ok(if clean.as_os_str().is_empty() {
+        PathBuf::from(".")
+    } else {
+        clean
+    })
+}
+
+/// A path in a directory, cleaned, that is not the root.
+fn named_beneath(path: &Path) -> io::Result<PathBuf> {
+    let clean = beneath(path)?;
+    if clean.as_os_str() == "." {
+        Err(stray_path(path))
+    } else {
+        Ok(clean)
+    }
+}
+
+/// The directory of a cleaned path.
+fn parent_of(clean: &Path) -> PathBuf {
+    let parent = clean.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.map_or_else(|| PathBuf::from("."), Path::to_path_buf)
+}
+
+fn stray_path(path: &Path) -> io::Error {
+    let message = format!("path {path:?} does not name anything inside the directory");
+    io::Error::new(io::ErrorKind::InvalidInput, message)
 }

@@ -1,0 +1,134 @@
+//! An open file of simulated storage.
+
+use std::{
+    io,
+    os::fd::BorrowedFd,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::SystemTime,
+};
+
+use rustix::io::Errno;
+
+use super::{
+    Disk,
+    contents::Contents,
+    faults::{Operation, Verb},
+    lock,
+};
+use crate::storage::{Access, Mapping, Stat, Storage};
+
+/// A handle of a file; it lives on when the file has no name any more.
+#[derive(Debug)]
+pub(super) struct SimFile {
+    disk: Arc<Disk>,
+    path: PathBuf,
+    contents: Arc<Mutex<Contents>>,
+    access: Access,
+}
+
+impl SimFile {
+    pub fn new(disk: Arc<Disk>, path: PathBuf, contents: Arc<Mutex<Contents>>, access: Access) -> Self {
+        Self {
+            disk,
+            path,
+            contents,
+            access,
+        }
+    }
+
+    fn admit(&self, verb: Verb, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        self.disk
+            .faults
+            .admit(Operation::on_range(verb, &self.path, offset_bytes, length_bytes))
+    }
+
+    /// Refuses to change what was opened for reading, with the errno that the host has for this change.
+    fn check_writable(&self, errno: Errno) -> io::Result<()> {
+        if self.access == Access::ReadWrite {
+            Ok(())
+        } else {
+            Err(errno.into())
+        }
+    }
+
+    /// Looks at the file while the disk stands still.
+    fn look<T>(&self, look: impl FnOnce(&Contents) -> io::Result<T>) -> io::Result<T> {
+        let _state = self.disk.state();
+        look(&lock(&self.contents))
+    }
+
+    /// Changes the file, given how many blocks are free to it.
+    fn change<T>(&self, change: impl FnOnce(&mut Contents, u64) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.disk.state();
+        let free = state.blocks_free(Some(&self.contents));
+        let moment = state.tick();
+        let mut contents = lock(&self.contents);
+        contents.modified = moment;
+        change(&mut contents, free)
+    }
+}
+
+impl Storage for SimFile {
+    fn size_bytes(&self) -> io::Result<u64> {
+        self.admit(Verb::Size, 0, 0)?;
+        self.look(Contents::size_bytes)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
+        self.admit(Verb::Read, offset_bytes, buffer.len() as u64)?;
+        self.look(|contents| contents.read_at(buffer, offset_bytes))
+    }
+
+    fn write_all_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()> {
+        self.admit(Verb::Write, offset_bytes, bytes.len() as u64)?;
+        self.check_writable(Errno::BADF)?;
+        self.change(|contents, free| contents.write_all_at(bytes, offset_bytes, free))
+    }
+
+    fn set_size(&self, size_bytes: u64) -> io::Result<()> {
+        self.admit(Verb::SetSize, 0, size_bytes)?;
+        self.check_writable(Errno::INVAL)?;
+        self.change(|contents, _| contents.set_size(size_bytes))
+    }
+
+    fn reserve(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        self.admit(Verb::Reserve, offset_bytes, length_bytes)?;
+        if length_bytes == 0 {
+            return Ok(());
+        }
+        self.check_writable(Errno::BADF)?;
+        self.change(|contents, free| contents.reserve(offset_bytes, length_bytes, free))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.admit(Verb::Sync, 0, 0)?;
+        let _state = self.disk.state();
+        lock(&self.contents).sync()
+    }
+
+    fn map(&self, length_bytes: usize, access: Access) -> io::Result<Mapping> {
+        self.admit(Verb::Map, 0, length_bytes as u64)?;
+        if access == Access::ReadWrite {
+            self.check_writable(Errno::ACCESS)?;
+        }
+        let _state = self.disk.state();
+        lock(&self.contents).map(length_bytes, access)
+    }
+
+    fn stat(&self) -> io::Result<Stat> {
+        self.admit(Verb::Stat, 0, 0)?;
+        self.look(Contents::stat)
+    }
+
+    fn set_modified(&self, modified: SystemTime) -> io::Result<()> {
+        self.admit(Verb::SetModified, 0, 0)?;
+        let _state = self.disk.state();
+        lock(&self.contents).modified = modified;
+        Ok(())
+    }
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}

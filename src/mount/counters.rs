@@ -124,9 +124,24 @@ impl Counters {
         family("request_errors_total", "Requests refused.", "counter", errors);
         let seconds = each(&|count| format!("{:.9}", Duration::from_nanos(load(&count.nanoseconds)).as_secs_f64()));
         family("request_seconds_total", "Time spent on requests.", "counter", seconds);
-        family("read_bytes_total", "Bytes handed to readers.", "counter", one(load(&self.read_bytes)));
-        family("written_bytes_total", "Bytes taken from writers.", "counter", one(load(&self.written_bytes)));
-        family("panics_total", "Handlers that panicked.", "counter", one(load(&self.panics)));
+        family(
+            "read_bytes_total",
+            "Bytes handed to readers.",
+            "counter",
+            one(load(&self.read_bytes)),
+        );
+        family(
+            "written_bytes_total",
+            "Bytes taken from writers.",
+            "counter",
+            one(load(&self.written_bytes)),
+        );
+        family(
+            "panics_total",
+            "Handlers that panicked.",
+            "counter",
+            one(load(&self.panics)),
+        );
         for (name, help, value) in gauges {
             family(name, help, "gauge", one(*value));
         }

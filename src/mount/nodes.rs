@@ -241,6 +241,14 @@ impl NodeTable {
         }
     }
 
+    /// The node that `place` is; none where the kernel does not hold it.
+    pub fn number(&self, place: Place) -> Option<u64> {
+        match place {
+            Place::Root(Tree::Live) => Some(ROOT),
+            _ => self.lock().by_place.get(&place).copied(),
+        }
+    }
+
     /// Counts one lookup of `place`.
     pub fn hand_out(&self, place: Place) -> Handed {
         let mut nodes = self.lock();

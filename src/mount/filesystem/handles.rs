@@ -17,11 +17,10 @@ use crate::{
         offsets::Form,
         view::SeriesView,
     },
-    storage_handle::ChunkStorage,
+    series::Storage,
 };
 
 /// What an open file or directory is.
-#[derive(Debug)]
 pub enum Handle {
     /// A directory with its listing.
     Listing(Vec<Listed>),
@@ -46,7 +45,7 @@ pub enum Handle {
         /// Its series.
         view: Arc<SeriesView>,
         /// The file.
-        storage: ChunkStorage,
+        storage: Arc<dyn Storage>,
     },
     /// A small file whose bytes were made when it was opened.
     Made(Vec<u8>),
@@ -67,17 +66,28 @@ pub enum Handle {
 }
 
 /// All open files and directories of one mount.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Handles {
     open: RwLock<HashMap<u64, Arc<Handle>>>,
     next: AtomicU64,
+}
+
+impl std::fmt::Debug for Handles {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handles")
+            .field("open", &self.len())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Handles {
     /// Adds one; returns its number.
     pub fn insert(&self, handle: Handle) -> u64 {
         let number = self.next.fetch_add(1, Ordering::Relaxed) + 1;
-        self.open.write().unwrap_or_else(PoisonError::into_inner).insert(number, Arc::new(handle));
+        self.open
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(number, Arc::new(handle));
         number
     }
 
@@ -92,7 +102,10 @@ impl Handles {
 
     /// Takes one out.
     pub fn remove(&self, number: u64) -> Option<Arc<Handle>> {
-        self.open.write().unwrap_or_else(PoisonError::into_inner).remove(&number)
+        self.open
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&number)
     }
 
     /// How many are open.

@@ -152,7 +152,9 @@ impl Filesystem {
                 _ => self.series_named(tree, SeriesKey::fixed(name))?,
             },
             Place::Varlen(tree) => self.series_named(tree, SeriesKey::varlen(name))?,
-            Place::Snapshots => self.snapshot_named(name)?.map(|number| Place::Root(Tree::Frozen(number))),
+            Place::Snapshots => self
+                .snapshot_named(name)?
+                .map(|number| Place::Root(Tree::Frozen(number))),
             Place::Statistics => return Err(Refusal::NotADirectory),
             Place::Series(series, item) => self.series_child(series, item, name)?,
         };
@@ -164,16 +166,24 @@ impl Filesystem {
         let found = match item {
             Item::Directory if name == ".snapshot" => (!in_snapshot).then_some(Item::Snapshots),
             Item::Directory => {
-                let fixed = SERIES_FILES.iter().find(|(known, _)| *known == name).map(|(_, item)| *item);
+                let fixed = SERIES_FILES
+                    .iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, item)| *item);
                 fixed.filter(|item| !in_snapshot || *item != Item::Control)
             }
             Item::Ranges => parse_range(name),
             Item::Chunks => match (series.kind, parse_chunk(name, ".text")) {
-                (_, Some(first)) => self.chunk_named(series, 0, first)?.map(|_| Item::ChunkText { first }),
+                (_, Some(first)) => self
+                    .view(series)?
+                    .has_chunk(0, first)
+                    .then_some(Item::ChunkText { first }),
                 (Kind::Fixed, None) => self.chunk_file_named(series, 0, name)?,
                 (Kind::Varlen, None) => {
                     let view = self.view(series)?;
-                    parse_part(name).filter(|part| view.part(*part).is_some()).map(Item::Part)
+                    parse_part(name)
+                        .filter(|part| view.part(*part).is_some())
+                        .map(Item::Part)
                 }
             },
             Item::Part(part) => self.chunk_file_named(series, part, name)?,
@@ -183,41 +193,45 @@ impl Filesystem {
         Ok(found.map(|item| Place::Series(series, item)))
     }
 
-    fn chunk_named(&self, series: SeriesNode, part: u32, first: Timestamp) -> Result<Option<ChunkInfo>> {
-        self.view(series)?.chunk(part, first)
-    }
-
     fn chunk_file_named(&self, series: SeriesNode, part: u32, name: &str) -> Result<Option<Item>> {
         let Some(first) = parse_chunk(name, ".chunk") else {
             return Ok(None);
         };
-        let chunks = self.view(series)?.chunks(part)?;
+        let names = self
+            .view(series)?
+            .part(part)
+            .map(|part| part.chunk_names())
+            .unwrap_or_default();
         // The file behind a snapshot's last chunk may hold newer entries: what the snapshot has of it is in `raw`.
         let hidden = usize::from(series.tree != Tree::Live);
-        let shown = &chunks[..chunks.len().saturating_sub(hidden)];
-        Ok(shown.binary_search_by_key(&first, |chunk| chunk.first).ok().map(|_| Item::Chunk { part, first }))
+        let shown = &names[..names.len().saturating_sub(hidden)];
+        Ok(shown.binary_search(&first).ok().map(|_| Item::Chunk { part, first }))
     }
 
     fn link_named(&self, series: SeriesNode, name: &str) -> Result<Option<Item>> {
         let Some(number) = self.snapshot_named(name)? else {
             return Ok(None);
         };
-        Ok(self.key_in_snapshot(series, number)?.map(|_| Item::SnapshotLink(number)))
+        Ok(self
+            .key_in_snapshot(series, number)?
+            .map(|_| Item::SnapshotLink(number)))
     }
 
     /// What a live series is called in a snapshot; none where it did not exist then.
     fn key_in_snapshot(&self, series: SeriesNode, number: u32) -> Result<Option<SeriesKey>> {
-        Ok(self.snapshot(number)?.named(series.id))
+        Ok(self.snapshot(number)?.by_id.get(&series.id).cloned())
     }
 
     fn series_named(&self, tree: Tree, key: SeriesKey) -> Result<Option<Place>> {
         let id = match tree {
-            Tree::Live => self.database.id(&key),
-            Tree::Frozen(number) => self.snapshot(number)?.id(&key),
-        };
-        let id = match id {
-            Err(series::Error::DoesNotExist { .. } | series::Error::BadName { .. }) => return Ok(None),
-            other => other?,
+            Tree::Live => match self.database.id(&key) {
+                Err(series::Error::DoesNotExist { .. } | series::Error::BadName { .. }) => return Ok(None),
+                other => other?,
+            },
+            Tree::Frozen(number) => match self.snapshot(number)?.by_key.get(&key) {
+                None => return Ok(None),
+                Some(id) => *id,
+            },
         };
         let kind = key.kind;
         let series = SeriesNode { tree, kind, id };
@@ -246,7 +260,7 @@ impl Filesystem {
             node: u64::from(number),
         };
         let key = self.key_in_snapshot(series, number)?.ok_or(gone)?;
-        let snapshot = self.snapshot(number)?.info().name;
+        let snapshot = self.snapshot(number)?.snapshot.info().name;
         Ok(match key.kind {
             Kind::Fixed => format!("../../.snapshot/{snapshot}/{}", key.name),
             Kind::Varlen => format!("../../../.snapshot/{snapshot}/varlen/{}", key.name),
@@ -308,7 +322,10 @@ impl Filesystem {
             Place::Snapshots => {
                 let place = |number| Place::Root(Tree::Frozen(number));
                 let all = self.database.snapshots()?;
-                Ok(all.into_iter().map(|info| listed(info.name, place(info.number))).collect())
+                Ok(all
+                    .into_iter()
+                    .map(|info| listed(info.name, place(info.number)))
+                    .collect())
             }
             Place::Statistics => Err(Refusal::NotADirectory),
             Place::Series(series, item) => self.list_item(series, item),
@@ -316,18 +333,17 @@ impl Filesystem {
     }
 
     fn list_series(&self, tree: Tree, kind: Kind, list: &mut Vec<Listed>) -> Result<()> {
-        let (keys, snapshot) = match tree {
-            Tree::Live => (self.database.keys()?, None),
+        let keys: Vec<_> = match tree {
+            Tree::Live => {
+                let keys = self.database.keys()?.into_iter();
+                keys.map(|key| (self.database.id(&key), key)).collect()
+            }
             Tree::Frozen(number) => {
-                let snapshot = self.snapshot(number)?;
-                (snapshot.keys(), Some(snapshot))
+                let keys = self.snapshot(number)?.keys.clone();
+                keys.into_iter().map(|(key, id)| (Ok(id), key)).collect()
             }
         };
-        for key in keys.into_iter().filter(|key| key.kind == kind) {
-            let id = match &snapshot {
-                Some(snapshot) => snapshot.id(&key),
-                None => self.database.id(&key),
-            };
+        for (id, key) in keys.into_iter().filter(|(_, key)| key.kind == kind) {
             // A series may go while its neighbours are listed.
             let Ok(id) = id else { continue };
             let series = SeriesNode { tree, kind, id };
@@ -377,7 +393,14 @@ impl Filesystem {
         }
     }
 
-    fn list_chunks(&self, series: SeriesNode, part: u32, files: bool, texts: bool, list: &mut Vec<Listed>) -> Result<()> {
+    fn list_chunks(
+        &self,
+        series: SeriesNode,
+        part: u32,
+        files: bool,
+        texts: bool,
+        list: &mut Vec<Listed>,
+    ) -> Result<()> {
         let chunks = self.view(series)?.chunks(part)?;
         let last = chunks.len().checked_sub(1).filter(|_| series.tree != Tree::Live);
         for (position, chunk) in chunks.into_iter().enumerate() {
@@ -397,6 +420,15 @@ impl Filesystem {
             }
         }
         Ok(())
+    }
+}
+
+/// Name of the file of a chunk or its text.
+pub(super) fn name_of_chunk_file(place: Place) -> Option<String> {
+    match place {
+        Place::Series(_, Item::Chunk { first, .. }) => Some(format!("{}.chunk", chunk_name(first))),
+        Place::Series(_, Item::ChunkText { first }) => Some(format!("{}.text", chunk_name(first))),
+        _ => None,
     }
 }
 
@@ -426,16 +458,32 @@ mod tests {
         assert_eq!(parse_range("5-.text"), range(5, u64::MAX, Form::Text));
         assert_eq!(parse_range("-5.text"), range(0, 5, Form::Text));
         assert_eq!(parse_range("-.raw"), range(0, u64::MAX, Form::Raw));
-        for bad in ["10-5.raw", "5.raw", "5-10", "5-10.txt", "+5-10.raw", "a-b.raw", "5-10-15.raw", ".raw", ""] {
+        for bad in [
+            "10-5.raw",
+            "5.raw",
+            "5-10",
+            "5-10.txt",
+            "+5-10.raw",
+            "a-b.raw",
+            "5-10-15.raw",
+            ".raw",
+            "",
+        ] {
             assert_eq!(parse_range(bad), None, "{bad}");
         }
     }
 
     #[test]
     fn chunk_and_part_names_have_one_spelling() {
-        assert_eq!(parse_chunk("00000000000000000500.chunk", ".chunk"), Some(Timestamp(500)));
+        assert_eq!(
+            parse_chunk("00000000000000000500.chunk", ".chunk"),
+            Some(Timestamp(500))
+        );
         assert_eq!(parse_chunk("500.chunk", ".chunk"), None);
         assert_eq!(parse_chunk("18446744073709551616.chunk", ".chunk"), None);
-        assert_eq!((parse_part("root"), parse_part("3"), parse_part("03"), parse_part("0")), (Some(0), Some(3), None, None));
+        assert_eq!(
+            (parse_part("root"), parse_part("3"), parse_part("03"), parse_part("0")),
+            (Some(0), Some(3), None, None)
+        );
     }
 }

@@ -23,7 +23,7 @@ pub mod xattr;
 
 use std::{
     collections::HashMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -39,7 +39,7 @@ use super::{
     options::Options,
     view::{SeriesView, Source},
 };
-use crate::series::{Database, Kind, SeriesKey, Snapshot};
+use crate::series::{self, Capacity, Database, Kind, SeriesId, SeriesKey, Snapshot};
 
 /// Something that the kernel has to forget before the request that caused it is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,6 +52,8 @@ pub enum Stale {
     Tail(u64, u64),
     /// A name in a directory.
     Name(u64, String),
+    /// Not stale itself: from here on sizes show this many entries of a series whose readers use the page cache.
+    Published(SeriesNode, u64),
 }
 
 /// A result, and what became stale by it.
@@ -59,13 +61,26 @@ pub enum Stale {
 pub struct Effect<T> {
     /// The result.
     pub value: T,
-    /// What the kernel has to forget.
+    /// What the kernel has to forget before the request is answered.
     pub stale: Vec<Stale>,
+    /// What it has to forget after that, for it holds a lock on it until then.
+    pub stale_later: Vec<Stale>,
 }
 
 impl<T> From<T> for Effect<T> {
     fn from(value: T) -> Self {
-        Self { value, stale: Vec::new() }
+        Self::new(value, Vec::new())
+    }
+}
+
+impl<T> Effect<T> {
+    /// A result that made something stale.
+    pub fn new(value: T, stale: Vec<Stale>) -> Self {
+        Self {
+            value,
+            stale,
+            stale_later: Vec::new(),
+        }
     }
 }
 
@@ -80,10 +95,33 @@ pub struct Filesystem {
     handles: Handles,
     names: Mutex<HashMap<SeriesNode, SeriesKey>>,
     views: Mutex<HashMap<SeriesNode, Arc<SeriesView>>>,
-    snapshots: Mutex<HashMap<u32, Arc<Snapshot>>>,
+    snapshots: Mutex<HashMap<u32, Arc<FrozenTree>>>,
     defaults: Mutex<Defaults>,
     counters: Counters,
     passthrough: AtomicBool,
+}
+
+/// One snapshot, with its series by name and by number.
+#[derive(Debug)]
+struct FrozenTree {
+    snapshot: Arc<Snapshot>,
+    created: SystemTime,
+    keys: Vec<(SeriesKey, SeriesId)>,
+    by_key: HashMap<SeriesKey, SeriesId>,
+    by_id: HashMap<SeriesId, SeriesKey>,
+}
+
+impl FrozenTree {
+    fn new(snapshot: Arc<Snapshot>) -> Self {
+        let keys = snapshot.series_ids();
+        Self {
+            created: snapshot.info().created,
+            by_key: keys.iter().cloned().collect(),
+            by_id: keys.iter().cloned().map(|(key, id)| (id, key)).collect(),
+            keys,
+            snapshot,
+        }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -150,14 +188,6 @@ impl Filesystem {
         self.nodes.place(number).ok_or(Refusal::Gone { node: number })
     }
 
-    /// The item of a series that node `number` is, and its view.
-    fn series_item(&self, number: u64) -> Result<Option<(Arc<SeriesView>, Item)>> {
-        match self.place(number)? {
-            Place::Series(series, item) => Ok(Some((self.view(series)?, item))),
-            _ => Ok(None),
-        }
-    }
-
     /// The view of a series, opened where it is not.
     fn view(&self, series: SeriesNode) -> Result<Arc<SeriesView>> {
         if let Some(view) = lock(&self.views).get(&series) {
@@ -168,11 +198,9 @@ impl Filesystem {
             Tree::Live => Source::Live(self.database.any(&key)?),
             Tree::Frozen(number) => {
                 let snapshot = self.snapshot(number)?;
-                let frozen = snapshot.series(&key)?;
                 Source::Frozen {
-                    contents: frozen.contents,
-                    metadata: frozen.metadata,
-                    created: snapshot.info().created,
+                    series: snapshot.snapshot.series(&key)?,
+                    created: snapshot.created,
                 }
             }
         };
@@ -190,25 +218,33 @@ impl Filesystem {
     }
 
     /// The snapshot of this number.
-    fn snapshot(&self, number: u32) -> Result<Arc<Snapshot>> {
-        if let Some(snapshot) = lock(&self.snapshots).get(&number) {
-            return Ok(Arc::clone(snapshot));
+    fn snapshot(&self, number: u32) -> Result<Arc<FrozenTree>> {
+        if let Some(tree) = lock(&self.snapshots).get(&number) {
+            return Ok(Arc::clone(tree));
         }
         let gone = || Refusal::Gone {
             node: Place::Root(Tree::Frozen(number)).file_id(),
         };
         let all = self.database.snapshots()?;
         let info = all.into_iter().find(|info| info.number == number).ok_or_else(gone)?;
-        let snapshot = self.database.snapshot(&info.name)?;
-        lock(&self.snapshots).insert(number, Arc::clone(&snapshot));
-        Ok(snapshot)
+        let tree = Arc::new(FrozenTree::new(self.database.snapshot(&info.name)?));
+        lock(&self.snapshots).insert(number, Arc::clone(&tree));
+        Ok(tree)
     }
 
-    /// Directory of a live series in the database, for the time of its last change of names.
-    fn host_directory(&self, key: &SeriesKey) -> PathBuf {
+    /// Time of the last change of names in a directory of the database; that of mounting where it cannot be had.
+    fn names_changed(&self, directory: &Path) -> SystemTime {
+        self.database
+            .directory()
+            .stat(directory)
+            .map_or(self.mounted, |stat| stat.modified)
+    }
+
+    /// Directory of a live series, relative to the database.
+    fn host_directory(key: &SeriesKey) -> PathBuf {
         match key.kind {
-            Kind::Fixed => self.database.path().join(&key.name),
-            Kind::Varlen => self.database.path().join("varlen").join(&key.name),
+            Kind::Fixed => PathBuf::from(&key.name),
+            Kind::Varlen => Path::new("varlen").join(&key.name),
         }
     }
 
@@ -232,9 +268,30 @@ impl Filesystem {
         }
     }
 
+    /// Lets sizes show this many entries of a series: see [`Stale::Published`].
+    pub fn publish(&self, series: SeriesNode, entries: u64) {
+        if let Some(view) = lock(&self.views).get(&series) {
+            view.publish(entries);
+        }
+    }
+
     /// Every node of a series that the kernel holds, as stale.
     fn all_stale(&self, series: SeriesNode, stale: impl Fn(u64) -> Stale) -> Vec<Stale> {
-        self.nodes.of_series(series).into_iter().map(|(node, _)| stale(node)).collect()
+        self.nodes
+            .of_series(series)
+            .into_iter()
+            .map(|(node, _)| stale(node))
+            .collect()
+    }
+
+    /// Capacity of the file system that holds the database.
+    ///
+    /// # Errors
+    /// The host does not say.
+    pub fn capacity(&self) -> Result<Capacity> {
+        let path = self.database.path().to_owned();
+        let capacity = self.database.directory().capacity();
+        Ok(capacity.map_err(|source| series::Error::Io { path, source })?)
     }
 
     /// Syncs and closes the database; whatever still comes is refused.

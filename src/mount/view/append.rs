@@ -105,7 +105,11 @@ impl SeriesView {
             }
             AnySeries::Varlen(series) => series.append_all(values.iter().map(|(t, v)| (*t, v.as_slice()))),
         };
-        let committed = stored.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(0);
+        let committed = stored
+            .checked_sub(1)
+            .and_then(|last| ends.get(last))
+            .copied()
+            .unwrap_or(0);
         let outcome = outcome.map_err(Refusal::from);
         (committed, outcome.and(bad.map_or(Ok(()), |error| Err(error.into()))))
     }
@@ -113,7 +117,10 @@ impl SeriesView {
 
 fn commit_records(series: &Series, records: &[u8]) -> (usize, Result<()>) {
     let (stored, outcome) = series.append_records(records);
-    (stored * (TIMESTAMP_BYTES + series.block_size()), outcome.map_err(Refusal::from))
+    (
+        stored * (TIMESTAMP_BYTES + series.block_size()),
+        outcome.map_err(Refusal::from),
+    )
 }
 
 fn commit_varlen(series: &VarlenSeries, records: &[u8]) -> (usize, Result<()>) {
@@ -124,8 +131,14 @@ fn commit_varlen(series: &VarlenSeries, records: &[u8]) -> (usize, Result<()>) {
         ends.push(at);
     }
     let starts = std::iter::once(0).chain(ends.iter().copied());
-    let values = starts.filter_map(|start| varlen_range(records, start)).map(|(t, value)| (t, &records[value]));
+    let values = starts
+        .filter_map(|start| varlen_range(records, start))
+        .map(|(t, value)| (t, &records[value]));
     let (stored, outcome) = series.append_all(values);
-    let committed = stored.checked_sub(1).and_then(|last| ends.get(last)).copied().unwrap_or(0);
+    let committed = stored
+        .checked_sub(1)
+        .and_then(|last| ends.get(last))
+        .copied()
+        .unwrap_or(0);
     (committed, outcome.map_err(Refusal::from))
 }

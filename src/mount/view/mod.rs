@@ -10,7 +10,7 @@ use std::{
     io,
     ops::Range,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicU64, Ordering},
     },
     time::SystemTime,
@@ -26,7 +26,7 @@ use super::{
     text::{Codec, Format},
 };
 use crate::series::{
-    AnyContents, AnySeries, ChunkInfo, Contents, Error, Records, Timestamp, VarlenContents,
+    AnyContents, AnySeries, ChunkInfo, Contents, Error, FrozenSeries, Records, Timestamp, VarlenContents,
 };
 
 /// A run of entries in one form.
@@ -43,10 +43,8 @@ pub enum Source {
     Live(AnySeries),
     /// A series in a snapshot, with its metadata and the time of the snapshot.
     Frozen {
-        /// What can be read.
-        contents: AnyContents,
-        /// Its metadata then.
-        metadata: Option<Map<String, Value>>,
+        /// The series as it was then.
+        series: FrozenSeries,
         /// When the snapshot was made.
         created: SystemTime,
     },
@@ -75,6 +73,8 @@ pub struct SeriesView {
     /// Number of chunks, and the space that all but the last take.
     allocated: Mutex<Option<(usize, u64)>>,
     held_fragments: AtomicU64,
+    /// How many entries sizes show; all of them where there are fewer.
+    published: AtomicU64,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -88,7 +88,7 @@ impl SeriesView {
         let contents = match &source {
             Source::Live(AnySeries::Fixed(series)) => AnyContents::Fixed(series.contents().clone()),
             Source::Live(AnySeries::Varlen(series)) => AnyContents::Varlen(series.contents().clone()),
-            Source::Frozen { contents, .. } => contents.clone(),
+            Source::Frozen { series, .. } => series.contents.clone(),
         };
         let view = Self {
             node,
@@ -101,6 +101,7 @@ impl SeriesView {
             offsets: Mutex::default(),
             allocated: Mutex::default(),
             held_fragments: AtomicU64::new(0),
+            published: AtomicU64::new(u64::MAX),
         };
         view.renew_codec();
         view
@@ -153,7 +154,22 @@ impl SeriesView {
         match &self.source {
             Source::Live(AnySeries::Fixed(series)) => series.metadata(),
             Source::Live(AnySeries::Varlen(series)) => series.metadata(),
-            Source::Frozen { metadata, .. } => metadata.clone(),
+            Source::Frozen { series, .. } => series.metadata.clone(),
+        }
+    }
+
+    /// The user's metadata as `meta` shows it: JSON and a newline, `null` where there is none.
+    pub fn metadata_text(&self) -> String {
+        let value = self.metadata().map_or(Value::Null, Value::Object);
+        format!("{value}\n")
+    }
+
+    /// The user's mark of what was copied elsewhere.
+    pub fn last_entry_synced(&self) -> Timestamp {
+        match &self.source {
+            Source::Live(AnySeries::Fixed(series)) => series.last_entry_synced(),
+            Source::Live(AnySeries::Varlen(series)) => series.last_entry_synced(),
+            Source::Frozen { series, .. } => series.last_entry_synced,
         }
     }
 
@@ -199,20 +215,38 @@ impl SeriesView {
 
     /// The chunks of one part.
     pub fn chunks(&self, part: u32) -> Result<Vec<ChunkInfo>> {
-        Ok(self.part(part).map(|part| part.chunks()).transpose()?.unwrap_or_default())
+        Ok(self
+            .part(part)
+            .map(|part| part.chunks())
+            .transpose()?
+            .unwrap_or_default())
     }
 
-    /// One chunk of one part.
-    pub fn chunk(&self, part: u32, first: Timestamp) -> Result<Option<ChunkInfo>> {
-        let mut chunks = self.chunks(part)?;
-        let found = chunks.binary_search_by_key(&first, |chunk| chunk.first);
-        Ok(found.ok().map(|position| chunks.swap_remove(position)))
+    /// True where a part has a chunk that begins at `first`.
+    pub fn has_chunk(&self, part: u32, first: Timestamp) -> bool {
+        self.part(part)
+            .is_some_and(|part| part.chunk_names().binary_search(&first).is_ok())
+    }
+
+    /// True where the chunk that begins at `first` never changes again.
+    pub fn is_chunk_closed(&self, part: u32, first: Timestamp) -> bool {
+        let last = self.part(part).and_then(|part| part.chunk_names().last().copied());
+        self.live().is_none() || last.is_some_and(|last| first < last)
     }
 
     /// Exact size of a file of entries in bytes; none where it is no such file or its chunk is gone.
     pub fn size_bytes(&self, item: Item) -> Result<Option<u64>> {
         let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
         self.span(item)?.map(|span| self.size_of(&span)).transpose()
+    }
+
+    /// Exact size of the text of a chunk that a listing has at hand.
+    pub fn chunk_text_bytes(&self, chunk: &ChunkInfo) -> Result<u64> {
+        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
+        self.size_of(&Span {
+            form: Form::Text,
+            entries: chunk.first_index..chunk.first_index + u64::from(chunk.entries),
+        })
     }
 
     /// The entries that a file of entries shows.
@@ -226,13 +260,17 @@ impl SeriesView {
             (Item::Range { form, from, to }, AnyContents::Varlen(contents)) => {
                 span(form, contents.lower_bound(from)?..contents.upper_bound(to)?)
             }
-            (Item::ChunkText { first }, _) => match self.chunk(0, first)? {
-                Some(chunk) => span(
-                    Form::Text,
-                    chunk.first_index..chunk.first_index + u64::from(chunk.entries),
-                ),
-                None => Ok(None),
-            },
+            (Item::ChunkText { first }, _) => {
+                let names = self.root().chunk_names();
+                let Ok(position) = names.binary_search(&first) else {
+                    return Ok(None);
+                };
+                let end = match names.get(position + 1) {
+                    Some(next) => self.root().lower_bound(*next)?,
+                    None => self.entries()?,
+                };
+                span(Form::Text, self.root().lower_bound(first)?..end)
+            }
             _ => Ok(None),
         }
     }
@@ -246,13 +284,14 @@ impl SeriesView {
     }
 
     fn size_of(&self, span: &Span) -> Result<u64> {
-        let count = span.entries.end.saturating_sub(span.entries.start);
+        let end = span.entries.end.min(self.published.load(Ordering::Acquire));
+        let count = end.saturating_sub(span.entries.start);
         match &self.contents {
             AnyContents::Fixed(contents) => Ok(count * self.width(span.form, contents)),
             AnyContents::Varlen(_) if count == 0 => Ok(0),
             AnyContents::Varlen(contents) => {
                 let start = self.offset_of(contents, span.form, span.entries.start)?;
-                Ok(self.offset_of(contents, span.form, span.entries.end)? - start)
+                Ok(self.offset_of(contents, span.form, end)? - start)
             }
         }
     }
@@ -315,7 +354,9 @@ impl SeriesView {
 
     fn read_varlen(&self, contents: &VarlenContents, span: &Span, offset: u64, buffer: &mut [u8]) -> Result<usize> {
         let start = self.offset_of(contents, span.form, span.entries.start)?;
-        let (first, begins) = self.indexed(contents, span.entries.end)?.before_offset(span.form, start + offset);
+        let (first, begins) = self
+            .indexed(contents, span.entries.end)?
+            .before_offset(span.form, start + offset);
         let mut window = Window::new(buffer, start + offset - begins);
         let (mut value, mut piece) = (Vec::new(), Vec::new());
         let mut range = contents.range_by_index(first..span.entries.end)?;
@@ -348,9 +389,14 @@ impl SeriesView {
             let (raw, text) = if lengths_suffice {
                 let Some(entry) = range.next() else { break };
                 let length = entry?.len();
-                (record_bytes(length), codec.line_width_of_length(length).unwrap_or(0) as u64)
+                (
+                    record_bytes(length),
+                    codec.line_width_of_length(length).unwrap_or(0) as u64,
+                )
             } else {
-                let Some(timestamp) = range.next_into(&mut value) else { break };
+                let Some(timestamp) = range.next_into(&mut value) else {
+                    break;
+                };
                 timestamp?;
                 (record_bytes(value.len()), codec.line_length(&value) as u64)
             };
@@ -366,7 +412,9 @@ impl SeriesView {
         let mut range = contents.range_by_index(mark..index)?;
         let mut value = Vec::new();
         for _ in mark..index {
-            let Some(timestamp) = range.next_into(&mut value) else { break };
+            let Some(timestamp) = range.next_into(&mut value) else {
+                break;
+            };
             timestamp?;
             offset += match form {
                 Form::Raw => record_bytes(value.len()),
@@ -408,7 +456,9 @@ impl SeriesView {
     /// Space that the chunk files take, in bytes.
     pub fn allocated_bytes(&self) -> Result<u64> {
         let AnyContents::Fixed(contents) = &self.contents else {
-            let AnyContents::Varlen(contents) = &self.contents else { return Ok(0) };
+            let AnyContents::Varlen(contents) = &self.contents else {
+                return Ok(0);
+            };
             return Ok(contents.allocated_bytes()?);
         };
         let names = contents.chunk_count();
@@ -457,6 +507,24 @@ impl SeriesView {
     pub fn end_writing(&self) {
         let mut growth = lock(&self.growth);
         growth.writers = growth.writers.saturating_sub(1);
+        if growth.writers == 0 {
+            self.publish(u64::MAX);
+        }
+    }
+
+    /// From now on sizes show only what is published.
+    pub fn publish_only_on_demand(&self) -> Result<()> {
+        let entries = self.entries()?;
+        // Another writer may be ahead.
+        let _ = self
+            .published
+            .compare_exchange(u64::MAX, entries, Ordering::AcqRel, Ordering::Acquire);
+        Ok(())
+    }
+
+    /// Lets sizes show this many entries.
+    pub fn publish(&self, entries: u64) {
+        self.published.store(entries, Ordering::Release);
     }
 
     /// True while a file of it is open for writing.

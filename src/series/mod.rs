@@ -43,6 +43,8 @@ pub use types::{
     BLOCK_SIZE_MAX, ENTRIES_PER_CHUNK_MAX, FixedParameters, Kind, PAGE_SIZE_MAX, SeriesId, SeriesKey, Timestamp,
     VarlenParameters,
 };
+// What [`Contents::chunk_storage`] and [`Database::directory`] speak of.
+pub use crate::storage::{Capacity, Storage};
 pub use varlen::{VarlenContents, VarlenEntry, VarlenRange, VarlenSeries};
 
 #[cfg(test)]

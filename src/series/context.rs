@@ -15,6 +15,7 @@ use lru::LruCache;
 use super::{
     Error, Mode, OpenOptions, Result, SeriesId, Timestamp,
     cache::ChunkCache,
+    catalogue::Catalogue,
     marks::{Marks, PreviousEnd},
     part::Part,
     snapshot::Snapshots,
@@ -53,6 +54,7 @@ pub(crate) struct Context {
     pub(crate) marks: Option<Marks>,
     pub(crate) previous_end: PreviousEnd,
     pub(crate) appended: AtomicU64,
+    pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) snapshots: Snapshots,
     places: Mutex<HashMap<SeriesId, Arc<Place>>>,
     writers: Mutex<LruCache<(SeriesId, u32), Weak<Part>>>,
@@ -65,6 +67,7 @@ impl Context {
         options: OpenOptions,
         marks: Option<Marks>,
         previous_end: PreviousEnd,
+        catalogue: Arc<Catalogue>,
         snapshots: Snapshots,
     ) -> Self {
         Self {
@@ -74,6 +77,7 @@ impl Context {
             marks,
             previous_end,
             appended: AtomicU64::new(0),
+            catalogue,
             snapshots,
             places: Mutex::default(),
             writers: Mutex::new(LruCache::unbounded()),
@@ -119,7 +123,11 @@ impl Context {
     /// Notes that a series is durable up to `last`.
     pub(crate) fn mark_durable(&self, id: SeriesId, last: Option<Timestamp>) -> Result<()> {
         match (&self.marks, last) {
-            (Some(marks), Some(last)) if !self.read_only() => marks.set_durable(id, last),
+            (Some(marks), Some(last)) if !self.read_only() => {
+                // A mark names its series by number, so the number comes first.
+                self.catalogue.sync()?;
+                marks.set_durable(id, last)
+            }
             _ => Ok(()),
         }
     }

@@ -47,10 +47,10 @@ impl Database {
             return Err(self.already_exists(key));
         }
         // A number first: a directory without one gets one when the database is opened, never the reverse.
-        let id = self.catalogue.add(key)?;
+        let id = self.context.catalogue.add(key)?;
         let born = nursery::build(&self.context, (id, 0), &path, |unborn| create(&self.context, unborn));
         if let Err(error) = born {
-            self.catalogue.forget(key)?;
+            self.context.catalogue.forget(key)?;
             return Err(error);
         }
         self.context.place(id, || Some(path.clone())).set(Some(path));
@@ -78,7 +78,7 @@ impl Database {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Err(self.already_exists(&new)),
             other => other.map_err(self.context.failed(&from))?,
         }
-        self.catalogue.rename(key, &new)?;
+        self.context.catalogue.rename(key, &new)?;
         self.context.place(id, || None).set(Some(to.clone()));
         if let Some(series) = table.remove(key) {
             table.insert(new, series);
@@ -121,7 +121,7 @@ impl Database {
         if let Some(marks) = &self.context.marks {
             marks.clear(id)?;
         }
-        self.catalogue.forget(key)
+        self.context.catalogue.forget(key)
     }
 
     fn remove_part(&self, id: SeriesId, part: u32, path: &Path) -> Result<()> {

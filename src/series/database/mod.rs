@@ -31,7 +31,7 @@ use super::{
     nursery,
     part::list_chunks,
     series::check_key,
-    snapshot::Snapshots,
+    snapshot::{Snapshots, numbers_in_use},
     varlen::part_directory,
 };
 use crate::storage::{Directory, Entry, EntryKind, file::HostDirectory};
@@ -44,7 +44,6 @@ pub const LOCK_FILE: &str = ".headstack.lock";
 /// An open database.
 pub struct Database {
     pub(super) context: Arc<Context>,
-    pub(super) catalogue: Arc<Catalogue>,
     open: Mutex<HashMap<SeriesKey, AnySeries>>,
     closed: AtomicBool,
     lock: Mutex<Option<Box<dyn Send + Sync>>>,
@@ -131,11 +130,19 @@ impl Database {
             Err(error) => return Err(error),
         };
         let present = list_keys(directory.as_ref())?;
-        let catalogue = Arc::new(Catalogue::open(Arc::clone(&directory), writable, &present)?);
+        let used = numbers_in_use(directory.as_ref())?;
+        let catalogue = Catalogue::open_above(Arc::clone(&directory), writable, &present, used)?;
+        let catalogue = Arc::new(catalogue);
         let snapshots = Snapshots::open(Arc::clone(&directory), Arc::clone(&catalogue))?;
         Ok(Self {
-            context: Arc::new(Context::new(directory, options, marks, previous_end, snapshots)),
-            catalogue,
+            context: Arc::new(Context::new(
+                directory,
+                options,
+                marks,
+                previous_end,
+                catalogue,
+                snapshots,
+            )),
             open: Mutex::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),
@@ -184,13 +191,13 @@ impl Database {
     /// # Errors
     /// [`Error::DoesNotExist`].
     pub fn id(&self, key: &SeriesKey) -> Result<SeriesId> {
-        if let Some(id) = self.catalogue.id(key) {
+        if let Some(id) = self.context.catalogue.id(key) {
             return Ok(id);
         }
         // Somebody else made it since.
         let there = self.context.directory.stat(&path_of(key));
         if check_key(key).is_ok() && there.is_ok_and(|stat| stat.kind == EntryKind::Directory) {
-            return self.catalogue.add(key);
+            return self.context.catalogue.add(key);
         }
         Err(self.does_not_exist(key))
     }

@@ -19,7 +19,7 @@ use std::{
 use serde_json::{Map, Value};
 
 pub(super) use record::{PartRecord, SeriesRecord, SnapshotRecord, pin_name};
-pub(super) use store::Snapshots;
+pub(super) use store::{Snapshots, numbers_in_use};
 
 use super::{
     Contents, Error, FixedParameters, Kind, Result, SeriesId, SeriesKey, Timestamp, VarlenContents,

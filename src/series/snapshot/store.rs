@@ -9,7 +9,11 @@ use std::{
 
 use super::record::{SnapshotRecord, parse_pin_name, pin_name, snapshot_number_of};
 use crate::{
-    series::{Error, Result, SeriesId, Timestamp, catalogue::Catalogue, database::path_of},
+    series::{
+        Error, Result, SeriesId, Timestamp,
+        catalogue::{Catalogue, Used},
+        database::path_of,
+    },
     storage::Directory,
 };
 
@@ -170,6 +174,25 @@ impl Snapshots {
     pub(crate) fn live_path(&self, id: SeriesId) -> Option<PathBuf> {
         self.catalogue.key(id).map(|key| path_of(&key))
     }
+}
+
+/// Highest numbers that names of files in the root speak of; the catalogue may not give them out again.
+pub(crate) fn numbers_in_use(directory: &dyn Directory) -> Result<Used> {
+    let root = Path::new("");
+    let failed = |source| Error::Io {
+        path: directory.path().to_owned(),
+        source,
+    };
+    let mut used = Used::default();
+    for entry in directory.list(root).map_err(failed)? {
+        if let Some((id, _, _)) = parse_pin_name(&entry.name) {
+            used.series = used.series.max(id.0);
+        }
+        if let Some(number) = snapshot_number_of(&entry.name) {
+            used.snapshots = used.snapshots.max(number);
+        }
+    }
+    Ok(used)
 }
 
 impl State {

@@ -31,12 +31,13 @@ impl Database {
             }
         }
         let record = SnapshotRecord {
-            number: self.catalogue.next_snapshot()?,
+            number: self.context.catalogue.next_snapshot()?,
             name: name.to_owned(),
             created,
             tags: std::collections::BTreeSet::new(),
             series,
         };
+        self.context.catalogue.sync()?;
         let record = self.context.snapshots.put(record)?;
         Ok(Arc::new(Snapshot::new(Arc::clone(&self.context), record)))
     }
@@ -157,7 +158,7 @@ impl Database {
 
     /// Names a snapshot that needs the chunk of a part that begins at `first`; its file cannot go away.
     pub fn chunk_needed_by(&self, key: &SeriesKey, part: u32, first: crate::series::Timestamp) -> Option<String> {
-        let id = self.catalogue.id(key)?;
+        let id = self.context.catalogue.id(key)?;
         self.context.snapshots.needed_by(id, part, first)
     }
 

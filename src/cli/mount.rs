@@ -19,7 +19,7 @@ use super::{
 use crate::{
     mount::{
         options::{OptionError, Options},
-        session::{self, MountRequest},
+        session::{self, MountRequest, StopSignals},
     },
     series::{Database, Mode},
 };
@@ -131,6 +131,7 @@ impl Plan {
         if tell_ready {
             daemon::detach()?;
         }
+        let signals = StopSignals::catch().context("signals")?;
         let mode = if options.read_only {
             Mode::ReadOnly
         } else {
@@ -151,7 +152,7 @@ impl Plan {
             output::log_into(&log)?;
         }
         daemon::notify_ready();
-        mounted.wait()?;
+        mounted.wait(signals)?;
         Ok(Code::Success)
     }
 }

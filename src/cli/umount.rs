@@ -65,7 +65,9 @@ impl Arguments {
 /// Waits until the daemon lets go of the database's lock, so that the next verb finds it free. A mount that does not
 /// show its database, or only reads it, is not waited for.
 fn wait_until_closed(database: &Path) {
-    let Ok(lock) = File::open(database.join(LOCK_FILE)) else { return };
+    let Ok(lock) = File::open(database.join(LOCK_FILE)) else {
+        return;
+    };
     let (tell, free) = channel();
     thread::spawn(move || {
         // The waiting side may have given up.

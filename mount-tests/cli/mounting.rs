@@ -4,7 +4,7 @@
 
 use std::{
     fs,
-    io::Write,
+    io::{Read, Write},
     os::unix::{fs::symlink, net::UnixDatagram, process::CommandExt},
     path::Path,
     process::{Command, Stdio},
@@ -97,15 +97,13 @@ fn mount_tells_what_it_did_when_asked() {
     );
     let unmounted = headstack(&["umount", "--json", &site.mnt]).json();
     assert_eq!(unmounted["mount_point"], site.mnt.as_str());
-    wait_until("the daemon ends", || {
-        !Path::new(&format!("/proc/{pid}")).exists() || is_zombie(pid)
-    });
+    wait_until("the daemon ends", || has_ended(pid));
 }
 
-/// The daemon's parent is gone, so where nobody reaps orphans it stays as a zombie.
-fn is_zombie(pid: u64) -> bool {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.contains("State:\tZ")
+/// True where a process is gone, or is a zombie because nobody reaps orphans here.
+fn has_ended(pid: u64) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    status.is_err() || status.is_ok_and(|status| status.contains("State:\tZ"))
 }
 
 /// T03: while the database is mounted readers read it, and writers are told to write through the mount.
@@ -235,14 +233,38 @@ fn a_dead_mount_point_is_mounted_again() {
         return;
     }
     let site = Site::new();
-    let pid = site.mount(&["--json"]).json()["pid"].as_u64().unwrap();
-    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let daemon = site.mount(&["--json"]).json()["pid"].as_u64().unwrap();
+    let pid = rustix::process::Pid::from_raw(i32::try_from(daemon).unwrap()).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+    wait_until("the daemon has ended", || has_ended(daemon));
     wait_until("the mount is dead", || {
         fs::metadata(&site.mnt).is_err_and(|error| error.raw_os_error() == Some(libc::ENOTCONN))
     });
     site.mount(&[]).ends(0);
     assert!(fs::read_dir(format!("{}/t", site.mnt)).unwrap().count() > 0);
+}
+
+/// A file that is open keeps the mount busy; lazily it goes all the same, and its reader goes on.
+#[test]
+fn umount_minds_open_files_unless_lazy() {
+    if !can_mount() {
+        return;
+    }
+    let site = Site::new();
+    site.mount(&[]).text();
+    let mut file = fs::File::open(format!("{}/t/text", site.mnt)).unwrap();
+    let ran = headstack(&["umount", &site.mnt]).ends(75);
+    assert!(ran.err.contains(&site.mnt) && ran.err.contains("busy"), "{ran:?}");
+    assert!(is_mounted(&site.mnt));
+    headstack(&["umount", "--lazy", &site.mnt]).text();
+    assert!(!is_mounted(&site.mnt));
+    let mut text = String::new();
+    file.read_to_string(&mut text).unwrap();
+    assert_eq!(text.lines().count(), 10);
+    drop(file);
+    wait_until("the database is closed", || {
+        headstack(&["series", "sync", &site.place.db]).code == 0
+    });
 }
 
 /// Nothing is mounted there: the message says so, and what is there is left alone.

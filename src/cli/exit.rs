@@ -199,7 +199,10 @@ fn judge_kernel(error: &KernelError) -> (Code, Option<String>) {
         KernelError::Occupied { .. } | KernelError::Busy { .. } => (Code::Busy, None),
         KernelError::NotOurs { .. } => (Code::NotFound, Some("'findmnt' for what is mounted where".into())),
         KernelError::Device { .. } | KernelError::NoHelper { .. } => (Code::Unavailable, None),
-        KernelError::Helper { .. } => (Code::NotPermitted, Some("'headstack doctor' for what is possible".into())),
+        KernelError::Helper { .. } => (
+            Code::NotPermitted,
+            Some("'headstack doctor' for what is possible".into()),
+        ),
         KernelError::Kernel { source, .. } => (code_of_io(source), remedy_of_io(source)),
     }
 }

@@ -332,13 +332,11 @@ pub fn leave_standard_streams(log: Option<File>) -> Result<()> {
         .write(true)
         .open("/dev/null")
         .context("/dev/null")?;
+    let mut waiting = File::from(io::stdout().as_fd().try_clone_to_owned().context("standard output")?);
     log_into(log.as_ref().unwrap_or(&null))?;
-    put(
-        &mut File::from(io::stdout().as_fd().try_clone_to_owned().context("standard output")?),
-        READY,
-    )?;
     rustix::stdio::dup2_stdin(&null).context("standard input")?;
-    rustix::stdio::dup2_stdout(&null).context("standard output")
+    rustix::stdio::dup2_stdout(&null).context("standard output")?;
+    put(&mut waiting, READY)
 }
 
 /// Prints what the parser of the command line has to say: help and version as data, errors as usage errors.

@@ -69,10 +69,9 @@ fn first_broken(
         return Ok(None);
     }
     let mut from = entries - 1;
-    if context.previous_end == PreviousEnd::Crashed
-        && let Some(durable) = durable
-    {
-        from = contents.upper_bound(durable)?.min(from);
+    if context.previous_end(contents.id()) == PreviousEnd::Crashed {
+        let known = durable.map_or(Ok(0), |durable| contents.upper_bound(durable))?;
+        from = known.min(from);
     }
     let mut before = match from.checked_sub(1) {
         Some(previous) => contents.root().timestamp_of(previous)?,

@@ -39,7 +39,7 @@ use crate::storage::{Directory, Entry, EntryKind, file::HostDirectory};
 /// Directory of the variable-length series.
 const VARLEN: &str = "varlen";
 /// File that the advisory lock is taken on; it names the holder.
-const LOCK: &str = ".headstack.lock";
+pub const LOCK_FILE: &str = ".headstack.lock";
 
 /// An open database.
 pub struct Database {
@@ -428,7 +428,7 @@ impl std::fmt::Debug for Database {
 }
 
 fn take_lock(directory: &dyn Directory, holder: &str) -> Result<Box<dyn Send + Sync>> {
-    let path = Path::new(LOCK);
+    let path = Path::new(LOCK_FILE);
     directory.lock(path, holder).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => Error::Locked {
             path: directory.path().to_owned(),

@@ -96,6 +96,18 @@ impl Snapshot {
         keys
     }
 
+    /// Names and numbers of its series, in order of names; opens none.
+    pub fn series_ids(&self) -> Vec<(SeriesKey, SeriesId)> {
+        let mut ids: Vec<_> = self
+            .record
+            .series
+            .iter()
+            .map(|record| (record.key(), record.id))
+            .collect();
+        ids.sort();
+        ids
+    }
+
     /// Opens one of its series.
     ///
     /// # Errors

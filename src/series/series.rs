@@ -1,4 +1,6 @@
 //! A fixed series as its users see it: one [`Part`] with an identity.
+//!
+//! Reading is [`Contents`]' business; here is the writer's seat, the user's metadata, trimming, syncing and closing.
 
 use std::{
     ops::Deref,

@@ -1,4 +1,6 @@
 //! The nouns every part of the engine shares: timestamps, identities and the parameters of a series.
+//!
+//! Parameters are checked here against what the reference library can hold and append, before anything is made.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 

@@ -1,4 +1,7 @@
 //! How series come into a database, change their names and go.
+//!
+//! Each step is one that a crash leaves either done or undone: a series appears complete, a rename is one rename, and a
+//! deletion that was cut off can be done again.
 
 use std::{io, path::Path, sync::Arc};
 

@@ -1,4 +1,6 @@
 //! The snapshots of one database: their records, and the pins that keep chunks for them.
+//!
+//! It knows what is needed; moving a chunk to its pin is done by whoever drops the chunk, under the gate.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},

@@ -1,4 +1,6 @@
 //! What a database does with its snapshots: make, list, open, rename, hold, release, remove.
+//!
+//! Each verb is one small file replaced or removed; the gate keeps chunks from being dropped meanwhile.
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 

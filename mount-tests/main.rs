@@ -1,6 +1,11 @@
 //! One test binary with real mounts, real clients and real peers.
+//!
+//! `oracle/` holds the engine against the reference library and against golden and damaged databases, `cli/` runs the
+//! binary, `mount/` the file system with coreutils; [`peer`] finds the other programs. Where a test needs one that is
+//! not there, it prints a line that begins `SKIPPED:`.
 
-#[cfg(test)]
 mod cli;
-#[cfg(test)]
 mod mount;
+mod oracle;
+mod peer;
+mod replay;

@@ -36,7 +36,10 @@ impl Mount {
         let directory = TempDir::new().unwrap();
         fs::create_dir(directory.path().join("m")).unwrap();
         let database = directory.path().join("db");
-        Database::create(&database, DatabaseOptions::read_write()).unwrap().close().unwrap();
+        Database::create(&database, DatabaseOptions::read_write())
+            .unwrap()
+            .close()
+            .unwrap();
         let mut fixture = Self {
             mounted: None,
             directory,
@@ -106,7 +109,10 @@ impl Mount {
 
     /// Sets an attribute.
     pub fn set(&self, path: &Path, name: &str, value: &str) {
-        shell(&format!("setfattr -n user.headstack.{name} -v {value} '{}'", path.display()));
+        shell(&format!(
+            "setfattr -n user.headstack.{name} -v {value} '{}'",
+            path.display()
+        ));
     }
 }
 
@@ -114,13 +120,23 @@ impl Mount {
 pub fn shell(command: &str) -> String {
     let output = try_shell(command);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command}: {}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
 /// Runs a shell command.
 pub fn try_shell(command: &str) -> Output {
-    Command::new("bash").arg("-c").arg(command).env("LC_ALL", "C").output().unwrap()
+    Command::new("bash")
+        .arg("-c")
+        .arg(command)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap()
 }
 
 /// Opens for appending.
@@ -137,7 +153,10 @@ pub fn record(timestamp: u64, value: &[u8]) -> Vec<u8> {
 
 /// Packed records of 8 byte values, for these timestamps.
 pub fn records(timestamps: impl IntoIterator<Item = u64>) -> Vec<u8> {
-    timestamps.into_iter().flat_map(|t| record(t, &(t * 3).to_le_bytes())).collect()
+    timestamps
+        .into_iter()
+        .flat_map(|t| record(t, &(t * 3).to_le_bytes()))
+        .collect()
 }
 
 /// The errno of a failure.

@@ -21,6 +21,7 @@ mod marks;
 mod metadata;
 mod nursery;
 mod part;
+pub mod pressure;
 mod range;
 mod recovery;
 #[expect(clippy::module_inception, reason = "the noun of the file is the noun of the layer")]

@@ -86,6 +86,7 @@ impl Layout {
 ///
 /// # Panics
 /// When `record` is shorter than a timestamp; lengths are the caller's to keep.
+#[inline]
 pub fn timestamp_of(record: &[u8]) -> Timestamp {
     let (head, _) = record
         .split_first_chunk::<TIMESTAMP_BYTES>()

@@ -334,6 +334,7 @@ pub struct Records {
 
 impl Records {
     /// How many records there are; at least 1.
+    #[inline]
     pub fn len(&self) -> usize {
         self.range.len()
     }
@@ -349,6 +350,7 @@ impl Records {
     }
 
     /// The records, each an 8 byte timestamp and a value, little endian.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         match (&self.copy, &self.chunk.reach) {
             (Some(bytes), _) => bytes,
@@ -366,6 +368,7 @@ impl Records {
     }
 
     /// Timestamps and values in order.
+    #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Timestamp, &[u8])> + DoubleEndedIterator {
         let record_bytes = in_memory(self.chunk.layout.record_bytes());
         self.bytes()
@@ -374,6 +377,7 @@ impl Records {
     }
 
     /// The record at `position`, from 0.
+    #[inline]
     pub fn get(&self, position: usize) -> Option<(Timestamp, &[u8])> {
         let record_bytes = in_memory(self.chunk.layout.record_bytes());
         let start = position.checked_mul(record_bytes)?;

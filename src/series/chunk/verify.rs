@@ -14,7 +14,8 @@ use crate::{
 /// Bytes read at a time.
 const WINDOW_BYTES: u64 = 1 << 20;
 
-/// Checks header, count, first timestamp and the order of all; gives the last timestamp or what is wrong.
+/// Checks header, count, first timestamp and the order of all; gives the last timestamp or what is wrong. `next` is the
+/// first timestamp of the chunk after it: then no entries may stand behind the counted ones.
 ///
 /// # Errors
 /// [`crate::series::Error::Io`] where the file cannot be read.
@@ -23,6 +24,7 @@ pub(in crate::series) fn verify(
     path: &Path,
     first: Timestamp,
     layout: Layout,
+    next: Option<Timestamp>,
 ) -> Result<Result<Timestamp, Damage>> {
     let (size_bytes, count) = read_count(storage, path)?;
     let mut header = Header::default();
@@ -58,7 +60,21 @@ pub(in crate::series) fn verify(
             index += 1;
         }
     }
-    Ok(Ok(previous.unwrap_or(first)))
+    let last = previous.unwrap_or(first);
+    let limit = layout.capacity(size_bytes);
+    if let Some(next) = next
+        && limit >= u64::from(count) + 2
+    {
+        // One may be left of an append that failed; nobody leaves two.
+        window.resize(usize::try_from(2 * record_bytes).unwrap_or(usize::MAX), 0);
+        read_full(storage, &mut window, layout.record_offset(index)).map_err(|source| failed(path, source))?;
+        let (one, two) = window.split_at(window.len() / 2);
+        let (one, two) = (timestamp_of(one), timestamp_of(two));
+        if last < one && one < two && two < next {
+            return Ok(Err(Damage::Count { count, limit }));
+        }
+    }
+    Ok(Ok(last))
 }
 
 fn read_full(storage: &dyn Storage, buffer: &mut [u8], offset_bytes: u64) -> std::io::Result<usize> {

@@ -24,18 +24,33 @@ struct Inner {
 }
 
 impl VarlenContents {
+    /// Joins the parts of a series.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where a part's values have another length than the parameters say.
     pub(in crate::series) fn new(
         context: &Arc<Context>,
         parameters: VarlenParameters,
         root: Contents,
         parts: Vec<Contents>,
-    ) -> Self {
-        Self(Arc::new(Inner {
+    ) -> Result<Self> {
+        for (part, number) in parts.iter().zip(1..) {
+            let (found, expected) = (part.parameters().block_size, part_bytes(&parameters, number));
+            if found as usize != expected {
+                let metadata = part.directory().unwrap_or_default().join("metadata.txt");
+                let text = format!("block_size is {found}, length_profile makes it {expected}");
+                return Err(Error::Damaged {
+                    path: context.shown(&metadata),
+                    damage: Damage::Metadata(text),
+                });
+            }
+        }
+        Ok(Self(Arc::new(Inner {
             context: Arc::clone(context),
             parameters: RwLock::new(Arc::new(parameters)),
             root,
             parts: RwLock::new(parts),
-        }))
+        })))
     }
 
     /// Parameters of the series.

@@ -14,13 +14,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{HEADSTACK, LIMIT, Place, Ran, headstack, peer, run, skipped, wait_until};
+use super::{HEADSTACK, LIMIT, Place, Ran, headstack, peer, run, wait_until};
+use crate::peer::skip;
 
 /// True where this machine can mount.
 fn can_mount() -> bool {
     let can = headstack(&["doctor"]).code == 0;
     if !can {
-        skipped("FUSE");
+        skip("FUSE");
     }
     can
 }
@@ -154,7 +155,7 @@ fn other_users_can_mount() {
         return;
     }
     if !rustix::process::geteuid().is_root() {
-        return skipped("root, to become another user");
+        return skip("root, to become another user");
     }
     let site = Site::new();
     let binary = site.place.at("headstack");
@@ -170,7 +171,7 @@ fn other_users_can_mount() {
         )
     };
     if as_user(&["doctor"]).code != 0 {
-        return skipped("/dev/fuse that other users may open");
+        return skip("/dev/fuse that other users may open");
     }
     as_user(&["mount", &site.place.db, &site.mnt]).text();
     assert!(is_mounted(&site.mnt));

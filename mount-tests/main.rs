@@ -4,6 +4,8 @@
 //! binary, `mount/` the file system with coreutils; [`peer`] finds the other programs. Where a test needs one that is
 //! not there, it prints a line that begins `SKIPPED:`.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod cli;
 mod mount;
 mod oracle;

@@ -3,6 +3,12 @@
 //! `oracle/` holds the engine against the reference library and against golden and damaged databases; [`peer`] finds
 //! the other programs. Where a test needs one that is not there, it prints a line that begins `SKIPPED:`.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+#![expect(
+    clippy::print_stderr,
+    reason = "seeds and skipped peers are said where the harness looks"
+)]
+
 mod oracle;
 mod peer;
 mod replay;

@@ -52,7 +52,6 @@ pub(crate) struct Context {
     pub(crate) options: OpenOptions,
     pub(crate) cache: ChunkCache,
     pub(crate) marks: Option<Marks>,
-    pub(crate) previous_end: PreviousEnd,
     pub(crate) appended: AtomicU64,
     pub(crate) catalogue: Arc<Catalogue>,
     pub(crate) snapshots: Snapshots,
@@ -66,7 +65,6 @@ impl Context {
         directory: Arc<dyn Directory>,
         options: OpenOptions,
         marks: Option<Marks>,
-        previous_end: PreviousEnd,
         catalogue: Arc<Catalogue>,
         snapshots: Snapshots,
     ) -> Self {
@@ -75,7 +73,6 @@ impl Context {
             directory,
             options,
             marks,
-            previous_end,
             appended: AtomicU64::new(0),
             catalogue,
             snapshots,
@@ -120,13 +117,33 @@ impl Context {
         self.marks.as_ref().and_then(|marks| marks.durable(id))
     }
 
-    /// Notes that a series is durable up to `last`.
+    /// How the last writer of a series ended. A series that this program never wrote lost nothing of this program's when
+    /// the machine crashed: it is taken for one whose writer was killed.
+    pub(crate) fn previous_end(&self, id: SeriesId) -> PreviousEnd {
+        match &self.marks {
+            Some(marks) => match marks.previous_end(id) {
+                PreviousEnd::Crashed if !marks.is_known(id) => PreviousEnd::Killed,
+                end => end,
+            },
+            None => PreviousEnd::Clean,
+        }
+    }
+
+    /// True where it is known how far a series is durable, so that what is appended can be told from what was there.
+    pub(crate) fn is_marked(&self, id: SeriesId) -> bool {
+        self.marks.as_ref().is_none_or(|marks| marks.is_known(id))
+    }
+
+    /// Notes that a series is in order and durable up to `last`.
     pub(crate) fn mark_durable(&self, id: SeriesId, last: Option<Timestamp>) -> Result<()> {
         match (&self.marks, last) {
-            (Some(marks), Some(last)) if !self.read_only() => {
+            (Some(marks), last) if !self.read_only() => {
                 // A mark names its series by number, so the number comes first.
                 self.catalogue.sync()?;
-                marks.set_durable(id, last)
+                match last {
+                    Some(last) => marks.set_durable(id, last),
+                    None => marks.clear(id),
+                }
             }
             _ => Ok(()),
         }

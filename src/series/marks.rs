@@ -87,6 +87,8 @@ struct Ends {
 /// What a slot says; an empty one says the default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Mark {
+    /// False where nothing was ever said.
+    known: bool,
     timestamp: Option<Timestamp>,
     /// What was known when it was written.
     ends: Ends,
@@ -168,6 +170,11 @@ impl Marks {
         self.look_up(&mut self.state(), id).timestamp
     }
 
+    /// True where the mark of this series was ever set or cleared, so that all behind it is this program's.
+    pub fn is_known(&self, id: SeriesId) -> bool {
+        self.look_up(&mut self.state(), id).known
+    }
+
     /// The worst end of a writer since a mark of this series was last set or cleared: the state in which its files were
     /// left, whoever opened the database in between. It is clean once its mark is set or cleared.
     pub fn previous_end(&self, id: SeriesId) -> PreviousEnd {
@@ -223,6 +230,7 @@ impl Marks {
         })?;
         let before = self.look_up(&mut state, id);
         let mark = Mark {
+            known: true,
             timestamp,
             ends: self.ends,
         };
@@ -382,7 +390,11 @@ impl Slot {
             crashes: self.crashes.get(),
         };
         let timestamp = (flags == FLAG_TIMESTAMP).then(|| Timestamp(self.timestamp.get()));
-        Some(Mark { timestamp, ends })
+        Some(Mark {
+            known: true,
+            timestamp,
+            ends,
+        })
     }
 
     fn checksum(&self, id: SeriesId) -> u32 {

@@ -1,6 +1,13 @@
 //! A fixed series as its users see it: one [`Part`] with an identity.
 
-use std::{ops::Deref, path::PathBuf, sync::Arc};
+use std::{
+    ops::Deref,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde_json::{Map, Value};
 
@@ -18,6 +25,8 @@ pub struct Series {
     id: SeriesId,
     place: Arc<Place>,
     part: Arc<Part>,
+    /// True once it is known how far the series was durable before its first append here.
+    marked: AtomicBool,
 }
 
 impl Series {
@@ -33,6 +42,7 @@ impl Series {
             id,
             place,
             part,
+            marked: AtomicBool::new(context.is_marked(id)),
         })
     }
 
@@ -70,7 +80,18 @@ impl Series {
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Damaged`] where the last chunk is damaged.
     pub fn appender(&self) -> Result<Appender<'_>> {
+        if !self.marked.load(Ordering::Relaxed) {
+            self.mark()?;
+        }
         self.part.appender()
+    }
+
+    #[cold]
+    fn mark(&self) -> Result<()> {
+        let last = self.part.sync_all()?;
+        self.context.mark_durable(self.id, last)?;
+        self.marked.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Appends one entry of exactly a block.

@@ -125,6 +125,11 @@ impl Contents {
         self.index().layout
     }
 
+    /// Number of the series.
+    pub fn id(&self) -> SeriesId {
+        self.0.id
+    }
+
     /// Length of a record, timestamp and value, in bytes.
     pub fn record_size(&self) -> usize {
         TIMESTAMP_BYTES + self.layout().block_size as usize

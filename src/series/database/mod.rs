@@ -26,7 +26,7 @@ use super::{
     Error, Kind, Result, Series, SeriesId, SeriesKey, Timestamp, VarlenSeries,
     catalogue::Catalogue,
     context::Context,
-    marks::{Marks, PreviousEnd},
+    marks::Marks,
     metadata::{METADATA_FILE, METADATA_LIMIT_BYTES, check_object, decode_object, encode_object},
     nursery,
     part::list_chunks,
@@ -123,10 +123,10 @@ impl Database {
                     .map_err(failed(Path::new(VARLEN)))?,
             }
         }
-        let (marks, previous_end) = match Marks::open(Arc::clone(&directory), writable) {
-            Ok((marks, end)) => (Some(marks), end),
+        let marks = match Marks::open(Arc::clone(&directory), writable) {
+            Ok((marks, _)) => Some(marks),
             // A reader that may not see the marks trusts the chunks.
-            Err(Error::Io { .. }) if !writable => (None, PreviousEnd::Clean),
+            Err(Error::Io { .. }) if !writable => None,
             Err(error) => return Err(error),
         };
         let present = list_keys(directory.as_ref())?;
@@ -135,14 +135,7 @@ impl Database {
         let catalogue = Arc::new(catalogue);
         let snapshots = Snapshots::open(Arc::clone(&directory), Arc::clone(&catalogue))?;
         Ok(Self {
-            context: Arc::new(Context::new(
-                directory,
-                options,
-                marks,
-                previous_end,
-                catalogue,
-                snapshots,
-            )),
+            context: Arc::new(Context::new(directory, options, marks, catalogue, snapshots)),
             open: Mutex::default(),
             closed: AtomicBool::new(false),
             lock: Mutex::new(lock),

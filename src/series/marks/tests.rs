@@ -169,6 +169,9 @@ fn each_new_mark_costs_a_write_and_a_sync_and_an_old_one_nothing() {
     let directory = SimDirectory::new();
     let (marks, _) = open(&directory);
     marks.set_durable(SeriesId(7), Timestamp(1)).unwrap();
+    assert!(!marks.is_known(SeriesId(8)));
+    marks.clear(SeriesId(8)).unwrap();
+    assert!(marks.is_known(SeriesId(8)));
     let _ = directory.take_operations();
     marks.set_durable(SeriesId(7), Timestamp(1)).unwrap();
     marks.clear(SeriesId(8)).unwrap();

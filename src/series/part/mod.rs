@@ -24,7 +24,7 @@ use super::{
     contents::{Contents, PartKey},
     context::{Context, Place},
     metadata::{METADATA_FILE, METADATA_LIMIT_BYTES, SeriesMetadata},
-    recovery::{Wound, recover},
+    recovery::{Ward, Wound},
 };
 use crate::storage::{Access, Directory, EntryKind};
 
@@ -117,7 +117,14 @@ impl Part {
             );
         })?;
         let parameters = metadata.fixed_parameters();
-        let recovered = recover(context, &key, &directory, &parameters, &mut firsts, durable)?;
+        let ward = Ward {
+            context,
+            key: &key,
+            directory: &directory,
+            parameters: &parameters,
+            durable,
+        };
+        let recovered = ward.recover(&mut firsts)?;
         let contents = Contents::new(
             Arc::clone(context),
             key.clone(),
@@ -248,7 +255,10 @@ impl Part {
             dropped += 1;
         }
         if dropped > 0 {
-            writer.dirty = true;
+            // Durable at once: a root that came back after a crash would find the pieces of its values gone.
+            let directory = self.directory();
+            let synced = self.context().directory.sync_directory(&directory);
+            synced.map_err(self.context().failed(&directory))?;
         }
         Ok(dropped)
     }
@@ -342,6 +352,14 @@ impl Part {
             });
         }
         self.sync_seated(&mut writer)
+    }
+
+    /// Makes all chunks durable, whoever wrote them. Returns the newest timestamp.
+    pub(super) fn sync_all(&self) -> Result<Option<Timestamp>> {
+        let mut writer = self.seat();
+        writer.unsynced.extend(self.contents.chunk_names());
+        writer.dirty = true;
+        self.sync_seated(&mut writer).map(|(last, _)| last)
     }
 
     fn sync_seated(&self, writer: &mut Writer) -> Result<(Option<Timestamp>, bool)> {

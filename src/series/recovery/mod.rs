@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use scan::Scan;
 
 use super::{
-    Damage, Error, FixedParameters, Result, SeriesId, Timestamp,
+    Damage, Error, FixedParameters, Result, Timestamp,
     chunk::{
         format::{COUNT_BYTES, HEADER_BYTES, Layout},
         read_count,
@@ -78,64 +78,159 @@ struct Suspect<'a> {
     layout: Layout,
     /// Newest timestamp known durable.
     durable: Option<Timestamp>,
+    /// True where every durable timestamp has an entry here; not so behind the root of a variable-length series.
+    gapless: bool,
     end: PreviousEnd,
 }
 
-/// Recovers the last chunks of a series that is opened for writing, or decides what a reader may see of them.
-pub(super) fn recover(
-    context: &Context,
-    key: &PartKey,
-    directory: &Path,
-    parameters: &FixedParameters,
-    firsts: &mut Vec<Timestamp>,
-    durable: Option<Timestamp>,
-) -> Result<Recovered> {
-    let layout = Layout {
-        block_size: parameters.block_size,
-        page_size: parameters.page_size,
-    };
-    while let Some(first) = firsts.last().copied() {
-        let path = directory.join(first.to_string());
-        let storage = context
-            .directory
-            .open(&path, Access::Read)
-            .map_err(context.failed(&path))?;
-        let shown = context.shown(&path);
-        let verdict = examine(&Suspect {
-            storage: storage.as_ref(),
-            path: &shown,
-            first,
-            layout,
-            durable,
-            end: context.previous_end,
-        })?;
-        match verdict {
-            Verdict::Sound(_) => return Ok(Recovered::default()),
-            Verdict::Damaged(damage) => {
-                log::error!("{} is damaged: {damage}; the series takes no appends", shown.display());
-                return Ok(Recovered {
-                    wound: Some(Wound { path: shown, damage }),
-                    ..Recovered::default()
-                });
-            }
-            Verdict::Keep { entries, .. } if context.read_only() => {
-                return Ok(Recovered {
-                    last_entries: Some(entries),
-                    ..Recovered::default()
-                });
-            }
-            Verdict::Discard { .. } if context.read_only() => {
-                firsts.pop();
-            }
-            repairable => {
-                if repair(context, repairable, &path, layout, (key.id, key.part), first)? {
-                    return Ok(Recovered::default());
+/// The chunks of one part under recovery.
+pub(super) struct Ward<'a> {
+    pub(super) context: &'a Context,
+    pub(super) key: &'a PartKey,
+    pub(super) directory: &'a Path,
+    pub(super) parameters: &'a FixedParameters,
+    /// Newest timestamp known durable.
+    pub(super) durable: Option<Timestamp>,
+}
+
+impl Ward<'_> {
+    /// Recovers the last chunks of a series that is opened for writing, or decides what a reader may see of them;
+    /// `firsts` is left with those that stay.
+    ///
+    /// # Errors
+    /// [`Error::Io`]. Damage is no error here, it bars appends.
+    pub(super) fn recover(&self, firsts: &mut Vec<Timestamp>) -> Result<Recovered> {
+        self.drop_behind_gap(firsts)?;
+        while let Some(first) = firsts.last().copied() {
+            let path = self.directory.join(first.to_string());
+            let verdict = self.examine(&path, first)?;
+            match verdict {
+                Verdict::Sound(_) => return Ok(Recovered::default()),
+                Verdict::Damaged(damage) => {
+                    let path = self.context.shown(&path);
+                    log::error!("{} is damaged: {damage}; the series takes no appends", path.display());
+                    return Ok(Recovered {
+                        wound: Some(Wound { path, damage }),
+                        ..Recovered::default()
+                    });
                 }
-                firsts.pop();
+                Verdict::Keep { entries, .. } if self.context.read_only() => {
+                    return Ok(Recovered {
+                        last_entries: Some(entries),
+                        ..Recovered::default()
+                    });
+                }
+                Verdict::Discard { .. } if self.context.read_only() => {}
+                repairable => {
+                    if self.repair(repairable, &path, first)? {
+                        return Ok(Recovered::default());
+                    }
+                }
+            }
+            firsts.pop();
+        }
+        Ok(Recovered::default())
+    }
+
+    /// After a crash a chunk that was full may have lost its end while a later one is there: then what stands behind
+    /// the gap was never durable either, and is set aside, so that what stays is all there was up to some moment.
+    fn drop_behind_gap(&self, firsts: &mut Vec<Timestamp>) -> Result<()> {
+        if self.context.previous_end(self.key.id) != PreviousEnd::Crashed {
+            return Ok(());
+        }
+        let known = self
+            .durable
+            .map_or(0, |durable| firsts.partition_point(|first| *first <= durable));
+        let full = self.parameters.entries_per_chunk.max(1);
+        for position in known.saturating_sub(1)..firsts.len().saturating_sub(1) {
+            let first = firsts[position];
+            let verdict = self.examine(&self.directory.join(first.to_string()), first)?;
+            match verdict {
+                Verdict::Sound(entries) if entries >= full => continue,
+                Verdict::Damaged(_) => continue, // no crash did that: it is left as it is, and what follows too
+                _ => {}
+            }
+            for gone in firsts.split_off(position + 1) {
+                if !self.context.read_only() {
+                    let why = format!("set aside, since the chunk {first} before it lost its end");
+                    let verdict = Verdict::Discard { set_aside: true, why };
+                    self.repair(verdict, &self.directory.join(gone.to_string()), gone)?;
+                }
+            }
+            break;
+        }
+        Ok(())
+    }
+
+    fn examine(&self, path: &Path, first: Timestamp) -> Result<Verdict> {
+        let storage = self.context.directory.open(path, Access::Read);
+        let storage = storage.map_err(self.context.failed(path))?;
+        examine(&Suspect {
+            storage: storage.as_ref(),
+            path: &self.context.shown(path),
+            first,
+            layout: self.layout(),
+            durable: self.durable,
+            gapless: self.key.part == 0,
+            end: self.context.previous_end(self.key.id),
+        })
+    }
+
+    fn layout(&self) -> Layout {
+        Layout {
+            block_size: self.parameters.block_size,
+            page_size: self.parameters.page_size,
+        }
+    }
+
+    /// Carries a verdict out on the chunk at `path`; what is dropped goes to `.headstack.lost.*` in the root first.
+    /// Returns false where the chunk is gone.
+    fn repair(&self, verdict: Verdict, path: &Path, first: Timestamp) -> Result<bool> {
+        let context = self.context;
+        let failed = context.failed(path);
+        match verdict {
+            Verdict::Sound(_) => Ok(true),
+            Verdict::Damaged(damage) => Err(Error::Damaged {
+                path: context.shown(path),
+                damage,
+            }),
+            Verdict::Discard { set_aside: true, why } => {
+                let aside = self.lost_name(first);
+                context.directory.rename(path, &aside).map_err(failed)?;
+                context.recovered(path, format!("{why}; its bytes are in {}", aside.display()));
+                Ok(false)
+            }
+            Verdict::Discard { set_aside: false, why } => {
+                context.directory.remove(path).map_err(failed)?;
+                context.recovered(path, why);
+                Ok(false)
+            }
+            Verdict::Keep {
+                entries,
+                set_aside,
+                why,
+            } => {
+                let storage = context.directory.open(path, Access::ReadWrite).map_err(&failed)?;
+                let mut note = why;
+                if set_aside {
+                    let aside = self.lost_name(first);
+                    copy(context, storage.as_ref(), &aside)?;
+                    note = format!("{note}; a copy as it was is in {}", aside.display());
+                }
+                set_count(storage.as_ref(), self.layout(), entries).map_err(&failed)?;
+                context.recovered(path, note);
+                Ok(true)
             }
         }
     }
-    Ok(Recovered::default())
+
+    fn lost_name(&self, first: Timestamp) -> PathBuf {
+        let (id, part) = (self.key.id.0, self.key.part);
+        (0..)
+            .map(|attempt: u32| PathBuf::from(format!(".headstack.lost.{id}.{part}.{first}.{attempt}")))
+            .find(|path| self.context.directory.stat(path).is_err())
+            .expect("some name is free")
+    }
 }
 
 /// Decides about one last chunk, reading only.
@@ -156,7 +251,8 @@ fn examine(suspect: &Suspect<'_>) -> Result<Verdict> {
             needed_bytes,
         };
         let short = size_bytes < needed_bytes;
-        return Ok(if must_hold || !(short || empty) {
+        let explained = short || empty || suspect.end == PreviousEnd::Crashed;
+        return Ok(if must_hold || !explained {
             Verdict::Damaged(if short {
                 damage
             } else {
@@ -211,12 +307,12 @@ fn decide(suspect: &Suspect<'_>, scan: &mut Scan<'_>, count: u32, plausible: boo
     if plausible && ordered < u64::from(count) {
         // Entries that are counted are out of order: a hole that a crash left, or damage.
         let hole = scan.timestamp(ordered)? == Timestamp(0);
-        let lost_synced = suspect.durable.is_some_and(|durable| durable > scan.last_of(ordered));
+        let lost_synced = suspect.gapless && suspect.durable.is_some_and(|durable| durable > scan.last_of(ordered));
         if !hole || lost_synced {
             return Ok(Verdict::Damaged(disorder.unwrap_or(Damage::Count { count, limit })));
         }
     }
-    if suspect.end == PreviousEnd::Crashed && suspect.durable.is_some() {
+    if suspect.end == PreviousEnd::Crashed {
         keep = scan.stored(synced, keep)?;
     }
     let Some(entries) = u32::try_from(keep).ok().filter(|entries| *entries > 0) else {
@@ -235,57 +331,6 @@ fn decide(suspect: &Suspect<'_>, scan: &mut Scan<'_>, count: u32, plausible: boo
     })
 }
 
-/// Carries a verdict out on the chunk at `path`; what is dropped goes to `.headstack.lost.*` in the root first.
-///
-/// Returns false where the chunk is gone.
-///
-/// # Errors
-/// [`Error::Damaged`] for damage, [`Error::Io`].
-fn repair(
-    context: &Context,
-    verdict: Verdict,
-    path: &Path,
-    layout: Layout,
-    key: (SeriesId, u32),
-    first: Timestamp,
-) -> Result<bool> {
-    let failed = context.failed(path);
-    match verdict {
-        Verdict::Sound(_) => Ok(true),
-        Verdict::Damaged(damage) => Err(Error::Damaged {
-            path: context.shown(path),
-            damage,
-        }),
-        Verdict::Discard { set_aside: true, why } => {
-            let aside = lost_name(context, key, first);
-            context.directory.rename(path, &aside).map_err(failed)?;
-            context.recovered(path, format!("{why}; its bytes are in {}", aside.display()));
-            Ok(false)
-        }
-        Verdict::Discard { set_aside: false, why } => {
-            context.directory.remove(path).map_err(failed)?;
-            context.recovered(path, why);
-            Ok(false)
-        }
-        Verdict::Keep {
-            entries,
-            set_aside,
-            why,
-        } => {
-            let storage = context.directory.open(path, Access::ReadWrite).map_err(&failed)?;
-            let mut note = why;
-            if set_aside {
-                let aside = lost_name(context, key, first);
-                copy(context, storage.as_ref(), &aside)?;
-                note = format!("{note}; a copy as it was is in {}", aside.display());
-            }
-            set_count(storage.as_ref(), layout, entries).map_err(&failed)?;
-            context.recovered(path, note);
-            Ok(true)
-        }
-    }
-}
-
 /// Makes a chunk file end behind `entries` entries, with the right count, and durable.
 fn set_count(storage: &dyn Storage, layout: Layout, entries: u32) -> std::io::Result<()> {
     let size_bytes = layout.size_bytes(u64::from(entries));
@@ -295,13 +340,6 @@ fn set_count(storage: &dyn Storage, layout: Layout, entries: u32) -> std::io::Re
     storage.write_all_at(&tail, end)?;
     storage.set_size(size_bytes)?;
     storage.sync()
-}
-
-fn lost_name(context: &Context, (id, part): (SeriesId, u32), first: Timestamp) -> PathBuf {
-    (0..)
-        .map(|attempt: u32| PathBuf::from(format!(".headstack.lost.{}.{part}.{first}.{attempt}", id.0)))
-        .find(|path| context.directory.stat(path).is_err())
-        .expect("some name is free")
 }
 
 fn copy(context: &Context, from: &dyn Storage, to: &Path) -> Result<()> {

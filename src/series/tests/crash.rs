@@ -88,7 +88,7 @@ fn run(seed: u64, every: u64) -> Vec<Image> {
     disk.set_rule(move |_| {
         let operation = counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if operation % every == seed % every {
-            let killed = true;
+            let killed = operation % 3 == 0;
             let disk = match killed {
                 true => source.killed().unwrap(),
                 false => source.crash(seed ^ operation).unwrap(),

@@ -483,6 +483,7 @@ fn varlen_entries_fetch_what_is_asked_for() {
     let entry = range.next().unwrap().unwrap();
     let empty = range.next().unwrap().unwrap();
     assert!(range.next().is_none());
+    database.close_chunks();
     disk.take_operations();
     assert_eq!(
         (entry.len(), entry.timestamp(), empty.is_empty()),

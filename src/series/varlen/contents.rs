@@ -7,7 +7,7 @@ use std::{
 
 use super::{VarlenEntry, entry::Head, part_bytes};
 use crate::series::{
-    Contents, Damage, Entry, Error, Range, Result, Timestamp, VarlenParameters,
+    Contents, Damage, Entry, Error, Range, Result, SeriesId, Timestamp, VarlenParameters,
     chunk::{Chunk, Records},
     context::Context,
 };
@@ -89,6 +89,11 @@ impl VarlenContents {
     pub(super) fn part(&self, number: usize) -> Option<Contents> {
         let parts = self.0.parts.read().unwrap_or_else(PoisonError::into_inner);
         parts.get(number - 1).cloned()
+    }
+
+    /// Number of the series.
+    pub fn id(&self) -> SeriesId {
+        self.0.root.id()
     }
 
     /// True in a snapshot.

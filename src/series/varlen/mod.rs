@@ -48,6 +48,8 @@ pub struct VarlenSeries {
 struct Writer {
     parts: Vec<Arc<Part>>,
     block: Vec<u8>,
+    /// True once it is known how far the series was durable before its first append here.
+    marked: bool,
 }
 
 fn part_key(id: SeriesId, part: usize) -> PartKey {
@@ -126,6 +128,7 @@ impl VarlenSeries {
             writer: Mutex::new(Writer {
                 parts,
                 block: Vec::new(),
+                marked: context.is_marked(id),
             }),
         })
     }
@@ -199,8 +202,13 @@ impl VarlenSeries {
                 last,
             });
         }
+        if !writer.marked {
+            drop(root);
+            self.mark(writer)?;
+            return self.append_seated(writer, timestamp, value);
+        }
         let (head, mut rest) = value.split_at(value.len().min(head_bytes));
-        let Writer { parts, block } = writer;
+        let Writer { parts, block, .. } = writer;
         let mut part = 1;
         let mut outcome = Ok(());
         while !rest.is_empty() && outcome.is_ok() {
@@ -224,6 +232,17 @@ impl VarlenSeries {
             undo(&parts[..(part - 1).min(parts.len())], last);
         }
         outcome
+    }
+
+    #[cold]
+    fn mark(&self, writer: &mut Writer) -> Result<()> {
+        for part in &writer.parts {
+            part.sync_all()?;
+        }
+        let last = self.root.sync_all()?;
+        self.context.mark_durable(self.id, last)?;
+        writer.marked = true;
+        Ok(())
     }
 
     /// Part `number` behind the root, made where it is missing.

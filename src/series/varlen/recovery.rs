@@ -71,9 +71,10 @@ fn first_broken(
     // The value before it is looked at too: where several lack parts, that is damage, and nothing is cut.
     let mut from = entries.saturating_sub(2);
     let last = contents.last_timestamp()?;
-    let crashed = context.previous_end == PreviousEnd::Crashed;
-    if crashed && let Some(durable) = durable {
-        from = contents.upper_bound(durable)?.min(from);
+    let crashed = context.previous_end(contents.id()) == PreviousEnd::Crashed;
+    if crashed {
+        let known = durable.map_or(Ok(0), |durable| contents.upper_bound(durable))?;
+        from = known.min(from);
     }
     let mut before = match from.checked_sub(1) {
         Some(previous) => contents.root().timestamp_of(previous)?,

@@ -1,7 +1,8 @@
 //! One test binary with real mounts, real clients and real peers.
 //!
-//! `oracle/` holds the engine against the reference library and against golden and damaged databases; [`peer`] finds
-//! the other programs. Where a test needs one that is not there, it prints a line that begins `SKIPPED:`.
+//! `oracle/` holds the engine against the reference library and against golden and damaged databases, `cli/` runs the
+//! binary, `mount/` the file system with coreutils; [`peer`] finds the other programs. Where a test needs one that is
+//! not there, it prints a line that begins `SKIPPED:`.
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
 #![expect(
@@ -9,6 +10,8 @@
     reason = "seeds and skipped peers are said where the harness looks"
 )]
 
+mod cli;
+mod mount;
 mod oracle;
 mod peer;
 mod replay;

@@ -19,6 +19,7 @@ use std::{
 
 pub use self::lines::Used;
 use self::lines::{Event, VERSION, decode, encode, length_of};
+pub(super) use self::lines::{kind_from, kind_text};
 use super::{Damage, Error, Result, SeriesId, SeriesKey};
 use crate::storage::{Access, Directory, Storage};
 
@@ -70,17 +71,10 @@ struct Journal {
 impl Catalogue {
     /// Opens the catalogue of a database in which the series `present` exist: each that has no number gets a new one, in
     /// the order of the keys, and what is gone is forgotten. Where it is not `writable`, that happens in memory only.
+    /// No number up to `used`, which other files (snapshots, pins) are known to use, is given out.
     ///
     /// # Errors
     /// [`Error::Io`]; [`Error::Damaged`] where the file is of a newer version or no number is left.
-    pub fn open(directory: Arc<dyn Directory>, writable: bool, present: &[SeriesKey]) -> Result<Self> {
-        Self::open_above(directory, writable, present, Used::default())
-    }
-
-    /// As [`Catalogue::open`], and gives out no number up to `used`, which other files (snapshots) are known to use.
-    ///
-    /// # Errors
-    /// As [`Catalogue::open`].
     pub fn open_above(
         directory: Arc<dyn Directory>,
         writable: bool,

@@ -53,7 +53,7 @@ pub(crate) struct Context {
     pub(crate) cache: ChunkCache,
     pub(crate) marks: Option<Marks>,
     pub(crate) appended: AtomicU64,
-    pub(crate) catalogue: Arc<Catalogue>,
+    pub(crate) catalogue: Catalogue,
     pub(crate) snapshots: Snapshots,
     places: Mutex<HashMap<SeriesId, Arc<Place>>>,
     writers: Mutex<LruCache<(SeriesId, u32), Weak<Part>>>,
@@ -65,7 +65,7 @@ impl Context {
         directory: Arc<dyn Directory>,
         options: OpenOptions,
         marks: Option<Marks>,
-        catalogue: Arc<Catalogue>,
+        catalogue: Catalogue,
         snapshots: Snapshots,
     ) -> Self {
         Self {
@@ -118,7 +118,8 @@ impl Context {
     }
 
     /// How the last writer of a series ended. A series that this program never wrote lost nothing of this program's when
-    /// the machine crashed: it is taken for one whose writer was killed.
+    /// the machine crashed: it is taken for one whose writer was killed. A reader that may not see the marks trusts the
+    /// chunks.
     pub(crate) fn previous_end(&self, id: SeriesId) -> PreviousEnd {
         match &self.marks {
             Some(marks) => match marks.previous_end(id) {
@@ -136,14 +137,16 @@ impl Context {
 
     /// Notes that a series is in order and durable up to `last`.
     pub(crate) fn mark_durable(&self, id: SeriesId, last: Option<Timestamp>) -> Result<()> {
-        match (&self.marks, last) {
-            (Some(marks), last) if !self.read_only() => {
+        self.mark_all_durable(&[(id, last)])
+    }
+
+    /// Notes of several series that they are in order and durable.
+    pub(crate) fn mark_all_durable(&self, series: &[(SeriesId, Option<Timestamp>)]) -> Result<()> {
+        match &self.marks {
+            Some(marks) if !self.read_only() => {
                 // A mark names its series by number, so the number comes first.
                 self.catalogue.sync()?;
-                match last {
-                    Some(last) => marks.set_durable(id, last),
-                    None => marks.clear(id),
-                }
+                marks.set_all(series)
             }
             _ => Ok(()),
         }

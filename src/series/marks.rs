@@ -188,24 +188,6 @@ impl Marks {
         }
     }
 
-    /// Says durably that the files of a series are in order and its entries durable up to `timestamp`, which they must
-    /// already be. One small write and one sync, or nothing where it was said before.
-    ///
-    /// # Errors
-    /// [`Error::Io`]; [`Error::InvalidState`] when open for reading only or closed.
-    pub fn set_durable(&self, id: SeriesId, timestamp: Timestamp) -> Result<()> {
-        self.set(id, Some(timestamp))
-    }
-
-    /// Says durably that the files of a series are in order and none of its entries is known to be durable. Not needed
-    /// for a series that goes away, since its number does not come back.
-    ///
-    /// # Errors
-    /// As [`Marks::set_durable`].
-    pub fn clear(&self, id: SeriesId) -> Result<()> {
-        self.set(id, None)
-    }
-
     /// Says durably that there is no writer any more; to be called when all is durable. Marks cannot be set after it.
     /// Without it, the next writer takes this one for killed.
     ///
@@ -222,33 +204,45 @@ impl Marks {
         Ok(())
     }
 
-    fn set(&self, id: SeriesId, timestamp: Option<Timestamp>) -> Result<()> {
+    /// Says durably of several series that their files are in order, and their entries durable up to a timestamp, which
+    /// they must already be, or not known to be. A small write for each where that is new, and one sync for all.
+    ///
+    /// # Errors
+    /// [`Error::Io`], and any of the marks may be set or not then; [`Error::InvalidState`] when open for reading only or
+    /// closed.
+    pub fn set_all(&self, wanted: &[(SeriesId, Option<Timestamp>)]) -> Result<()> {
         let mut state = self.state();
         state.writable.map_err(|state| Error::InvalidState {
             path: self.path(),
             state,
         })?;
-        let before = self.look_up(&mut state, id);
-        let mark = Mark {
-            known: true,
-            timestamp,
-            ends: self.ends,
-        };
-        if before == mark && !state.unsure.contains(&id) {
-            return Ok(());
+        let mut changed = Vec::new();
+        for (id, timestamp) in wanted.iter().copied() {
+            let before = self.look_up(&mut state, id);
+            let mark = Mark {
+                known: true,
+                timestamp,
+                ends: self.ends,
+            };
+            if before != mark || state.unsure.contains(&id) {
+                state.known.insert(id, before);
+                state.unsure.insert(id);
+                changed.push((id, mark));
+            }
         }
-        state.known.insert(id, before);
-        state.unsure.insert(id);
         drop(state);
-        if let Some(file) = &self.file {
-            let slot = Slot::new(id, mark);
-            // No lock while the disk works: marks of other series are not held up, and one series has one writer.
-            let written = file.write_all_at(slot.as_bytes(), offset_of(id));
-            self.check(written.and_then(|()| file.sync()))?;
+        // No lock while the disk works: marks of other series are not held up, and one series has one writer.
+        if let (false, Some(file)) = (changed.is_empty(), &self.file) {
+            for (id, mark) in &changed {
+                self.check(file.write_all_at(Slot::new(*id, *mark).as_bytes(), offset_of(*id)))?;
+            }
+            self.check(file.sync())?;
         }
         let mut state = self.state();
-        state.known.insert(id, mark);
-        state.unsure.remove(&id);
+        for (id, mark) in changed {
+            state.known.insert(id, mark);
+            state.unsure.remove(&id);
+        }
         Ok(())
     }
 

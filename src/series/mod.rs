@@ -21,6 +21,7 @@ mod marks;
 mod metadata;
 mod nursery;
 mod part;
+pub mod pressure;
 mod range;
 mod recovery;
 #[expect(clippy::module_inception, reason = "the noun of the file is the noun of the layer")]
@@ -33,7 +34,7 @@ pub use check::Finding;
 pub use chunk::{Chunk, Records};
 pub use contents::{ChunkInfo, Contents, Entry};
 pub use context::Recovery;
-pub use database::{AnySeries, Database, Limits, Mode, OpenOptions, Statistics};
+pub use database::{AnySeries, Database, LOCK_FILE, Limits, Mode, OpenOptions, Statistics};
 pub use error::{Damage, Error, Result};
 pub use part::Appender;
 pub use range::{Entries, Range};
@@ -43,6 +44,8 @@ pub use types::{
     BLOCK_SIZE_MAX, ENTRIES_PER_CHUNK_MAX, FixedParameters, Kind, PAGE_SIZE_MAX, SeriesId, SeriesKey, Timestamp,
     VarlenParameters,
 };
+// What [`Contents::chunk_storage`] and [`Database::directory`] speak of.
+pub use crate::storage::{Capacity, Storage};
 pub use varlen::{VarlenContents, VarlenEntry, VarlenRange, VarlenSeries};
 
 #[cfg(test)]

@@ -136,7 +136,7 @@ impl Series {
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
-        let (last, _) = self.part.sync()?;
+        let last = self.part.sync()?;
         self.context.mark_durable(self.id, last)
     }
 
@@ -176,6 +176,7 @@ impl Series {
     /// [`Error::StillOpen`] where it has entries, [`Error::BadParameter`], [`Error::Io`].
     pub fn set_parameters(&self, parameters: &FixedParameters) -> Result<()> {
         parameters.validate()?;
+        let _gate = self.context.snapshots.gate();
         self.part.set_parameters(parameters)
     }
 

@@ -17,7 +17,7 @@ fn fixed(name: &str) -> SeriesKey {
 }
 
 fn open(directory: &SimDirectory, present: &[SeriesKey]) -> Catalogue {
-    Catalogue::open(Arc::new(directory.clone()), true, present).unwrap()
+    Catalogue::open_above(Arc::new(directory.clone()), true, present, Used::default()).unwrap()
 }
 
 fn file(directory: &SimDirectory) -> String {
@@ -101,7 +101,13 @@ fn series_without_a_number_get_one_in_order_and_those_gone_are_forgotten() {
 fn reader_numbers_in_memory_and_writes_nothing() {
     let directory = holding(EXAMPLE);
     let _ = directory.take_operations();
-    let catalogue = Catalogue::open(Arc::new(directory.clone()), false, &[fixed("b"), fixed("new")]).unwrap();
+    let catalogue = Catalogue::open_above(
+        Arc::new(directory.clone()),
+        false,
+        &[fixed("b"), fixed("new")],
+        Used::default(),
+    )
+    .unwrap();
     assert_eq!(catalogue.id(&fixed("new")), Some(SeriesId(4)));
     assert_eq!(catalogue.id(&fixed("b")), Some(SeriesId(1)));
     for refused in [
@@ -202,7 +208,12 @@ fn number_on_a_line_that_lacks_the_rest_is_not_given_out() {
 
 #[test]
 fn newer_version_and_used_up_numbers_are_errors_that_say_so() {
-    let error = |text: &str, present: &[SeriesKey]| match Catalogue::open(Arc::new(holding(text)), true, present) {
+    let error = |text: &str, present: &[SeriesKey]| match Catalogue::open_above(
+        Arc::new(holding(text)),
+        true,
+        present,
+        Used::default(),
+    ) {
         Err(Error::Damaged {
             path,
             damage: Damage::Metadata(reason),
@@ -235,7 +246,7 @@ fn dead_lines_are_dropped_and_numbers_stay_used() {
     }
     assert_eq!(catalogue.next_snapshot().unwrap(), 1);
     drop(catalogue);
-    let reader = Catalogue::open(Arc::new(directory.clone()), false, &[fixed("kept")]).unwrap();
+    let reader = Catalogue::open_above(Arc::new(directory.clone()), false, &[fixed("kept")], Used::default()).unwrap();
     assert_eq!(reader.id(&fixed("kept")), Some(SeriesId(1)));
     assert!(file(&directory).lines().count() > 400, "a reader replaces nothing");
     let catalogue = open(&directory, &[fixed("kept")]);
@@ -454,7 +465,7 @@ proptest! {
         let directory = SimDirectory::new();
         directory.create(Path::new(CATALOGUE_FILE), &mut |file| file.write_all_at(&bytes, 0)).unwrap();
         let present = [fixed("a"), fixed("b"), fixed("c")];
-        if let Ok(catalogue) = Catalogue::open(Arc::new(directory.clone()), true, &present) {
+        if let Ok(catalogue) = Catalogue::open_above(Arc::new(directory.clone()), true, &present, Used::default()) {
             let ids: BTreeSet<_> = present.iter().map(|key| catalogue.id(key).unwrap()).collect();
             prop_assert_eq!(ids.len(), 3);
             let again = open(&directory, &present);

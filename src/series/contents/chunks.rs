@@ -200,7 +200,10 @@ impl Contents {
 
     /// Directory of the chunk files relative to the database; none for a series that was deleted.
     pub(in crate::series) fn directory(&self) -> Option<PathBuf> {
-        self.0.place.get().map(|place| place.join(&self.0.below))
+        let place = self.0.place.get()?;
+        // Joining nothing would end the path, which messages show, in a slash.
+        let has_parts = !self.0.below.as_os_str().is_empty();
+        Some(if has_parts { place.join(&self.0.below) } else { place })
     }
 
     /// Where the chunk that begins at `first` is now, relative to the database.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::series::{Result, Series, VarlenSeries};
+use crate::series::{Result, Series, SeriesId, Timestamp, VarlenSeries};
 
 /// An open series of either kind.
 #[derive(Debug, Clone)]
@@ -39,6 +39,14 @@ impl AnySeries {
         }
     }
 
+    /// Makes everything appended so far durable, but leaves it to the caller to note that.
+    pub(super) fn sync_unnoted(&self) -> Result<(SeriesId, Option<Timestamp>)> {
+        match self {
+            Self::Fixed(series) => Ok((series.id(), series.part().sync()?)),
+            Self::Varlen(series) => Ok((series.id(), series.sync_parts()?)),
+        }
+    }
+
     /// Syncs and closes the series.
     ///
     /// # Errors
@@ -47,6 +55,14 @@ impl AnySeries {
         match self {
             Self::Fixed(series) => series.close(),
             Self::Varlen(series) => series.close(),
+        }
+    }
+
+    /// Syncs and closes the series, but leaves it to the caller to note that.
+    pub(super) fn close_unnoted(&self) -> Result<(SeriesId, Option<Timestamp>)> {
+        match self {
+            Self::Fixed(series) => Ok((series.id(), series.part().close()?)),
+            Self::Varlen(series) => Ok((series.id(), series.close_parts()?)),
         }
     }
 }

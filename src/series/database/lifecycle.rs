@@ -79,6 +79,7 @@ impl Database {
             other => other.map_err(self.context.failed(&from))?,
         }
         self.context.catalogue.rename(key, &new)?;
+        self.context.catalogue.sync()?;
         self.context.place(id, || None).set(Some(to.clone()));
         if let Some(series) = table.remove(key) {
             table.insert(new, series);
@@ -118,9 +119,6 @@ impl Database {
             }
         }
         self.context.place(id, || None).set(None);
-        if let Some(marks) = &self.context.marks {
-            marks.clear(id)?;
-        }
         self.context.catalogue.forget(key)
     }
 

@@ -31,7 +31,7 @@ use super::{
     nursery,
     part::list_chunks,
     series::check_key,
-    snapshot::{Snapshots, numbers_in_use},
+    snapshot::Snapshots,
     varlen::part_directory,
 };
 use crate::storage::{Directory, Entry, EntryKind, file::HostDirectory};
@@ -39,7 +39,7 @@ use crate::storage::{Directory, Entry, EntryKind, file::HostDirectory};
 /// Directory of the variable-length series.
 const VARLEN: &str = "varlen";
 /// File that the advisory lock is taken on; it names the holder.
-const LOCK: &str = ".headstack.lock";
+pub const LOCK_FILE: &str = ".headstack.lock";
 
 /// An open database.
 pub struct Database {
@@ -125,15 +125,12 @@ impl Database {
         }
         let marks = match Marks::open(Arc::clone(&directory), writable) {
             Ok((marks, _)) => Some(marks),
-            // A reader that may not see the marks trusts the chunks.
             Err(Error::Io { .. }) if !writable => None,
             Err(error) => return Err(error),
         };
         let present = list_keys(directory.as_ref())?;
-        let used = numbers_in_use(directory.as_ref())?;
-        let catalogue = Catalogue::open_above(Arc::clone(&directory), writable, &present, used)?;
-        let catalogue = Arc::new(catalogue);
-        let snapshots = Snapshots::open(Arc::clone(&directory), Arc::clone(&catalogue))?;
+        let snapshots = Snapshots::open(Arc::clone(&directory))?;
+        let catalogue = Catalogue::open_above(Arc::clone(&directory), writable, &present, snapshots.numbers_in_use())?;
         Ok(Self {
             context: Arc::new(Context::new(directory, options, marks, catalogue, snapshots)),
             open: Mutex::default(),
@@ -300,11 +297,20 @@ impl Database {
     /// The first [`Error::Io`]; the others are closed all the same.
     pub fn close_all_open_series(&self) -> Result<usize> {
         let series: Vec<_> = self.series_table().drain().map(|(_, series)| series).collect();
-        let mut outcome = Ok(());
-        for series in &series {
-            outcome = outcome.and(series.close());
+        self.note_all(series.iter().map(AnySeries::close_unnoted))?;
+        Ok(series.len())
+    }
+
+    /// Notes what became durable, in one go; the first failure comes after all is done.
+    fn note_all(&self, done: impl Iterator<Item = Result<(SeriesId, Option<Timestamp>)>>) -> Result<()> {
+        let (mut durable, mut outcome) = (Vec::new(), Ok(()));
+        for done in done {
+            match done {
+                Ok(series) => durable.push(series),
+                Err(error) => outcome = outcome.and(Err(error)),
+            }
         }
-        outcome.map(|()| series.len())
+        self.context.mark_all_durable(&durable).and(outcome)
     }
 
     /// The database's own metadata.
@@ -352,11 +358,8 @@ impl Database {
         self.ensure_open()?;
         self.context.writable()?;
         let series: Vec<_> = self.series_table().values().cloned().collect();
-        let mut outcome = Ok(());
-        for series in series.iter().filter(|series| !series.is_closed()) {
-            outcome = outcome.and(series.sync());
-        }
-        outcome
+        let open = series.iter().filter(|series| !series.is_closed());
+        self.note_all(open.map(AnySeries::sync_unnoted))
     }
 
     /// Closes open closed-chunks that nobody reads; returns how many.
@@ -425,7 +428,7 @@ impl std::fmt::Debug for Database {
 }
 
 fn take_lock(directory: &dyn Directory, holder: &str) -> Result<Box<dyn Send + Sync>> {
-    let path = Path::new(LOCK);
+    let path = Path::new(LOCK_FILE);
     directory.lock(path, holder).map_err(|source| match source.kind() {
         io::ErrorKind::WouldBlock => Error::Locked {
             path: directory.path().to_owned(),

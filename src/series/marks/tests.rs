@@ -4,7 +4,7 @@ use proptest::prelude::{any, prop, prop_assert_eq, proptest};
 
 use super::{MARKS_FILE, Marks, PreviousEnd};
 use crate::{
-    series::{Error, SeriesId, Timestamp},
+    series::{Database, Error, FixedParameters, OpenOptions, SeriesId, Timestamp},
     storage::{Access, Directory, SimDirectory, Storage, sim::Verb},
 };
 
@@ -51,7 +51,7 @@ fn bytes_are_as_documented() {
     assert_eq!(end, PreviousEnd::Clean);
     assert_eq!(bytes(&directory), OPEN);
     marks
-        .set_durable(SeriesId(2), Timestamp(0x0102_0304_0506_0708))
+        .set_all(&[(SeriesId(2), Some(Timestamp(0x0102_0304_0506_0708)))])
         .unwrap();
     assert_eq!(bytes(&directory), [&OPEN[..], &SLOTS[..]].concat());
     marks.close_clean().unwrap();
@@ -122,11 +122,11 @@ fn marks_are_durable_one_by_one_and_survive_opening() {
     let directory = SimDirectory::new();
     let (marks, _) = open(&directory);
     for (id, timestamp) in [(1, 0), (2, 5), (2, 3), (40, u64::MAX)] {
-        marks.set_durable(SeriesId(id), Timestamp(timestamp)).unwrap();
+        marks.set_all(&[(SeriesId(id), Some(Timestamp(timestamp)))]).unwrap();
         assert_eq!(marks.durable(SeriesId(id)), Some(Timestamp(timestamp)));
     }
-    marks.set_durable(SeriesId(3), Timestamp(7)).unwrap();
-    marks.clear(SeriesId(3)).unwrap();
+    marks.set_all(&[(SeriesId(3), Some(Timestamp(7)))]).unwrap();
+    marks.set_all(&[(SeriesId(3), None)]).unwrap();
     for seed in 0..50 {
         let crashed = directory.crash(seed).unwrap();
         let (marks, _) = open(&crashed);
@@ -139,10 +139,10 @@ fn marks_are_durable_one_by_one_and_survive_opening() {
 fn unsynced_mark_is_the_old_or_the_new_one() {
     let directory = SimDirectory::new();
     let (marks, _) = open(&directory);
-    marks.set_durable(SeriesId(1), Timestamp(10)).unwrap();
+    marks.set_all(&[(SeriesId(1), Some(Timestamp(10)))]).unwrap();
     directory.fail_next(Verb::Sync, libc::EIO);
     assert!(matches!(
-        marks.set_durable(SeriesId(1), Timestamp(20)),
+        marks.set_all(&[(SeriesId(1), Some(Timestamp(20)))]),
         Err(Error::Io { .. })
     ));
     let mut seen = [false; 2];
@@ -157,7 +157,7 @@ fn unsynced_mark_is_the_old_or_the_new_one() {
     assert_eq!(seen, [true, true]);
     assert_eq!(marks.durable(SeriesId(1)), Some(Timestamp(10)));
     // What failed is tried again although the file may have it.
-    marks.set_durable(SeriesId(1), Timestamp(20)).unwrap();
+    marks.set_all(&[(SeriesId(1), Some(Timestamp(20)))]).unwrap();
     assert_eq!(
         read(&directory.crash(1).unwrap()).0.durable(SeriesId(1)),
         Some(Timestamp(20))
@@ -168,15 +168,15 @@ fn unsynced_mark_is_the_old_or_the_new_one() {
 fn each_new_mark_costs_a_write_and_a_sync_and_an_old_one_nothing() {
     let directory = SimDirectory::new();
     let (marks, _) = open(&directory);
-    marks.set_durable(SeriesId(7), Timestamp(1)).unwrap();
+    marks.set_all(&[(SeriesId(7), Some(Timestamp(1)))]).unwrap();
     assert!(!marks.is_known(SeriesId(8)));
-    marks.clear(SeriesId(8)).unwrap();
+    marks.set_all(&[(SeriesId(8), None)]).unwrap();
     assert!(marks.is_known(SeriesId(8)));
     let _ = directory.take_operations();
-    marks.set_durable(SeriesId(7), Timestamp(1)).unwrap();
-    marks.clear(SeriesId(8)).unwrap();
+    marks.set_all(&[(SeriesId(7), Some(Timestamp(1)))]).unwrap();
+    marks.set_all(&[(SeriesId(8), None)]).unwrap();
     assert_eq!(directory.count(Verb::Write) + directory.count(Verb::Sync), 0);
-    marks.set_durable(SeriesId(7), Timestamp(2)).unwrap();
+    marks.set_all(&[(SeriesId(7), Some(Timestamp(2)))]).unwrap();
     assert_eq!((directory.count(Verb::Write), directory.count(Verb::Sync)), (1, 1));
 }
 
@@ -185,21 +185,21 @@ fn readers_write_nothing_and_a_closed_writer_takes_no_marks() {
     let directory = SimDirectory::new();
     let (reader, _) = read(&directory);
     assert!(matches!(
-        reader.set_durable(SeriesId(1), Timestamp(1)),
+        reader.set_all(&[(SeriesId(1), Some(Timestamp(1)))]),
         Err(Error::InvalidState { .. })
     ));
     assert_eq!(reader.durable(SeriesId(1)), None);
     reader.close_clean().unwrap();
     assert!(directory.list(Path::new("")).unwrap().is_empty());
     let (marks, _) = open(&directory);
-    marks.set_durable(SeriesId(1), Timestamp(1)).unwrap();
+    marks.set_all(&[(SeriesId(1), Some(Timestamp(1)))]).unwrap();
     let before = bytes(&directory);
     let (reader, _) = read(&directory);
-    assert!(reader.clear(SeriesId(1)).is_err());
+    assert!(reader.set_all(&[(SeriesId(1), None)]).is_err());
     reader.close_clean().unwrap();
     assert_eq!(bytes(&directory), before);
     marks.close_clean().unwrap();
-    let closed = marks.set_durable(SeriesId(1), Timestamp(2));
+    let closed = marks.set_all(&[(SeriesId(1), Some(Timestamp(2)))]);
     assert!(matches!(closed, Err(Error::InvalidState { state: "closed", .. })));
 }
 
@@ -210,7 +210,7 @@ fn series_that_no_one_opened_keeps_the_end_of_its_own_writer() {
     let (clean, killed, crashed) = (PreviousEnd::Clean, PreviousEnd::Killed, PreviousEnd::Crashed);
     assert_eq!(ends(&directory), [clean; 3]);
     let (marks, _) = open(&directory);
-    marks.set_durable(SeriesId(1), Timestamp(5)).unwrap();
+    marks.set_all(&[(SeriesId(1), Some(Timestamp(5)))]).unwrap();
     drop(marks);
     assert_eq!(
         ends(&directory),
@@ -219,7 +219,7 @@ fn series_that_no_one_opened_keeps_the_end_of_its_own_writer() {
     );
     let (marks, end) = open(&directory);
     assert_eq!(end, killed);
-    marks.set_durable(SeriesId(1), Timestamp(5)).unwrap();
+    marks.set_all(&[(SeriesId(1), Some(Timestamp(5)))]).unwrap();
     assert_eq!(
         marks.previous_end(SeriesId(1)),
         clean,
@@ -231,7 +231,7 @@ fn series_that_no_one_opened_keeps_the_end_of_its_own_writer() {
     let (marks, end) = open(&directory);
     assert_eq!(end, crashed);
     assert_eq!([1, 2, 3].map(|id| marks.previous_end(SeriesId(id))), [crashed; 3]);
-    marks.clear(SeriesId(2)).unwrap();
+    marks.set_all(&[(SeriesId(2), None)]).unwrap();
     drop(marks);
     let (marks, end) = open(&directory);
     assert_eq!(end, killed);
@@ -247,7 +247,7 @@ fn series_that_no_one_opened_keeps_the_end_of_its_own_writer() {
         [1, 2, 3].map(|id| marks.previous_end(SeriesId(id))),
         [crashed, killed, crashed]
     );
-    marks.set_durable(SeriesId(1), Timestamp(5)).unwrap();
+    marks.set_all(&[(SeriesId(1), Some(Timestamp(5)))]).unwrap();
     marks.close_clean().unwrap();
     assert_eq!(ends(&directory), [clean, killed, crashed]);
 }
@@ -355,8 +355,52 @@ proptest! {
         for id in (0..12).chain([u32::MAX]) {
             let _ = marks.durable(SeriesId(id));
         }
-        marks.set_durable(SeriesId(3), Timestamp(9)).unwrap();
+        marks.set_all(&[(SeriesId(3), Some(Timestamp(9)))]).unwrap();
         drop(marks);
         prop_assert_eq!(open(&directory).0.durable(SeriesId(3)), Some(Timestamp(9)));
+    }
+}
+
+fn value(number: u64) -> [u8; 8] {
+    (number | 0x8080_8080_8080_0000).to_le_bytes()
+}
+
+/// A series of 300 entries of which ten are synced, and what 40 power losses may leave of it.
+fn crashed_databases() -> impl Iterator<Item = (u64, SimDirectory)> {
+    let directory = SimDirectory::new();
+    let database = Database::open_on(Arc::new(directory.clone()), OpenOptions::read_write()).unwrap();
+    let series = database.create_series("a", &FixedParameters::default()).unwrap();
+    for i in 1..=300 {
+        series.append(Timestamp(i), &value(i)).unwrap();
+        if i == 10 {
+            database.sync().unwrap();
+        }
+    }
+    (0..40).map(move |seed| {
+        // Open to the last, since closing would sync.
+        let _open = (&database, &series);
+        (seed, directory.crash(seed).unwrap())
+    })
+}
+
+#[test]
+fn series_is_recovered_although_another_session_came_in_between() {
+    for (seed, directory) in crashed_databases() {
+        let open = || Database::open_on(Arc::new(directory.clone()), OpenOptions::read_write()).unwrap();
+        open().close().unwrap();
+        let database = open();
+        let series = database.series("a").unwrap();
+        let mut count = 0;
+        for entry in series.range(Timestamp::MIN, Timestamp::MAX).unwrap().entries() {
+            let entry = entry.unwrap();
+            count += 1;
+            assert_eq!(entry.timestamp, Timestamp(count), "seed {seed}");
+            assert_eq!(entry.value, value(count), "seed {seed}, entry {count}");
+        }
+        assert!(count >= 10, "seed {seed}: {count} entries");
+        database.close().unwrap();
+        let marks = read(&directory).0;
+        assert_eq!(marks.previous_end(SeriesId(1)), PreviousEnd::Clean, "seed {seed}");
+        assert_eq!(marks.durable(SeriesId(1)), Some(Timestamp(count)), "seed {seed}");
     }
 }

@@ -341,8 +341,8 @@ impl Part {
         }
     }
 
-    /// Makes everything appended so far durable. Returns the newest durable timestamp, and whether anything was done.
-    pub(super) fn sync(&self) -> Result<(Option<Timestamp>, bool)> {
+    /// Makes everything appended so far durable. Returns the newest timestamp.
+    pub(super) fn sync(&self) -> Result<Option<Timestamp>> {
         self.context().writable()?;
         let mut writer = self.seat();
         if writer.closed {
@@ -359,12 +359,12 @@ impl Part {
         let mut writer = self.seat();
         writer.unsynced.extend(self.contents.chunk_names());
         writer.dirty = true;
-        self.sync_seated(&mut writer).map(|(last, _)| last)
+        self.sync_seated(&mut writer)
     }
 
-    fn sync_seated(&self, writer: &mut Writer) -> Result<(Option<Timestamp>, bool)> {
+    fn sync_seated(&self, writer: &mut Writer) -> Result<Option<Timestamp>> {
         if !writer.dirty {
-            return Ok((writer.last, false));
+            return Ok(writer.last);
         }
         while let Some(first) = writer.unsynced.first().copied() {
             let path = self.contents.chunk_path(first);
@@ -381,7 +381,7 @@ impl Part {
             .sync_directory(&directory)
             .map_err(self.context().failed(&directory))?;
         writer.dirty = false;
-        Ok((writer.last, true))
+        Ok(writer.last)
     }
 
     /// Lets the last chunk go if nobody is appending at this moment; false where somebody is.

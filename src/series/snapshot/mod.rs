@@ -19,12 +19,13 @@ use std::{
 use serde_json::{Map, Value};
 
 pub(super) use record::{PartRecord, SeriesRecord, SnapshotRecord, pin_name};
-pub(super) use store::{Snapshots, numbers_in_use};
+pub(super) use store::Snapshots;
 
 use super::{
     Contents, Error, FixedParameters, Kind, Result, SeriesId, SeriesKey, Timestamp, VarlenContents,
     contents::PartKey,
     context::Context,
+    database::path_of,
     metadata::{SeriesMetadata, varlen_parameters, without_varlen},
     part::list_chunks,
     varlen::part_directory,
@@ -95,6 +96,18 @@ impl Snapshot {
         keys
     }
 
+    /// Names and numbers of its series, in order of names; opens none.
+    pub fn series_ids(&self) -> Vec<(SeriesKey, SeriesId)> {
+        let mut ids: Vec<_> = self
+            .record
+            .series
+            .iter()
+            .map(|record| (record.key(), record.id))
+            .collect();
+        ids.sort();
+        ids
+    }
+
     /// Opens one of its series.
     ///
     /// # Errors
@@ -150,9 +163,9 @@ impl Snapshot {
 
     fn freeze_part(&self, record: &SeriesRecord, number: usize) -> Result<Contents> {
         let part = &record.parts[number];
-        let place = self
-            .context
-            .place(record.id, || self.context.snapshots.live_path(record.id));
+        let place = self.context.place(record.id, || {
+            self.context.catalogue.key(record.id).map(|key| path_of(&key))
+        });
         let below = match record.kind {
             Kind::Fixed => PathBuf::new(),
             Kind::Varlen => part_directory(number),

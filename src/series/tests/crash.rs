@@ -66,7 +66,7 @@ fn run(seed: u64, every: u64) -> Vec<Image> {
         .create_series(
             NAMES.0,
             &FixedParameters {
-                block_size: BLOCK as u32,
+                block_size: 24,
                 entries_per_chunk: 200,
                 page_size: 4096,
             },
@@ -88,7 +88,7 @@ fn run(seed: u64, every: u64) -> Vec<Image> {
     disk.set_rule(move |_| {
         let operation = counter.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         if operation % every == seed % every {
-            let killed = operation % 3 == 0;
+            let killed = operation.is_multiple_of(3);
             let disk = match killed {
                 true => source.killed().unwrap(),
                 false => source.crash(seed ^ operation).unwrap(),
@@ -146,7 +146,7 @@ type Promises = Mutex<(Promise, Promise)>;
 
 fn append(series: &Series, promises: &Promises, count: u64) {
     let start = promises.lock().unwrap().0.appended;
-    if count % 2 == 0 {
+    if count.is_multiple_of(2) {
         let mut packed = Vec::new();
         for number in start..start + count {
             packed.extend_from_slice(&timestamp(number).0.to_le_bytes());

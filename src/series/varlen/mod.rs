@@ -298,14 +298,18 @@ impl VarlenSeries {
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
+        let last = self.sync_parts()?;
+        self.context.mark_durable(self.id, last)
+    }
+
+    /// Syncs all parts and returns the newest durable timestamp.
+    pub(super) fn sync_parts(&self) -> Result<Option<Timestamp>> {
         // The seat is kept: what is marked durable must be so in every part.
         let writer = self.seat();
         for part in &writer.parts {
             part.sync()?;
         }
-        let (last, _) = self.root.sync()?;
-        drop(writer);
-        self.context.mark_durable(self.id, last)
+        self.root.sync()
     }
 
     /// The user's mark of what was copied elsewhere; 0 at first.
@@ -345,6 +349,7 @@ impl VarlenSeries {
     /// [`Error::StillOpen`] where it has entries, [`Error::BadParameter`], [`Error::Io`].
     pub fn set_parameters(&self, parameters: &VarlenParameters) -> Result<()> {
         parameters.validate()?;
+        let _gate = self.context.snapshots.gate();
         let writer = self.seat();
         if !self.root.contents().is_empty() || !writer.parts.is_empty() {
             return Err(Error::StillOpen {
@@ -398,13 +403,17 @@ impl VarlenSeries {
     /// # Errors
     /// [`Error::Io`].
     pub fn close(&self) -> Result<()> {
+        let last = self.close_parts()?;
+        self.context.mark_durable(self.id, last)
+    }
+
+    /// Syncs and closes all parts and returns the newest durable timestamp.
+    pub(super) fn close_parts(&self) -> Result<Option<Timestamp>> {
         let writer = self.seat();
         for part in &writer.parts {
             part.close()?;
         }
-        let last = self.root.close()?;
-        drop(writer);
-        self.context.mark_durable(self.id, last)
+        self.root.close()
     }
 
     pub(super) fn abandon(&self) {

@@ -1,0 +1,4 @@
+//! The mount, through the kernel.
+
+mod fixture;
+mod smoke;

@@ -1,0 +1,168 @@
+//! `ctl`: one command a line, for what no file operation says.
+
+use super::{Effect, Filesystem, Stale};
+use crate::{
+    mount::{
+        appending::Appending,
+        errno::{Refusal, Result},
+        nodes::{Item, Place},
+        view::SeriesView,
+    },
+    series::{AnySeries, Timestamp},
+};
+
+/// One command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Command {
+    /// Makes everything durable.
+    Sync,
+    /// Drops whole chunks before a timestamp.
+    Trim(Timestamp),
+    /// Sets the user's mark.
+    Synced(Timestamp),
+    /// Syncs and closes chunks that nobody reads.
+    Close,
+    /// Reads and writes chunks through shared memory, or through descriptors.
+    Access { mapped: bool },
+}
+
+fn parse(line: &[u8]) -> Result<Command> {
+    let text = String::from_utf8_lossy(line);
+    let words: Vec<&str> = text.split_ascii_whitespace().collect();
+    let timestamp = |word: &str| word.parse().ok();
+    let command = match words.as_slice() {
+        ["sync"] => Some(Command::Sync),
+        ["trim", before] => timestamp(before).map(Command::Trim),
+        ["synced", up_to] => timestamp(up_to).map(Command::Synced),
+        ["close"] => Some(Command::Close),
+        ["access", "mmap"] => Some(Command::Access { mapped: true }),
+        ["access", "descriptor"] => Some(Command::Access { mapped: false }),
+        _ => None,
+    };
+    command.ok_or_else(|| Refusal::BadCommand {
+        line: text.trim_end().to_owned(),
+    })
+}
+
+impl Filesystem {
+    /// Takes bytes of `ctl` and runs the lines that are whole; returns how many bytes were taken.
+    pub(super) fn write_control(&self, view: &SeriesView, state: &mut Appending, data: &[u8]) -> Result<Effect<usize>> {
+        let mut stale = Vec::new();
+        let value = state.write(data, &mut |lines| self.run_lines(view, lines, &mut stale))?;
+        Ok(Effect::new(value, stale))
+    }
+
+    /// Runs a line that lacks its end.
+    pub(super) fn finish_control(&self, view: &SeriesView, state: &mut Appending) -> Result<Effect<()>> {
+        let mut stale = Vec::new();
+        state.finish(&mut |lines| self.run_lines(view, lines, &mut stale))?;
+        Ok(Effect::new((), stale))
+    }
+
+    fn run_lines(&self, view: &SeriesView, lines: &[u8], stale: &mut Vec<Stale>) -> (usize, Result<()>) {
+        let mut done = 0;
+        for line in lines.split_inclusive(|&b| b == b'\n') {
+            match parse(line).and_then(|command| self.run(view, command)) {
+                Ok(more) => stale.extend(more),
+                Err(error) => return (done, Err(error)),
+            }
+            done += line.len();
+        }
+        (done, Ok(()))
+    }
+
+    fn run(&self, view: &SeriesView, command: Command) -> Result<Vec<Stale>> {
+        let series = view.live().ok_or(Refusal::Frozen)?;
+        match command {
+            Command::Sync => self.sync_series(view)?,
+            Command::Trim(before) => return self.trim(view, before).map(|done| done.stale),
+            Command::Synced(up_to) => {
+                mark_synced(series, up_to)?;
+                return Ok(self.all_stale(view.node(), Stale::Attributes));
+            }
+            Command::Close => {
+                self.sync_series(view)?;
+                match series {
+                    AnySeries::Fixed(series) => series.close_chunks(),
+                    AnySeries::Varlen(series) => series.close_chunks(),
+                };
+            }
+            Command::Access { mapped } => {
+                match (series, mapped) {
+                    (AnySeries::Fixed(series), true) => series.enable_mmap()?,
+                    (AnySeries::Fixed(series), false) => series.disable_mmap()?,
+                    (AnySeries::Varlen(series), true) => series.enable_mmap()?,
+                    (AnySeries::Varlen(series), false) => series.disable_mmap()?,
+                }
+                return Ok(self.all_stale(view.node(), Stale::Attributes));
+            }
+        }
+        Ok(Vec::new())
+    }
+
+    /// Drops whole chunks that end before a timestamp; returns how many.
+    pub(super) fn trim(&self, view: &SeriesView, before: Timestamp) -> Result<Effect<usize>> {
+        let series = view.live().ok_or(Refusal::Frozen)?;
+        let dropped = view.renumber(|| {
+            Ok(match series {
+                AnySeries::Fixed(series) => series.trim(before)?,
+                AnySeries::Varlen(series) => series.trim(before)?,
+            })
+        })?;
+        if dropped == 0 {
+            return Ok(0.into());
+        }
+        let mut stale = Vec::new();
+        for (node, place) in self.nodes.of_series(view.node()) {
+            let Place::Series(_, item) = place else { continue };
+            match item {
+                Item::Chunk { part, first } if !view.has_chunk(part, first) => stale.extend(self.name_of(place)),
+                Item::ChunkText { first } if !view.has_chunk(0, first) => stale.extend(self.name_of(place)),
+                // Chunks that stay are as they were.
+                Item::Chunk { .. } | Item::ChunkText { .. } => {}
+                // Everything else is counted from the oldest entry, which is another one now.
+                _ => stale.push(Stale::Contents(node)),
+            }
+        }
+        Ok(Effect::new(dropped, stale))
+    }
+
+    /// The name of a chunk's file in its directory, as far as the kernel holds that.
+    fn name_of(&self, place: Place) -> Option<Stale> {
+        let directory = self.nodes.number(place.parent())?;
+        Some(Stale::Name(directory, super::lookup::name_of_chunk_file(place)?))
+    }
+}
+
+/// Sets the user's mark.
+pub(super) fn mark_synced(series: &AnySeries, up_to: Timestamp) -> Result<()> {
+    Ok(match series {
+        AnySeries::Fixed(series) => series.mark_synced_up_to(up_to)?,
+        AnySeries::Varlen(series) => series.mark_synced_up_to(up_to)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_understood() {
+        assert_eq!(parse(b"sync\n").unwrap(), Command::Sync);
+        assert_eq!(
+            parse(b" trim  18446744073709551615 \n").unwrap(),
+            Command::Trim(Timestamp::MAX)
+        );
+        assert_eq!(parse(b"synced 0").unwrap(), Command::Synced(Timestamp(0)));
+        assert_eq!(
+            parse(b"access descriptor\n").unwrap(),
+            Command::Access { mapped: false }
+        );
+        for bad in ["", "\n", "trim", "trim x", "trim 1 2", "sync now", "halt", "\u{0}"] {
+            assert!(
+                matches!(parse(bad.as_bytes()), Err(Refusal::BadCommand { .. })),
+                "{bad:?}"
+            );
+        }
+    }
+}

@@ -1,0 +1,112 @@
+//! Reading, writing and seeking in open files.
+
+use super::{Effect, Filesystem, Stale, handles::Handle, lock};
+use crate::mount::{
+    errno::{Refusal, Result},
+    nodes::{Item, Place},
+    options::LiveRead,
+    view::SeriesView,
+};
+
+/// Flags that make a write durable before it returns.
+const SYNC_FLAGS: i32 = libc::O_SYNC | libc::O_DSYNC;
+/// Unit of the page cache in bytes.
+const PAGE_BYTES: u64 = 4096;
+
+impl Filesystem {
+    /// Reads at `offset` bytes; returns how much of `buffer` was filled, less than all of it only at the end.
+    ///
+    /// # Errors
+    /// The series is damaged or the host cannot read.
+    pub fn read(&self, handle: u64, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let length = match &*self.handles.get(handle)? {
+            Handle::Entries { view, item } => view.read(*item, offset, buffer)?,
+            Handle::Appending { view, form, .. } => view.read(Item::Entries(*form), offset, buffer)?,
+            Handle::Chunk { view, storage } => storage.read_at(buffer, offset).map_err(|source| view.failed(source))?,
+            Handle::Made(bytes) => copy_at(bytes, offset, buffer),
+            Handle::Metadata { buffer: written, .. } => copy_at(lock(written).bytes(), offset, buffer),
+            Handle::Control { .. } => 0,
+            Handle::Listing(_) => return Err(Refusal::IsADirectory),
+        };
+        self.counters.count_read(length as u64);
+        Ok(length)
+    }
+
+    /// Writes; returns how many bytes were taken. `flags` are the open file's as they are now, for fcntl(2) may have
+    /// changed them since it was opened.
+    ///
+    /// # Errors
+    /// The first entry is bad; it would not go to the end; the disk is full.
+    pub fn write(&self, handle: u64, offset: u64, data: &[u8], flags: i32) -> Result<Effect<usize>> {
+        let append = flags & libc::O_APPEND != 0;
+        let (taken, stale) = match &*self.handles.get(handle)? {
+            Handle::Appending { view, form, state } => {
+                if !append && !self.options.lax_append {
+                    return Err(Refusal::AppendOnly {
+                        action: "write without O_APPEND",
+                    });
+                }
+                let taken = view.append(*form, &mut lock(state), data, (!append).then_some(offset))?;
+                if flags & SYNC_FLAGS != 0 {
+                    self.sync_series(view)?;
+                }
+                (taken, self.grown(view)?)
+            }
+            Handle::Metadata { buffer, .. } => {
+                let at = (!append).then_some(offset);
+                (Self::write_metadata(&mut lock(buffer), at, data)?, Vec::new())
+            }
+            Handle::Control { view, state } => {
+                let done = self.write_control(view, &mut lock(state), data)?;
+                (done.value, done.stale)
+            }
+            _ => return Err(Refusal::Fixed { action: "write" }),
+        };
+        self.counters.count_written(taken as u64);
+        Ok(Effect::new(taken, stale))
+    }
+
+    /// What an append makes stale: nothing where growing files are read past the page cache, for then the kernel keeps
+    /// neither pages nor sizes while somebody writes.
+    pub(super) fn grown(&self, view: &SeriesView) -> Result<Vec<Stale>> {
+        if self.options.live_read == LiveRead::Direct {
+            return Ok(Vec::new());
+        }
+        let mut stale = Vec::new();
+        for (node, place) in self.nodes.of_series(view.node()) {
+            if let Place::Series(_, item @ (Item::Entries(_) | Item::Range { .. } | Item::ChunkText { .. })) = place {
+                // The kernel fills the last page up with zeros; it must go before the larger size is seen.
+                let size = view.size_bytes(item)?.unwrap_or(0);
+                stale.push(Stale::Tail(node, size - size % PAGE_BYTES));
+            }
+        }
+        stale.push(Stale::Published(view.node(), view.entries()?));
+        stale.extend(self.all_stale(view.node(), Stale::Attributes));
+        Ok(stale)
+    }
+
+    /// SEEK_DATA and SEEK_HOLE: a file is data to its end.
+    ///
+    /// # Errors
+    /// The offset is at or past the end, or `whence` is neither.
+    pub fn seek(&self, node: u64, offset: u64, whence: i32) -> Result<u64> {
+        let (attributes, _) = self.attributes(node)?;
+        let end = attributes.size_bytes;
+        match whence {
+            libc::SEEK_DATA | libc::SEEK_HOLE if offset >= end => Err(Refusal::PastEnd { offset }),
+            libc::SEEK_DATA => Ok(offset),
+            libc::SEEK_HOLE => Ok(end),
+            _ => Err(Refusal::BadWhence { whence }),
+        }
+    }
+}
+
+fn copy_at(bytes: &[u8], offset: u64, buffer: &mut [u8]) -> usize {
+    let rest = usize::try_from(offset)
+        .ok()
+        .and_then(|offset| bytes.get(offset..))
+        .unwrap_or_default();
+    let length = rest.len().min(buffer.len());
+    buffer[..length].copy_from_slice(&rest[..length]);
+    length
+}

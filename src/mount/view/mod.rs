@@ -1,0 +1,627 @@
+//! One series of one tree as its files see it: sizes, bytes at an offset, lines in and out.
+//!
+//! Entries are numbered from the oldest one. A *span* is a run of entry numbers in one form; every file of entries is a
+//! span, so `raw`, `text`, a range and a chunk's text are read by the same code. In a fixed series an offset is
+//! arithmetic, in a variable-length one it comes from the sparse index of [`super::offsets`].
+
+mod append;
+
+use std::{
+    io,
+    ops::Range,
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::SystemTime,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    appending::{VARLEN_HEADER, varlen_length},
+    errno::{Refusal, Result},
+    nodes::{Item, SeriesNode},
+    offsets::{Form, Offsets},
+    text::{Codec, Format},
+};
+use crate::series::{
+    AnyContents, AnySeries, ChunkInfo, Contents, Error, FrozenSeries, Records, Timestamp, VarlenContents,
+};
+
+/// A run of entries in one form.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Span {
+    form: Form,
+    entries: Range<u64>,
+}
+
+/// Where a series' files get their bytes.
+#[derive(Debug)]
+pub enum Source {
+    /// A series that grows.
+    Live(AnySeries),
+    /// A series in a snapshot, with its metadata and the time of the snapshot.
+    Frozen {
+        /// The series as it was then.
+        series: FrozenSeries,
+        /// When the snapshot was made.
+        created: SystemTime,
+    },
+}
+
+/// Who writes, and when the last append was.
+#[derive(Debug, Default)]
+struct Growth {
+    writers: usize,
+    modified: Option<SystemTime>,
+}
+
+/// One series of one tree.
+#[derive(Debug)]
+pub struct SeriesView {
+    node: SeriesNode,
+    source: Source,
+    contents: AnyContents,
+    codec: RwLock<Codec>,
+    growth: Mutex<Growth>,
+    /// Held for reading while numbers are turned into entries, for writing by whatever renumbers them.
+    numbering: RwLock<()>,
+    /// Held by whoever appends, so that the end of the file stays where it was looked up.
+    seat: Mutex<()>,
+    offsets: Mutex<Offsets>,
+    /// Number of chunks, and the space that all but the last take.
+    allocated: Mutex<Option<(usize, u64)>>,
+    held_fragments: AtomicU64,
+    /// How many entries sizes show; all of them where there are fewer.
+    published: AtomicU64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic in a handler is answered with EIO; what it left behind is whole, for every update is one assignment.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl SeriesView {
+    /// Makes the view of one series.
+    pub fn new(node: SeriesNode, source: Source) -> Self {
+        let contents = match &source {
+            Source::Live(AnySeries::Fixed(series)) => AnyContents::Fixed(series.contents().clone()),
+            Source::Live(AnySeries::Varlen(series)) => AnyContents::Varlen(series.contents().clone()),
+            Source::Frozen { series, .. } => series.contents.clone(),
+        };
+        let view = Self {
+            node,
+            source,
+            contents,
+            codec: RwLock::new(Codec::varlen(Format::Hex, 0)),
+            growth: Mutex::default(),
+            numbering: RwLock::default(),
+            seat: Mutex::default(),
+            offsets: Mutex::default(),
+            allocated: Mutex::default(),
+            held_fragments: AtomicU64::new(0),
+            published: AtomicU64::new(u64::MAX),
+        };
+        view.renew_codec();
+        view
+    }
+
+    /// Which series this is.
+    pub fn node(&self) -> SeriesNode {
+        self.node
+    }
+
+    /// The readable side.
+    pub fn contents(&self) -> &AnyContents {
+        &self.contents
+    }
+
+    /// The series itself where it is live.
+    pub fn live(&self) -> Option<&AnySeries> {
+        match &self.source {
+            Source::Live(series) => Some(series),
+            Source::Frozen { .. } => None,
+        }
+    }
+
+    /// How its entries are printed.
+    pub fn codec(&self) -> Codec {
+        *self.codec.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes parameters and format anew after either was changed; returns true where lines look different now.
+    pub fn renew_codec(&self) -> bool {
+        let metadata = self.metadata();
+        let codec = match &self.contents {
+            AnyContents::Fixed(contents) => {
+                let block_size = contents.parameters().block_size as usize;
+                Codec::fixed(Format::of_metadata(metadata.as_ref(), Some(block_size)), block_size)
+            }
+            AnyContents::Varlen(contents) => {
+                Codec::varlen(Format::of_metadata(metadata.as_ref(), None), contents.maximum_length())
+            }
+        };
+        let before = std::mem::replace(&mut *self.codec.write().unwrap_or_else(PoisonError::into_inner), codec);
+        if before != codec {
+            *lock(&self.offsets) = Offsets::default();
+        }
+        before != codec
+    }
+
+    /// The user's metadata.
+    pub fn metadata(&self) -> Option<Map<String, Value>> {
+        match &self.source {
+            Source::Live(AnySeries::Fixed(series)) => series.metadata(),
+            Source::Live(AnySeries::Varlen(series)) => series.metadata(),
+            Source::Frozen { series, .. } => series.metadata.clone(),
+        }
+    }
+
+    /// The user's metadata as `meta` shows it: JSON and a newline, `null` where there is none.
+    pub fn metadata_text(&self) -> String {
+        let value = self.metadata().map_or(Value::Null, Value::Object);
+        format!("{value}\n")
+    }
+
+    /// The user's mark of what was copied elsewhere.
+    pub fn last_entry_synced(&self) -> Timestamp {
+        match &self.source {
+            Source::Live(AnySeries::Fixed(series)) => series.last_entry_synced(),
+            Source::Live(AnySeries::Varlen(series)) => series.last_entry_synced(),
+            Source::Frozen { series, .. } => series.last_entry_synced,
+        }
+    }
+
+    /// Number of entries.
+    pub fn entries(&self) -> Result<u64> {
+        Ok(match &self.contents {
+            AnyContents::Fixed(contents) => contents.entries()?,
+            AnyContents::Varlen(contents) => contents.entries()?,
+        })
+    }
+
+    /// True where there is no entry; opens no chunk.
+    pub fn is_empty(&self) -> bool {
+        match &self.contents {
+            AnyContents::Fixed(contents) => contents.is_empty(),
+            AnyContents::Varlen(contents) => contents.is_empty(),
+        }
+    }
+
+    /// The newest timestamp.
+    pub fn last_timestamp(&self) -> Result<Option<Timestamp>> {
+        Ok(match &self.contents {
+            AnyContents::Fixed(contents) => contents.last_timestamp()?,
+            AnyContents::Varlen(contents) => contents.last_timestamp()?,
+        })
+    }
+
+    /// The fixed series that holds chunk files of `part`; part 0 is a fixed series itself, or a root.
+    pub fn part(&self, part: u32) -> Option<Contents> {
+        match &self.contents {
+            AnyContents::Fixed(contents) => (part == 0).then(|| contents.clone()),
+            AnyContents::Varlen(contents) => contents.parts().into_iter().nth(usize::try_from(part).ok()?),
+        }
+    }
+
+    /// The root's part, or the whole of a fixed series.
+    fn root(&self) -> &Contents {
+        match &self.contents {
+            AnyContents::Fixed(contents) => contents,
+            AnyContents::Varlen(contents) => contents.root(),
+        }
+    }
+
+    /// The chunks of one part.
+    pub fn chunks(&self, part: u32) -> Result<Vec<ChunkInfo>> {
+        Ok(self
+            .part(part)
+            .map(|part| part.chunks())
+            .transpose()?
+            .unwrap_or_default())
+    }
+
+    /// True where a part has a chunk that begins at `first`.
+    pub fn has_chunk(&self, part: u32, first: Timestamp) -> bool {
+        self.part(part)
+            .is_some_and(|part| part.chunk_names().binary_search(&first).is_ok())
+    }
+
+    /// True where the chunk that begins at `first` never changes again.
+    pub fn is_chunk_closed(&self, part: u32, first: Timestamp) -> bool {
+        let last = self.part(part).and_then(|part| part.chunk_names().last().copied());
+        self.live().is_none() || last.is_some_and(|last| first < last)
+    }
+
+    /// Exact size of a file of entries in bytes; none where it is no such file or its chunk is gone.
+    pub fn size_bytes(&self, item: Item) -> Result<Option<u64>> {
+        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
+        self.span(item)?.map(|span| self.size_of(&span)).transpose()
+    }
+
+    /// Exact size of the text of a chunk that a listing has at hand.
+    pub fn chunk_text_bytes(&self, chunk: &ChunkInfo) -> Result<u64> {
+        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
+        self.size_of(&Span {
+            form: Form::Text,
+            entries: chunk.first_index..chunk.first_index + u64::from(chunk.entries),
+        })
+    }
+
+    /// The entries that a file of entries shows.
+    fn span(&self, item: Item) -> Result<Option<Span>> {
+        let span = |form, entries| Ok(Some(Span { form, entries }));
+        match (item, &self.contents) {
+            (Item::Entries(form), _) => span(form, 0..self.entries()?),
+            (Item::Range { form, from, to }, AnyContents::Fixed(contents)) => {
+                span(form, contents.lower_bound(from)?..contents.upper_bound(to)?)
+            }
+            (Item::Range { form, from, to }, AnyContents::Varlen(contents)) => {
+                span(form, contents.lower_bound(from)?..contents.upper_bound(to)?)
+            }
+            (Item::ChunkText { first }, _) => {
+                let names = self.root().chunk_names();
+                let Ok(position) = names.binary_search(&first) else {
+                    return Ok(None);
+                };
+                let end = match names.get(position + 1) {
+                    Some(next) => self.root().lower_bound(*next)?,
+                    None => self.entries()?,
+                };
+                span(Form::Text, self.root().lower_bound(first)?..end)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Bytes of one entry in a form, in a fixed series.
+    fn width(&self, form: Form, contents: &Contents) -> u64 {
+        match form {
+            Form::Raw => contents.record_size() as u64,
+            Form::Text => self.codec().line_width().unwrap_or(1) as u64,
+        }
+    }
+
+    fn size_of(&self, span: &Span) -> Result<u64> {
+        let end = span.entries.end.min(self.published.load(Ordering::Acquire));
+        let count = end.saturating_sub(span.entries.start);
+        match &self.contents {
+            AnyContents::Fixed(contents) => Ok(count * self.width(span.form, contents)),
+            AnyContents::Varlen(_) if count == 0 => Ok(0),
+            AnyContents::Varlen(contents) => {
+                let start = self.offset_of(contents, span.form, span.entries.start)?;
+                Ok(self.offset_of(contents, span.form, end)? - start)
+            }
+        }
+    }
+
+    /// Reads `item` at `offset` bytes into `buffer`; less than asked for only at the end.
+    pub fn read(&self, item: Item, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
+        match self.span(item)? {
+            Some(span) => self.read_span(&span, offset, buffer),
+            None => Ok(0),
+        }
+    }
+
+    fn read_span(&self, span: &Span, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let entries = span.entries.clone();
+        if entries.is_empty() {
+            return Ok(0);
+        }
+        match &self.contents {
+            AnyContents::Fixed(contents) => {
+                let width = self.width(span.form, contents);
+                let size = (entries.end - entries.start) * width;
+                let wanted = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
+                let length = wanted.min(buffer.len());
+                let buffer = &mut buffer[..length];
+                match span.form {
+                    _ if buffer.is_empty() => Ok(0),
+                    Form::Raw => Ok(contents.read_records(buffer, entries.start * width + offset)?),
+                    Form::Text => self.read_lines(contents, entries, offset, buffer),
+                }
+            }
+            AnyContents::Varlen(contents) => self.read_varlen(contents, span, offset, buffer),
+        }
+    }
+
+    fn read_lines(&self, contents: &Contents, entries: Range<u64>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let codec = self.codec();
+        let width = self.width(Form::Text, contents);
+        let first = entries.start + offset / width;
+        let last = entries.end.min(first + (buffer.len() as u64).div_ceil(width) + 1);
+        let mut window = Window::new(buffer, offset % width);
+        let mut line = Vec::new();
+        for run in contents.range_by_index(first..last)? {
+            let run: Records = run?;
+            for (timestamp, value) in run.iter() {
+                line.clear();
+                codec.push_line(&mut line, timestamp, value);
+                if window.push(&line) {
+                    break;
+                }
+            }
+            // What was read is only true if the chunk was not cut meanwhile.
+            run.verify()?;
+            if window.is_full() {
+                break;
+            }
+        }
+        Ok(window.filled)
+    }
+
+    fn read_varlen(&self, contents: &VarlenContents, span: &Span, offset: u64, buffer: &mut [u8]) -> Result<usize> {
+        let start = self.offset_of(contents, span.form, span.entries.start)?;
+        let (first, begins) = self
+            .indexed(contents, span.entries.end)?
+            .before_offset(span.form, start + offset);
+        let mut window = Window::new(buffer, start + offset - begins);
+        let (mut value, mut piece) = (Vec::new(), Vec::new());
+        let mut range = contents.range_by_index(first..span.entries.end)?;
+        let codec = self.codec();
+        while let Some(timestamp) = range.next_into(&mut value) {
+            let timestamp = timestamp?;
+            piece.clear();
+            match span.form {
+                Form::Raw => push_varlen_record(&mut piece, timestamp, &value),
+                Form::Text => codec.push_line(&mut piece, timestamp, &value),
+            }
+            if window.push(&piece) {
+                break;
+            }
+        }
+        Ok(window.filled)
+    }
+
+    /// The offset index, extended to at least `entries` entries.
+    fn indexed(&self, contents: &VarlenContents, entries: u64) -> Result<MutexGuard<'_, Offsets>> {
+        let mut offsets = lock(&self.offsets);
+        if offsets.entries() >= entries {
+            return Ok(offsets);
+        }
+        let codec = self.codec();
+        let lengths_suffice = codec.line_width_of_length(0).is_some();
+        let mut range = contents.range_by_index(offsets.entries()..entries)?;
+        let mut value = Vec::new();
+        loop {
+            let (raw, text) = if lengths_suffice {
+                let Some(entry) = range.next() else { break };
+                let length = entry?.len();
+                (
+                    record_bytes(length),
+                    codec.line_width_of_length(length).unwrap_or(0) as u64,
+                )
+            } else {
+                let Some(timestamp) = range.next_into(&mut value) else {
+                    break;
+                };
+                timestamp?;
+                (record_bytes(value.len()), codec.line_length(&value) as u64)
+            };
+            offsets.push(raw, text);
+        }
+        Ok(offsets)
+    }
+
+    /// Where entry `index` begins in a form; the end where there is no such entry.
+    fn offset_of(&self, contents: &VarlenContents, form: Form, index: u64) -> Result<u64> {
+        let (mark, mut offset) = self.indexed(contents, index)?.before_entry(form, index);
+        let codec = self.codec();
+        let mut range = contents.range_by_index(mark..index)?;
+        let mut value = Vec::new();
+        for _ in mark..index {
+            let Some(timestamp) = range.next_into(&mut value) else {
+                break;
+            };
+            timestamp?;
+            offset += match form {
+                Form::Raw => record_bytes(value.len()),
+                Form::Text => codec.line_length(&value) as u64,
+            };
+        }
+        Ok(offset)
+    }
+
+    /// The newest entry as a line; empty where there is none.
+    pub fn latest_line(&self) -> Result<Vec<u8>> {
+        let latest = match &self.contents {
+            AnyContents::Fixed(contents) => contents.latest()?,
+            AnyContents::Varlen(contents) => contents.latest()?,
+        };
+        let mut line = Vec::new();
+        if let Some(entry) = latest {
+            self.codec().push_line(&mut line, entry.timestamp, &entry.value);
+        }
+        Ok(line)
+    }
+
+    /// Time of the last append: exact where it went through this mount, else that of the newest chunk.
+    pub fn modified(&self) -> Result<SystemTime> {
+        if let Some(modified) = lock(&self.growth).modified {
+            return Ok(modified);
+        }
+        let stored = match &self.contents {
+            AnyContents::Fixed(contents) => contents.modified()?,
+            AnyContents::Varlen(contents) => contents.modified()?,
+        };
+        // The file that holds a snapshot's last entries may go on growing.
+        Ok(match &self.source {
+            Source::Frozen { created, .. } => stored.min(*created),
+            Source::Live(_) => stored,
+        })
+    }
+
+    /// Space that the chunk files take, in bytes.
+    pub fn allocated_bytes(&self) -> Result<u64> {
+        let AnyContents::Fixed(contents) = &self.contents else {
+            let AnyContents::Varlen(contents) = &self.contents else {
+                return Ok(0);
+            };
+            return Ok(contents.allocated_bytes()?);
+        };
+        let names = contents.chunk_count();
+        let Some(last) = contents.chunk_names().last().copied() else {
+            return Ok(0);
+        };
+        let storage = contents.chunk_storage(last)?;
+        let tail = storage.stat().map_err(|source| self.failed(source))?.allocated_bytes;
+        let mut known = lock(&self.allocated);
+        let closed = match *known {
+            Some((count, closed)) if count == names => closed,
+            _ => contents.allocated_bytes()?.saturating_sub(tail),
+        };
+        *known = Some((names, closed));
+        Ok(closed + tail)
+    }
+
+    /// Wraps a failure of a chunk file.
+    pub fn failed(&self, source: io::Error) -> Error {
+        let path = match self.live() {
+            Some(AnySeries::Fixed(series)) => series.path(),
+            Some(AnySeries::Varlen(series)) => series.path(),
+            None => Default::default(),
+        };
+        Error::Io { path, source }
+    }
+
+    /// Takes the writer's seat among the mount's own writers.
+    pub fn seat(&self) -> MutexGuard<'_, ()> {
+        lock(&self.seat)
+    }
+
+    /// Notes that entries were appended just now.
+    pub fn appended(&self) {
+        lock(&self.growth).modified = Some(SystemTime::now());
+    }
+
+    /// Counts a file open for writing; returns true for the first one.
+    pub fn begin_writing(&self) -> bool {
+        let mut growth = lock(&self.growth);
+        growth.writers += 1;
+        growth.writers == 1
+    }
+
+    /// Takes back [`SeriesView::begin_writing`].
+    pub fn end_writing(&self) {
+        let mut growth = lock(&self.growth);
+        growth.writers = growth.writers.saturating_sub(1);
+        if growth.writers == 0 {
+            self.publish(u64::MAX);
+        }
+    }
+
+    /// From now on sizes show only what is published.
+    pub fn publish_only_on_demand(&self) -> Result<()> {
+        let entries = self.entries()?;
+        // Another writer may be ahead.
+        let _ = self
+            .published
+            .compare_exchange(u64::MAX, entries, Ordering::AcqRel, Ordering::Acquire);
+        Ok(())
+    }
+
+    /// Lets sizes show this many entries.
+    pub fn publish(&self, entries: u64) {
+        self.published.store(entries, Ordering::Release);
+    }
+
+    /// True while a file of it is open for writing.
+    pub fn is_being_written(&self) -> bool {
+        lock(&self.growth).writers > 0
+    }
+
+    /// Runs a change that no file open for writing may see, and takes parameters and format anew.
+    ///
+    /// # Errors
+    /// [`Refusal::HasEntries`] where a file is open for writing or the series has entries.
+    pub fn change_while_empty(&self, name: &str, change: impl FnOnce() -> Result<()>) -> Result<()> {
+        let growth = lock(&self.growth);
+        if growth.writers > 0 || !self.is_empty() {
+            return Err(Refusal::HasEntries { name: name.to_owned() });
+        }
+        change()?;
+        self.renew_codec();
+        Ok(())
+    }
+
+    /// Runs a change that renumbers entries, while nobody reads by number.
+    pub fn renumber<T>(&self, change: impl FnOnce() -> Result<T>) -> Result<T> {
+        let _alone = self.numbering.write().unwrap_or_else(PoisonError::into_inner);
+        let outcome = change();
+        *lock(&self.offsets) = Offsets::default();
+        *lock(&self.allocated) = None;
+        outcome
+    }
+
+    /// First timestamp of the oldest chunk.
+    pub fn oldest_chunk(&self) -> Option<Timestamp> {
+        self.root().chunk_names().first().copied()
+    }
+
+    /// Counts a file that was closed inside a record.
+    pub fn count_held_fragment(&self) {
+        self.held_fragments.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Files closed inside a record since this view was made.
+    pub fn held_fragments(&self) -> u64 {
+        self.held_fragments.load(Ordering::Relaxed)
+    }
+}
+
+/// Bytes of a packed record of a variable-length series.
+fn record_bytes(length: usize) -> u64 {
+    (VARLEN_HEADER + length) as u64
+}
+
+fn push_varlen_record(out: &mut Vec<u8>, timestamp: Timestamp, value: &[u8]) {
+    out.extend_from_slice(&timestamp.0.to_le_bytes());
+    let length = u32::try_from(value.len()).expect("the format's longest value is 2147483647 bytes");
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(value);
+}
+
+/// Timestamp, and place of the value, of the packed variable-length record at byte `start`; none where it is not whole.
+fn varlen_range(records: &[u8], start: usize) -> Option<(Timestamp, Range<usize>)> {
+    let record = records.get(start..)?;
+    let timestamp = <[u8; 8]>::try_from(record.get(..8)?).ok()?;
+    let length = usize::try_from(varlen_length(record)?).ok()?;
+    let value = start + VARLEN_HEADER..start + VARLEN_HEADER + length;
+    records.get(value.clone())?;
+    Some((Timestamp(u64::from_le_bytes(timestamp)), value))
+}
+
+/// Part of a stream: skips what comes before, stops when the buffer is full.
+#[derive(Debug)]
+struct Window<'b> {
+    buffer: &'b mut [u8],
+    skip: u64,
+    filled: usize,
+}
+
+impl<'b> Window<'b> {
+    fn new(buffer: &'b mut [u8], skip: u64) -> Self {
+        Self {
+            buffer,
+            skip,
+            filled: 0,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.filled == self.buffer.len()
+    }
+
+    /// Takes the next piece of the stream; returns true when no more is wanted.
+    fn push(&mut self, piece: &[u8]) -> bool {
+        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(piece.len());
+        self.skip -= skipped as u64;
+        let piece = &piece[skipped..];
+        let taken = piece.len().min(self.buffer.len() - self.filled);
+        self.buffer[self.filled..self.filled + taken].copy_from_slice(&piece[..taken]);
+        self.filled += taken;
+        self.is_full()
+    }
+}

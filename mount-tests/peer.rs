@@ -8,7 +8,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsStr,
     fs,
-    io::{self, Write as _},
+    io::Write as _,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
@@ -88,7 +88,7 @@ pub struct Question(
 
 /// Says that a test ran without its peer.
 pub fn skip(what: &str) {
-    writeln!(io::stderr(), "SKIPPED: {what}").unwrap();
+    eprintln!("SKIPPED: {what}");
 }
 
 /// The real tempsdb 0.6.4 under a CPython that can run it.

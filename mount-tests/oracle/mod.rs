@@ -253,8 +253,7 @@ impl Dice {
         let chosen = std::env::var("HEADSTACK_SEED").ok().and_then(|text| text.parse().ok());
         let clock = || SystemTime::UNIX_EPOCH.elapsed().unwrap().subsec_nanos().into();
         let seed = chosen.unwrap_or_else(clock);
-        use std::io::Write as _;
-        writeln!(std::io::stderr(), "{test}: HEADSTACK_SEED={seed}").unwrap();
+        eprintln!("{test}: HEADSTACK_SEED={seed}");
         Self(seed)
     }
 

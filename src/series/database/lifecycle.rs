@@ -12,7 +12,6 @@ use crate::series::{
     metadata::{METADATA_FILE, SeriesMetadata},
     nursery,
     part::{Part, list_chunks},
-    series::check_key,
 };
 
 impl Database {
@@ -43,7 +42,7 @@ impl Database {
     fn create_any(&self, key: &SeriesKey, create: impl FnOnce(&Context, &Path) -> Result<()>) -> Result<()> {
         self.ensure_open()?;
         self.context.writable()?;
-        check_key(key)?;
+        key.validate()?;
         let path = path_of(key);
         let table = self.series_table();
         if self.context.directory.stat(&path).is_ok() {
@@ -72,7 +71,7 @@ impl Database {
             kind: key.kind,
             name: name.to_owned(),
         };
-        check_key(&new)?;
+        new.validate()?;
         let _gate = self.context.snapshots.gate();
         let mut table = self.series_table();
         let id = self.id(key)?;

@@ -11,7 +11,7 @@ use std::{
 
 use super::record::{SnapshotRecord, parse_pin_name, pin_name, snapshot_number_of};
 use crate::{
-    series::{Error, Result, SeriesId, Timestamp, catalogue::Used, series::check_name},
+    series::{Error, Result, SeriesId, Timestamp, catalogue::Used, types::check_name},
     storage::Directory,
 };
 

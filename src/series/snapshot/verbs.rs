@@ -7,7 +7,7 @@ use std::{path::Path, sync::Arc, time::SystemTime};
 use super::{PartRecord, SeriesRecord, Snapshot, SnapshotInfo, SnapshotRecord, info_of};
 use crate::series::{
     AnySeries, Contents, Database, Error, Result, SeriesKey, database::path_of, metadata::METADATA_FILE,
-    part::read_metadata, series::check_name, varlen::part_directory,
+    part::read_metadata, types::check_name, varlen::part_directory,
 };
 
 impl Database {

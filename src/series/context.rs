@@ -204,7 +204,7 @@ impl Context {
             .count()
     }
 
-    /// Counts appended entries.
+    /// Counts the entries that were appended to a series that is closed.
     pub(crate) fn count_appended(&self, entries: u64) {
         self.appended.fetch_add(entries, Ordering::Relaxed);
     }

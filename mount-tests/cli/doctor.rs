@@ -54,7 +54,7 @@ fn a_database_is_looked_at() {
 #[test]
 fn a_database_in_memory_draws_a_warning() {
     let Ok(root) = tempfile::tempdir_in("/dev/shm") else {
-        return super::skipped("/dev/shm");
+        return crate::peer::skip("/dev/shm");
     };
     let db = root.path().join("db").to_str().unwrap().to_owned();
     headstack(&["series", "create", &db, "x", "--block-size", "1"]).text();

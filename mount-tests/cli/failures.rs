@@ -9,7 +9,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::{HEADSTACK, Place, Ran, headstack, run, skipped, wait_until};
+use super::{HEADSTACK, Place, Ran, headstack, run, wait_until};
+use crate::peer::skip;
 
 impl Ran {
     /// A usage error that the parser of the command line found.
@@ -163,7 +164,7 @@ fn full_output_is_74() {
 fn forbidden_things_are_77() {
     let place = Place::new();
     if !rustix::process::geteuid().is_root() {
-        return skipped("root, to become another user");
+        return skip("root, to become another user");
     }
     use std::os::unix::{fs::PermissionsExt, process::CommandExt};
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();

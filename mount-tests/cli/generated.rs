@@ -31,8 +31,10 @@ fn every_verb_has_a_page_with_all_sections() {
     ] {
         assert!(pages.iter().any(|page| page.ends_with(name)), "{name}");
     }
-    for page in pages {
-        let text = fs::read_to_string(&page).unwrap();
+    let (verbs, others): (Vec<_>, Vec<_>) = pages.iter().partition(|page| page.extension().unwrap() == "1");
+    assert!(others.len() == 1 && others[0].ends_with("mount.fuse.headstack.8"));
+    for page in verbs {
+        let text = fs::read_to_string(page).unwrap();
         for section in ["NAME", "SYNOPSIS", "DESCRIPTION", "\"EXIT STATUS\"", "FILES"] {
             assert!(
                 text.contains(&format!(".SH {section}\n")),

@@ -1,94 +1,165 @@
 //! What the command line writes is read by the real tempsdb, and the reverse.
 //!
-//! The engine's own tests go over the format at large; here it is the verbs' way of using it.
+//! The engine's own tests go over the format at large; here it is the verbs' way of using it: every series of a varied
+//! database is printed in every form, and a copy made by `cat | append` is the same database to the library.
 
-use std::{fs, path::PathBuf, process::Command};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{Place, headstack, headstack_fed, run, skipped};
+use super::{Place, headstack, headstack_fed};
+use crate::peer::{Entry, Hex, Manifest, Tempsdb};
 
-/// Python with the real library.
-fn tempsdb() -> Option<PathBuf> {
-    let python = std::env::var_os("HEADSTACK_TEMPSDB_PYTHON").map(PathBuf::from);
-    if python.is_none() {
-        skipped("tempsdb");
-    }
-    python
+/// Hexadecimal digits of bytes.
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
-/// Reads a database with the real library: a JSON object a line, `[series, [[timestamp, hex], ..]]`.
-const READ: &str = r#"
-import json, sys, warnings, logging
-warnings.simplefilter('ignore'); logging.disable(logging.CRITICAL)
-from tempsdb.database import Database
-db = Database(sys.argv[1])
-fixed = db.get_series('t'); it = fixed.iterate_range(0, 2**64-1)
-with it: print(json.dumps([[ts, value.hex()] for ts, value in it]))
-log = db.get_varlen_series('log'); it = log.iterate_range(0, 2**64-1, True)
-print(json.dumps([[ts, value.hex()] for ts, value in it])); it.close()
-print(json.dumps([fixed.last_entry_synced, fixed.metadata, fixed.block_size, fixed.last_entry_ts]))
-fixed.close(); log.close(True); db.close()
-"#;
+/// Lines as `series cat --format hex` prints them.
+fn lines(entries: &[Entry]) -> String {
+    entries
+        .iter()
+        .map(|(timestamp, Hex(value))| format!("{timestamp:020} {}\n", hex(value)))
+        .collect()
+}
 
-/// T34 T35: entries that verbs appended are the real library's entries.
+/// All series of a manifest under the names that verbs take, with their entries.
+fn all_entries(manifest: &Manifest) -> BTreeMap<String, &[Entry]> {
+    let fixed = manifest
+        .fixed
+        .iter()
+        .map(|(name, series)| (name.clone(), &series.entries[..]));
+    let varlen = manifest
+        .varlen
+        .iter()
+        .map(|(name, series)| (format!("varlen/{name}"), &series.entries[..]));
+    fixed.chain(varlen).collect()
+}
+
+/// T34 T35 T37: every series of the real library is listed, and printed entry by entry, range by range.
 #[test]
-fn tempsdb_reads_what_was_appended() {
-    let Some(python) = tempsdb() else { return };
-    let place = Place::filled();
-    let db = place.db.as_str();
-    headstack(&["series", "mark", db, "t", "30"]).text();
-    headstack_fed(&["series", "append", db, "log"], "5 zażółć gęślą jaźń\n".as_bytes()).text();
-    let script = place.at("read.py");
-    fs::write(&script, READ).unwrap();
-    let text = run(Command::new(&python).arg(&script).arg(db), b"").text();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let expected: Vec<Value> = (1..=10_u8)
-        .map(|i| json!([i * 10, format!("{i:02x}00000000000000")]))
+fn every_series_of_tempsdb_is_printed() {
+    let Some(peer) = Tempsdb::find() else { return };
+    let place = Place::new();
+    let manifest = peer.make(&place.path().join("made"));
+    let db = place.at("made/db");
+    let expected = all_entries(&manifest);
+    let listed = headstack(&["series", "ls", "--json", &db]).json();
+    let names: Vec<&str> = listed["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
         .collect();
-    assert_eq!(lines[0], json!(expected));
-    let long: String = "zażółć gęślą jaźń".bytes().map(|byte| format!("{byte:02x}")).collect();
-    assert_eq!(lines[1], json!([[1, "6f6e65"], [2, ""], [5, long]]));
-    assert_eq!(lines[2], json!([30, {"format": "u64"}, 8, 100]));
+    assert_eq!(names.len(), expected.len());
+    for (name, entries) in &expected {
+        assert!(names.contains(&name.as_str()), "{name:?}");
+        let text = headstack(&["series", "cat", "--format", "hex", &db, "--", name]).text();
+        assert!(text == lines(entries), "{name:?}");
+        let shown = headstack(&["series", "show", "--json", &db, "--", name]).json();
+        assert_eq!(shown["entries"], entries.len(), "{name:?}");
+    }
+    headstack(&["series", "check", &db]).text();
+    let step = manifest.ranges.len() / 60 + 1;
+    for question in manifest.ranges.iter().step_by(step) {
+        let name = if question.0 == "fixed" {
+            question.1.clone()
+        } else {
+            format!("varlen/{}", question.1)
+        };
+        let (from, to) = (question.2.to_string(), question.3.to_string());
+        let words = [
+            "series", "cat", "--json", &db, "--from", &from, "--to", &to, "--", &name,
+        ];
+        let answer = headstack(&words).json();
+        let entries = answer["entries"].as_array().unwrap();
+        let timestamp = |entry: Option<&Value>| entry.and_then(|entry| entry["timestamp"].as_u64());
+        let told = (entries.len(), timestamp(entries.first()), timestamp(entries.last()));
+        assert_eq!(
+            told,
+            (question.4, question.5, question.6),
+            "{name:?} from {from} to {to}"
+        );
+    }
 }
 
-/// T34: a database of the real library is read, appended to and trimmed, and the library goes on with it.
+/// T34 T35: a copy made with `create` and `cat | append` holds to the library what the original holds.
+#[test]
+fn tempsdb_reads_a_copy_made_by_verbs() {
+    let Some(peer) = Tempsdb::find() else { return };
+    let place = Place::new();
+    let manifest = peer.make(&place.path().join("made"));
+    let db = place.at("made/db");
+    let copy = place.at("copy");
+    for (name, series) in &manifest.fixed {
+        let numbers = [
+            series.block_size,
+            series.max_entries_per_chunk,
+            series.page_size.max(series.block_size + 8),
+        ];
+        let [block_size, per_chunk, page_size] = numbers.map(|number| number.to_string());
+        let create = [
+            "series",
+            "create",
+            &copy,
+            "--block-size",
+            &block_size,
+            "--entries-per-chunk",
+            &per_chunk,
+        ];
+        headstack(&[&create[..], &["--page-size", &page_size, "--", name]].concat()).text();
+    }
+    for (name, series) in &manifest.varlen {
+        let profile: Vec<String> = series.length_profile.iter().map(ToString::to_string).collect();
+        let (size_struct, per_chunk) = (series.size_struct.to_string(), series.max_entries_per_chunk.to_string());
+        let create = [
+            "series",
+            "create",
+            &copy,
+            "--varlen",
+            &profile.join(","),
+            "--size-struct",
+            &size_struct,
+        ];
+        headstack(&[&create[..], &["--entries-per-chunk", &per_chunk, "--", name]].concat()).text();
+    }
+    for name in all_entries(&manifest).keys() {
+        let text = headstack(&["series", "cat", "--format", "hex", &db, "--", name]).text();
+        headstack_fed(
+            &["series", "append", "--format", "hex", &copy, "--", name],
+            text.as_bytes(),
+        )
+        .text();
+    }
+    let found = peer.read(copy.as_ref());
+    let (found, expected) = (all_entries(&found), all_entries(&manifest));
+    assert_eq!(found.keys().collect::<Vec<_>>(), expected.keys().collect::<Vec<_>>());
+    for (name, entries) in expected {
+        assert!(found[&name] == entries, "{name:?}");
+    }
+}
+
+/// T20 T22 T24 T34: a database of the real library is appended to, trimmed and marked, and the library goes on with it.
 #[test]
 fn a_database_of_tempsdb_is_taken_over_and_given_back() {
-    let Some(python) = tempsdb() else { return };
-    let place = Place::new();
+    let Some(peer) = Tempsdb::find() else { return };
+    let place = Place::filled();
     let db = place.db.as_str();
-    let make = r#"
-import sys
-from tempsdb.database import create_database
-db = create_database(sys.argv[1]); s = db.create_series('t', 8, 4, page_size=4096)
-for i in range(1, 11): s.append(i * 10, i.to_bytes(8, 'little'))
-s.set_metadata({'unit': 'kPa'}); s.close()
-v = db.create_varlen_series('log', [4, 6], 2, 3)
-for i in range(5): v.append(i, b'x' * i * 5)
-v.close(); db.close()
-"#;
-    let script = place.at("make.py");
-    fs::write(&script, make).unwrap();
-    run(Command::new(&python).arg(&script).arg(db), b"").ends(0);
-    assert_eq!(
-        headstack(&["series", "meta", "--json", db, "t"]).json()["metadata"],
-        json!({"unit": "kPa"})
-    );
-    let cat = headstack(&["series", "cat", "--json", db, "log", "--format", "utf8"]).json();
-    assert_eq!(cat["entries"][4], json!({"timestamp": 4, "value": "x".repeat(20)}));
-    headstack(&["series", "append", db, "t", "110", "11", "--format", "u64"]).text();
-    headstack(&["series", "append", db, "log", "9", "late", "--format", "utf8"]).text();
+    let value = |number: u64| Hex(number.to_le_bytes().to_vec());
+    peer.append(db.as_ref(), "fixed", "t", &[(110, value(11)), (120, value(12))]);
+    peer.append(db.as_ref(), "varlen", "log", &[(5, Hex(b"from tempsdb".to_vec()))]);
+    headstack(&["series", "append", db, "t", "130", "13"]).text();
+    headstack(&["series", "append", db, "log", "9", "zażółć gęślą jaźń"]).text();
     headstack(&["series", "trim", db, "t", "--before", "51", "--yes"]).text();
+    headstack(&["series", "mark", db, "t", "100"]).text();
+    headstack(&["series", "meta", db, "t", r#"{"unit": "kPa"}"#]).text();
     headstack(&["series", "check", db]).text();
-    let script = place.at("read.py");
-    fs::write(&script, READ).unwrap();
-    let text = run(Command::new(&python).arg(&script).arg(db), b"").text();
-    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let expected: Vec<Value> = (5..=11_u8)
-        .map(|i| json!([i * 10, format!("{i:02x}00000000000000")]))
-        .collect();
-    assert_eq!(lines[0], json!(expected));
-    assert_eq!(lines[1].as_array().unwrap().last(), Some(&json!([9, "6c617465"])));
-    assert_eq!(lines[2][1], json!({"unit": "kPa"}));
+    let found = peer.read(db.as_ref());
+    let expected: Vec<Entry> = (5..=13).map(|i| (i * 10, value(i))).collect();
+    assert_eq!(found.fixed["t"].entries, expected);
+    assert_eq!(found.fixed["t"].last_entry_synced, 100);
+    assert_eq!(json!(found.fixed["t"].metadata), json!({"unit": "kPa"}));
+    let words = ["one", "", "from tempsdb", "zażółć gęślą jaźń"].map(|text| Hex(text.as_bytes().to_vec()));
+    let expected: Vec<Entry> = [1, 2, 5, 9].into_iter().zip(words).collect();
+    assert_eq!(found.varlen["log"].entries, expected);
 }

@@ -20,6 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::peer::skip;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -149,14 +150,9 @@ fn peer(name: &str) -> Option<PathBuf> {
         .map(|dir| dir.join(name))
         .find(|file| file.is_file());
     if found.is_none() {
-        skipped(name);
+        skip(name);
     }
     found
-}
-
-/// Tells that a test did not run for want of a peer.
-fn skipped(name: &str) {
-    writeln!(std::io::stderr(), "SKIPPED: {name} is missing").unwrap();
 }
 
 /// A directory for one test, with a database `db` that is yet to be made.

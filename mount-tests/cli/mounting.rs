@@ -5,18 +5,23 @@
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::{fs::symlink, net::UnixDatagram, process::CommandExt},
+    os::unix::{
+        fs::{PermissionsExt, chown, symlink},
+        net::UnixDatagram,
+        process::CommandExt,
+    },
     path::Path,
     process::{Command, Stdio},
 };
 
-use super::{HEADSTACK, LIMIT, Place, Ran, headstack, run, skipped, wait_until};
+use super::{HEADSTACK, LIMIT, Place, Ran, headstack, peer, run, wait_until};
+use crate::peer::skip;
 
 /// True where this machine can mount.
 fn can_mount() -> bool {
     let can = headstack(&["doctor"]).code == 0;
     if !can {
-        skipped("FUSE");
+        skip("FUSE");
     }
     can
 }
@@ -81,8 +86,10 @@ fn mount_tells_what_it_did_when_asked() {
     }
     let site = Site::new();
     let told = site.mount(&["-v"]).ends(0);
-    let expected = format!("headstack: mounted {} at {}", site.place.db, site.mnt);
-    assert!(told.err.lines().any(|line| line == expected), "{told:?}");
+    assert_eq!(
+        told.err,
+        format!("headstack: {} mounted on {}\n", site.place.db, site.mnt)
+    );
     let told = headstack(&["umount", "-v", &site.mnt]).ends(0);
     assert_eq!(told.err, format!("headstack: unmounted {}\n", site.mnt));
     let document = site.mount(&["--json"]).json();
@@ -132,6 +139,48 @@ fn a_mounted_database_is_read_and_not_written() {
     headstack(&["series", "create", db, "u", "--block-size", "1"]).fails(75, &[&format!("mkdir {mnt}/u")]);
     headstack(&["snapshot", "create", db, "s"]).fails(75, &[&format!("mkdir {mnt}/.snapshot/s")]);
     site.mount(&[]).ends(75);
+    for words in [
+        &["series", "ls", mnt][..],
+        &["series", "append", mnt, "t", "120", "1"],
+        &["snapshot", "ls", mnt],
+    ] {
+        headstack(words).fails(64, &[mnt, "is a mount", &format!("try {db}")]);
+    }
+}
+
+/// A user who is not root mounts through fusermount3, sees the mount, and takes it off again.
+#[test]
+fn other_users_can_mount() {
+    if !can_mount() || peer("fusermount3").is_none() {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return skip("root, to become another user");
+    }
+    let site = Site::new();
+    let binary = site.place.at("headstack");
+    fs::copy(HEADSTACK, &binary).unwrap();
+    fs::set_permissions(site.place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for path in run(Command::new("find").arg(site.place.path()), b"").text().lines() {
+        chown(path, Some(65534), Some(65534)).unwrap();
+    }
+    let as_user = |words: &[&str]| {
+        run(
+            Command::new(&binary).args(words).uid(65534).gid(65534).env("HOME", "/"),
+            b"",
+        )
+    };
+    if as_user(&["doctor"]).code != 0 {
+        return skip("/dev/fuse that other users may open");
+    }
+    as_user(&["mount", &site.place.db, &site.mnt]).text();
+    assert!(is_mounted(&site.mnt));
+    let mut cat = Command::new("cat");
+    let text = run(cat.arg(format!("{}/t/text", site.mnt)).uid(65534).gid(65534), b"").text();
+    assert_eq!(text.lines().count(), 10);
+    as_user(&["umount", &site.mnt]).text();
+    assert!(!is_mounted(&site.mnt));
+    as_user(&["series", "append", &site.place.db, "t", "110", "11"]).text();
 }
 
 /// The child's complaint is shown by the verb, with the child's exit code, and nothing stays mounted.

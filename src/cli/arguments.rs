@@ -12,7 +12,10 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::exit::{Code, Failure};
-use crate::series::{Database, Error, Kind, Limits, Mode, OpenOptions, SeriesKey};
+use crate::{
+    mount::kernel,
+    series::{Database, Error, Kind, Limits, Mode, OpenOptions, SeriesKey},
+};
 
 /// The database that a verb works on.
 #[derive(Debug, Clone, Args)]
@@ -104,7 +107,19 @@ impl Drop for Opened {
 /// # Errors
 /// [`Error::DoesNotExist`], [`Error::Locked`], or the directory cannot be read.
 pub fn open(path: &Path, mode: Mode, command: &str) -> Result<Opened> {
+    refuse_mount(path)?;
     Ok(Opened(Database::open(path, options(mode, command))?))
+}
+
+/// Refuses a mount in place of its database: its directories look like damaged series.
+fn refuse_mount(path: &Path) -> Result<()> {
+    match kernel::mounted_at(&kernel::absolute(path)) {
+        Some(mount) if mount.kind == kernel::FILE_SYSTEM_TYPE => {
+            let message = format!("{} is a mount; verbs work on the database itself", path.display());
+            Err(Failure::new(Code::Usage, message, format!("{} in its place", mount.source)).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The series that a verb works on.

@@ -5,7 +5,7 @@
 
 mod facts;
 
-use std::{fs, fs::File, path::Path};
+use std::{fs, fs::File, io, path::Path};
 
 use anyhow::Result;
 use clap::Args;
@@ -102,11 +102,13 @@ impl Findings {
             ),
         ]);
         match device {
-            Err(error) => Err(Failure::new(
-                Code::Unavailable,
-                format!("/dev/fuse: {error}"),
-                "'modprobe fuse'; in a container, one that is given /dev/fuse",
-            )),
+            Err(error) => {
+                let remedy = match error.kind() {
+                    io::ErrorKind::PermissionDenied => "'chmod 666 /dev/fuse' as root, which is how udev makes it",
+                    _ => "'modprobe fuse'; in a container, one that is given /dev/fuse",
+                };
+                Err(Failure::new(Code::Unavailable, format!("/dev/fuse: {error}"), remedy))
+            }
             Ok(_) if !mountable => Err(Failure::new(
                 Code::Unavailable,
                 "fusermount3 is not in PATH, and this user may not mount without it",

@@ -69,6 +69,9 @@ impl Arguments {
         command.build();
         let mut pages = Vec::new();
         write_pages(&self.directory, &command, &mut pages)?;
+        let path = self.directory.join("mount.fuse.headstack.8");
+        fs::write(&path, mount8_page().render()).with_context(|| path.display().to_string())?;
+        pages.push(path);
         let facts = [(
             "pages",
             Cell::Json(pages.iter().map(|page| page.to_string_lossy()).collect()),
@@ -89,7 +92,7 @@ fn write_pages(directory: &Path, command: &clap::Command, pages: &mut Vec<PathBu
         .try_for_each(|verb| write_pages(directory, verb, pages))
 }
 
-/// One page in roff.
+/// A verb's page in roff.
 fn page(command: &clap::Command, man: Man) -> Result<Vec<u8>> {
     let man = man
         .source(format!("headstack {}", env!("CARGO_PKG_VERSION")))
@@ -107,6 +110,13 @@ fn page(command: &clap::Command, man: Man) -> Result<Vec<u8>> {
     examples(&mut rest, command);
     exit_status(&mut rest);
     files(&mut rest);
+    rest.control("SH", ["SEE ALSO"]);
+    rest.text([
+        bold("headstack"),
+        roman("(1), "),
+        bold("mount.fuse.headstack"),
+        roman("(8)"),
+    ]);
     rest.to_writer(&mut text)?;
     Ok(text)
 }
@@ -131,6 +141,43 @@ fn examples(roff: &mut Roff, command: &clap::Command) {
         }]);
     }
     roff.control("fi", []);
+}
+
+/// The page of the name that mount(8) runs the program under.
+fn mount8_page() -> Roff {
+    let source = format!("headstack {}", env!("CARGO_PKG_VERSION"));
+    let mut roff = Roff::new();
+    roff.control("TH", ["mount.fuse.headstack", "8", "", &source, "Headstack"]);
+    roff.control("SH", ["NAME"]);
+    roff.text([roman(
+        "mount.fuse.headstack - mount a database, as mount(8) and fstab do",
+    )]);
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([
+        bold("mount.fuse.headstack"),
+        roman(" <DB> <MOUNTPOINT> [-sfnv] [-o OPT,OPT]"),
+    ]);
+    roff.control("SH", ["DESCRIPTION"]);
+    roff.text([roman(
+        "A link to headstack under this name in /sbin lets mount(8) mount databases: it does what headstack mount does, \
+         with a daemon. The options of -o are the same.",
+    )]);
+    roff.control("SH", ["OPTIONS"]);
+    item(&mut roff, bold("-s"), "Let options pass that are not known.");
+    item(&mut roff, bold("-f"), "Do everything but the mount.");
+    item(&mut roff, bold("-v"), "Tell what is mounted.");
+    item(
+        &mut roff,
+        bold("-n"),
+        "Nothing: there is no mount table to leave alone.",
+    );
+    roff.control("SH", ["EXAMPLES"]);
+    roff.text([roman("A line of fstab:")]);
+    roff.control("PP", []);
+    roff.text([bold("/srv/store /mnt fuse.headstack nofail,allow_other 0 0")]);
+    exit_status(&mut roff);
+    files(&mut roff);
+    roff
 }
 
 fn exit_status(roff: &mut Roff) {

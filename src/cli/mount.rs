@@ -87,17 +87,12 @@ impl Arguments {
             daemon::Started::Ready(daemon) => daemon,
             daemon::Started::Failed(code) => return Ok(code),
         };
-        let sentence = format!(
-            "mounted {} at {}",
-            plan.database.path().display(),
-            plan.mount_point.display()
-        );
         let facts = [
             ("database", Cell::path(&plan.database.path())),
             ("mount_point", Cell::path(&plan.mount_point)),
             ("pid", Cell::Number(daemon.into())),
         ];
-        Output::of_json("mount", self.json).done(&sentence, &facts)?;
+        Output::of_json("mount", self.json).facts(&facts)?;
         Ok(Code::Success)
     }
 }

@@ -141,6 +141,14 @@ impl Output {
     /// Standard output cannot be written.
     pub fn done(&self, sentence: &str, facts: &[(&str, Cell)]) -> Result<()> {
         log::info!("{sentence}");
+        self.facts(facts)
+    }
+
+    /// Prints facts in JSON, and nothing as text.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn facts(&self, facts: &[(&str, Cell)]) -> Result<()> {
         if self.form == Form::Json {
             self.record(facts)
         } else {

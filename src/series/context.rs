@@ -1,4 +1,6 @@
 //! What all series of one open database share: its directory, limits, cache, marks and the record of what recovery did.
+//!
+//! Parts and snapshots hold it; it holds nobody but weakly, so a database goes away when its users do.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,6 @@
 //! A fixed series as its users see it: one [`Part`] with an identity.
+//!
+//! Reading is [`Contents`]' business; here is the writer's seat, the user's metadata, trimming, syncing and closing.
 
 use std::{
     ops::Deref,
@@ -12,7 +14,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    Contents, Error, FixedParameters, Kind, Result, SeriesId, SeriesKey, Timestamp,
+    Contents, FixedParameters, Result, SeriesId, Timestamp,
     contents::PartKey,
     context::{Context, Place},
     metadata::check_object,
@@ -236,32 +238,4 @@ impl std::fmt::Debug for Series {
             .field("path", &self.path())
             .finish_non_exhaustive()
     }
-}
-
-/// Refuses a name that the format keeps for itself, or that no file can have.
-pub(super) fn check_key(key: &SeriesKey) -> Result<()> {
-    if key.kind == Kind::Fixed && ["varlen", "metadata.txt", "metadata.minijson"].contains(&key.name.as_str()) {
-        return Err(Error::BadName {
-            name: key.name.clone(),
-            reason: "the format keeps it for itself",
-        });
-    }
-    check_name(&key.name)
-}
-
-/// Refuses a name that no file can have, or that belongs to files of this program.
-pub(super) fn check_name(name: &str) -> Result<()> {
-    let reason = match name {
-        "" => "it is empty",
-        "." | ".." => "it means a directory",
-        _ if name.contains('/') => "it contains a slash",
-        _ if name.contains('\0') => "it contains a NUL byte",
-        _ if name.starts_with(".headstack") => "names that begin with .headstack are kept for files of this program",
-        _ if name.len() > 255 => "it is longer than 255 bytes",
-        _ => return Ok(()),
-    };
-    Err(Error::BadName {
-        name: name.to_owned(),
-        reason,
-    })
 }

@@ -53,14 +53,7 @@ pub(in crate::cli) fn run(arguments: &[OsString]) -> Result<Code> {
         return Ok(Code::Success);
     }
     match daemon::start(&plan)? {
-        daemon::Started::Ready(_) => {
-            log::info!(
-                "mounted {} at {}",
-                plan.database.path().display(),
-                plan.mount_point.display()
-            );
-            Ok(Code::Success)
-        }
+        daemon::Started::Ready(_) => Ok(Code::Success),
         daemon::Started::Failed(code) => Ok(code),
     }
 }

@@ -61,6 +61,7 @@ impl Arguments {
     /// A parameter is out of range, the name is taken, the database is locked or cannot be written.
     pub fn run(self) -> Result<Code> {
         let key = named(&self.name, self.varlen.is_some());
+        key.validate()?;
         let parameters = self.parameters(key.kind)?;
         let instead = Instead::new("mkdir", directory(&key));
         let database = self.database.write_or_create("series create", &instead)?;

@@ -1,4 +1,6 @@
 //! Reads a whole chunk and says whether it is right.
+//!
+//! It is what a check does with each chunk, through the descriptor and in windows; opening a chunk looks at its ends only.
 
 use std::path::Path;
 

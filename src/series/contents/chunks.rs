@@ -1,4 +1,7 @@
 //! How a part's chunks are found and opened, and what its writer changes in the index.
+//!
+//! Every look-up is by first timestamp, never by position, so that a trim or a rollover at the same moment leads to another
+//! look, not to another chunk.
 
 use std::{
     path::PathBuf,

@@ -1,5 +1,7 @@
 //! What is known in memory about the chunks of one part: their first timestamps, how many entries stand before each,
-//! and which of them is growing. Arithmetic only; [`super::Contents`] holds it under a lock and does the reading.
+//! and which of them is growing.
+//!
+//! Arithmetic only; [`super::Contents`] holds it under a lock and does the reading.
 
 use std::sync::Arc;
 

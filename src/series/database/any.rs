@@ -1,4 +1,7 @@
 //! A series of either kind, for those who do not care which.
+//!
+//! The two kinds differ in how they append and read; what a database does with all its series is the same for both, and
+//! stands here.
 
 use std::sync::Arc;
 

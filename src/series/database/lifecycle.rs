@@ -1,4 +1,7 @@
 //! How series come into a database, change their names and go.
+//!
+//! Each step is one that a crash leaves either done or undone: a series appears complete, a rename is one rename, and a
+//! deletion that was cut off can be done again.
 
 use std::{io, path::Path, sync::Arc};
 
@@ -9,7 +12,6 @@ use crate::series::{
     metadata::{METADATA_FILE, SeriesMetadata},
     nursery,
     part::{Part, list_chunks},
-    series::check_key,
 };
 
 impl Database {
@@ -40,7 +42,7 @@ impl Database {
     fn create_any(&self, key: &SeriesKey, create: impl FnOnce(&Context, &Path) -> Result<()>) -> Result<()> {
         self.ensure_open()?;
         self.context.writable()?;
-        check_key(key)?;
+        key.validate()?;
         let path = path_of(key);
         let table = self.series_table();
         if self.context.directory.stat(&path).is_ok() {
@@ -69,7 +71,7 @@ impl Database {
             kind: key.kind,
             name: name.to_owned(),
         };
-        check_key(&new)?;
+        new.validate()?;
         let _gate = self.context.snapshots.gate();
         let mut table = self.series_table();
         let id = self.id(key)?;

@@ -30,7 +30,6 @@ use super::{
     metadata::{METADATA_FILE, METADATA_LIMIT_BYTES, check_object, decode_object, encode_object},
     nursery,
     part::list_chunks,
-    series::check_key,
     snapshot::Snapshots,
     varlen::part_directory,
 };
@@ -186,7 +185,7 @@ impl Database {
         }
         // Somebody else made it since.
         let there = self.context.directory.stat(&path_of(key));
-        if check_key(key).is_ok() && there.is_ok_and(|stat| stat.kind == EntryKind::Directory) {
+        if key.validate().is_ok() && there.is_ok_and(|stat| stat.kind == EntryKind::Directory) {
             return self.context.catalogue.add(key);
         }
         Err(self.does_not_exist(key))
@@ -457,7 +456,7 @@ fn list_keys(directory: &dyn Directory) -> Result<Vec<SeriesKey>> {
         keys.extend(
             directories
                 .map(|entry| name(entry.name))
-                .filter(|key| check_key(key).is_ok()),
+                .filter(|key| key.validate().is_ok()),
         );
     };
     take(

@@ -1,4 +1,6 @@
 //! How a database is opened, and what it tells of itself.
+//!
+//! The limits here are the engine's promise of bounded memory, mappings and descriptors; the cache and the context keep it.
 
 use crate::series::Recovery;
 

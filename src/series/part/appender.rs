@@ -1,4 +1,6 @@
 //! Appending to one part: order, length, batches, and the step to the next chunk.
+//!
+//! It stands between a series and [`ChunkWriter`]: whatever can be refused is refused here, before a byte is stored.
 
 use std::sync::{Arc, MutexGuard};
 

@@ -1,4 +1,6 @@
 //! Reads a suspect chunk in windows, trusting none of its numbers.
+//!
+//! It answers questions of fact for the verdicts of [`super`]: what is in order, what is zero, what was never stored.
 
 use super::Suspect;
 use crate::series::{

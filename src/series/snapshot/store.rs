@@ -1,4 +1,6 @@
 //! The snapshots of one database: their records, and the pins that keep chunks for them.
+//!
+//! It knows what is needed; moving a chunk to its pin is done by whoever drops the chunk, under the gate.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,7 +11,7 @@ use std::{
 
 use super::record::{SnapshotRecord, parse_pin_name, pin_name, snapshot_number_of};
 use crate::{
-    series::{Error, Result, SeriesId, Timestamp, catalogue::Used, series::check_name},
+    series::{Error, Result, SeriesId, Timestamp, catalogue::Used, types::check_name},
     storage::Directory,
 };
 

@@ -1,11 +1,13 @@
 //! What a database does with its snapshots: make, list, open, rename, hold, release, remove.
+//!
+//! Each verb is one small file replaced or removed; the gate keeps chunks from being dropped meanwhile.
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 use super::{PartRecord, SeriesRecord, Snapshot, SnapshotInfo, SnapshotRecord, info_of};
 use crate::series::{
     AnySeries, Contents, Database, Error, Result, SeriesKey, database::path_of, metadata::METADATA_FILE,
-    part::read_metadata, series::check_name, varlen::part_directory,
+    part::read_metadata, types::check_name, varlen::part_directory,
 };
 
 impl Database {

@@ -1,4 +1,7 @@
 //! The readable side of a variable-length series: its parts, and iteration over whole values.
+//!
+//! The root leads: it says which values there are and how long they are; the other parts are asked by timestamp, and walked
+//! in step where values are read in order.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},

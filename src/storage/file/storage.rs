@@ -1,4 +1,6 @@
 //! An open file of the host.
+//!
+//! It stands behind [`super::HostDirectory`]: everything an engine does with an open file ends here in a call of the host.
 
 use std::{
     fs::File,

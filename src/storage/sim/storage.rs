@@ -1,4 +1,6 @@
 //! An open file of simulated storage.
+//!
+//! The simulated counterpart of the host's open file: the same trait, over bytes in memory.
 
 use std::{
     io,

@@ -27,6 +27,9 @@ use crate::{
 const STEP_BYTES_MAX: u64 = 4 << 20;
 /// Address space reserved for a growing chunk at once, in bytes, unless the file is larger already.
 const WINDOW_BYTES: u64 = 256 << 20;
+/// Batches from this length on are written through the descriptor: the kernel copies them faster than stores to pages
+/// that first have to be mapped.
+const WRITE_BYTES_MIN: usize = 64 << 10;
 /// From this size on the pages of a new step are made present in one call instead of one fault each, in bytes.
 const POPULATE_BYTES: u64 = 256 << 10;
 
@@ -148,7 +151,7 @@ impl ChunkWriter {
         let layout = self.chunk.layout;
         let offset = layout.record_offset(u64::from(self.entries));
         if offset + layout.record_bytes() + COUNT_BYTES > self.size_bytes {
-            self.grow(self.entries + 1)?;
+            self.grow(self.entries + 1, true)?;
         }
         match &self.chunk.reach {
             Reach::Mapped(mapping) => {
@@ -177,12 +180,15 @@ impl ChunkWriter {
         assert!(added > 0 && added <= u64::from(self.room()));
         let total = self.entries + u32::try_from(added).expect("below the room");
         let offset = layout.record_offset(u64::from(self.entries));
+        let large = records.len() >= WRITE_BYTES_MIN;
         if layout.record_offset(u64::from(total)) + COUNT_BYTES > self.size_bytes {
-            self.grow(total)?;
+            self.grow(total, !large)?;
         }
         match &self.chunk.reach {
-            Reach::Mapped(mapping) => mapping.copy_from(usize::try_from(offset).expect("mapped"), records),
-            Reach::Descriptor(_) => self.write(records, offset)?,
+            Reach::Mapped(mapping) if !large => {
+                mapping.copy_from(usize::try_from(offset).expect("mapped"), records);
+            }
+            _ => self.write(records, offset)?,
         }
         let start = records.len() - usize::try_from(layout.record_bytes()).expect("a record is there");
         self.publish(total, super::format::timestamp_of(&records[start..]))
@@ -207,15 +213,16 @@ impl ChunkWriter {
         Ok(())
     }
 
-    /// Extends the file so that `entries` fit, by a step that grows with it.
+    /// Extends the file so that `entries` fit, by a step that grows with it; `populate` makes the mapping ready for
+    /// stores to all of it.
     #[cold]
-    fn grow(&mut self, entries: u32) -> Result<()> {
+    fn grow(&mut self, entries: u32, populate: bool) -> Result<()> {
         let layout = self.chunk.layout;
         let full = layout.size_bytes(u64::from(self.entries_max));
         let step = self.size_bytes.min(STEP_BYTES_MAX);
         let generous = (self.size_bytes + step).next_multiple_of(u64::from(layout.page_size.max(1)));
         let size_bytes = generous.min(full).max(layout.size_bytes(u64::from(entries)));
-        self.extend(size_bytes)?;
+        self.extend(size_bytes, populate)?;
         let needs = window(layout, self.entries_max, size_bytes);
         if let Reach::Mapped(mapping) = &self.chunk.reach
             && (mapping.len() as u64) < size_bytes
@@ -232,7 +239,7 @@ impl ChunkWriter {
         Ok(())
     }
 
-    fn extend(&mut self, size_bytes: u64) -> Result<()> {
+    fn extend(&mut self, size_bytes: u64, populate: bool) -> Result<()> {
         let old = self.size_bytes;
         let extended = self.storage.reserve(old, size_bytes - old).and_then(|()| {
             self.storage
@@ -249,6 +256,7 @@ impl ChunkWriter {
             return Err(failed(&self.chunk.path, source));
         }
         if let Reach::Mapped(mapping) = &self.chunk.reach
+            && populate
             && size_bytes - old >= POPULATE_BYTES
             && let (Ok(start), Ok(end)) = (usize::try_from(old), usize::try_from(size_bytes))
             && end <= mapping.len()

@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    io,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -21,8 +20,25 @@ use tempfile::TempDir;
 pub struct Mount {
     // Dropped first: the directories can only be removed when nothing is mounted any more.
     mounted: Option<Mounted>,
+    _disk: Option<SmallDisk>,
     directory: TempDir,
     options: String,
+}
+
+/// A file system of a few megabytes on a directory. Dropping it unmounts.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(path: &Path, bytes: u64) -> Option<Self> {
+        let made = try_shell(&format!("mount -t tmpfs -o size={bytes} none {}", path.display()));
+        made.status.success().then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        try_shell(&format!("umount {}", self.0.display()));
+    }
 }
 
 impl Mount {
@@ -31,14 +47,28 @@ impl Mount {
         Self::with("")
     }
 
+    /// Mounts a new database on a disk of its own that has so many bytes; none where that cannot be had.
+    pub fn on_small_disk(bytes: u64) -> Option<Self> {
+        let directory = TempDir::new().unwrap();
+        let disk = SmallDisk::new(directory.path(), bytes)?;
+        Some(Self::inside(directory, Some(disk), ""))
+    }
+
     /// Mounts a new database with these options.
     pub fn with(options: &str) -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::inside(TempDir::new().unwrap(), None, options)
+    }
+
+    fn inside(directory: TempDir, disk: Option<SmallDisk>, options: &str) -> Self {
         fs::create_dir(directory.path().join("m")).unwrap();
         let database = directory.path().join("db");
-        Database::create(&database, DatabaseOptions::read_write()).unwrap().close().unwrap();
+        Database::create(&database, DatabaseOptions::read_write())
+            .unwrap()
+            .close()
+            .unwrap();
         let mut fixture = Self {
             mounted: None,
+            _disk: disk,
             directory,
             options: options.to_owned(),
         };
@@ -90,6 +120,11 @@ impl Mount {
         self.mounted.take().unwrap().unmount().unwrap();
     }
 
+    /// Mounts again after [`Mount::unmount`].
+    pub fn mount_again(&mut self) {
+        self.mount();
+    }
+
     /// Unmounts and mounts again, with other options.
     pub fn remount(&mut self, options: &str) {
         self.unmount();
@@ -106,7 +141,10 @@ impl Mount {
 
     /// Sets an attribute.
     pub fn set(&self, path: &Path, name: &str, value: &str) {
-        shell(&format!("setfattr -n user.headstack.{name} -v {value} '{}'", path.display()));
+        shell(&format!(
+            "setfattr -n user.headstack.{name} -v {value} '{}'",
+            path.display()
+        ));
     }
 }
 
@@ -114,13 +152,23 @@ impl Mount {
 pub fn shell(command: &str) -> String {
     let output = try_shell(command);
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    assert!(output.status.success(), "{command}: {}{}", text(&output.stdout), text(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command}: {}{}",
+        text(&output.stdout),
+        text(&output.stderr)
+    );
     text(&output.stdout)
 }
 
 /// Runs a shell command.
 pub fn try_shell(command: &str) -> Output {
-    Command::new("bash").arg("-c").arg(command).env("LC_ALL", "C").output().unwrap()
+    Command::new("bash")
+        .arg("-c")
+        .arg(command)
+        .env("LC_ALL", "C")
+        .output()
+        .unwrap()
 }
 
 /// Opens for appending.
@@ -137,7 +185,10 @@ pub fn record(timestamp: u64, value: &[u8]) -> Vec<u8> {
 
 /// Packed records of 8 byte values, for these timestamps.
 pub fn records(timestamps: impl IntoIterator<Item = u64>) -> Vec<u8> {
-    timestamps.into_iter().flat_map(|t| record(t, &(t * 3).to_le_bytes())).collect()
+    timestamps
+        .into_iter()
+        .flat_map(|t| record(t, &(t * 3).to_le_bytes()))
+        .collect()
 }
 
 /// The errno of a failure.

@@ -1,3 +1,17 @@
 //! One test binary with real mounts, real clients and real peers.
+//!
+//! `oracle/` holds the engine against the reference library and against golden and damaged databases, `cli/` runs the
+//! binary, `mount/` the file system with coreutils; [`peer`] finds the other programs. Where a test needs one that is
+//! not there, it prints a line that begins `SKIPPED:`.
 
+#![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
+#![expect(
+    clippy::print_stderr,
+    reason = "seeds and skipped peers are said where the harness looks"
+)]
+
+mod cli;
 mod mount;
+mod oracle;
+mod peer;
+mod replay;

@@ -7,3 +7,5 @@ pub mod cli;
 pub mod mount;
 pub mod series;
 pub mod storage;
+#[cfg(test)]
+mod tidy;

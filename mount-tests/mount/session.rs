@@ -13,7 +13,7 @@ use std::{
 use headstack::{
     mount::{
         kernel::{self, KernelError},
-        session::{Ended, MountRequest, mount},
+        session::{Ended, MountRequest, StopSignals, mount},
     },
     series::{Database, OpenOptions},
 };
@@ -36,9 +36,10 @@ fn serve_for_another_test() {
         mount_point: words[1].into(),
         options: words[2].parse().unwrap(),
     };
+    let signals = StopSignals::catch().unwrap();
     let mounted = mount(&request, database).unwrap();
     println!("READY");
-    let ended = mounted.wait().unwrap();
+    let ended = mounted.wait(signals).unwrap();
     println!("ENDED {ended:?}");
 }
 

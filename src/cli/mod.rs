@@ -1,6 +1,187 @@
 //! The command line: one file a verb; `output.rs` is the only place that prints.
+//!
+//! This file is the tree of verbs and its dispatch. A verb's file holds its arguments and `run`, which gives an exit
+//! [`Code`](exit::Code) or an error; `exit.rs` chooses the code and the words of an error. The help texts written here
+//! and in the verbs are also the manual pages (`manual.rs`).
+
+mod arguments;
+mod completions;
+mod doctor;
+mod exit;
+mod init;
+mod manual;
+mod mount;
+mod output;
+mod series;
+mod snapshot;
+mod umount;
+
+use std::{ffi::OsString, path::Path, process::ExitCode};
+
+use anyhow::Result;
+use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use exit::Code;
+
+/// Append-only time series that you read and write as files
+#[derive(Debug, Parser)]
+#[command(
+    name = "headstack",
+    version,
+    propagate_version = true,
+    disable_help_subcommand = true
+)]
+#[command(after_help = "\
+Examples:
+  headstack series create db temperature --block-size 8 --format f64
+  headstack series append db temperature 1700000000 21.5
+  headstack mount db /mnt
+  tail -f /mnt/temperature/text
+  headstack umount /mnt")]
+struct Cli {
+    #[command(flatten)]
+    verbosity: Verbosity,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// How much is told on standard error; `RUST_LOG` overrides it.
+#[derive(Debug, Clone, Copy, Args)]
+struct Verbosity {
+    /// Tell more on standard error; twice for debugging
+    #[arg(short, long, action = ArgAction::Count, global = true, display_order = 900)]
+    verbose: u8,
+    /// Tell nothing but errors
+    #[arg(short, long, global = true, conflicts_with = "verbose", display_order = 901)]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Mount(mount::Arguments),
+    Umount(umount::Arguments),
+    /// Make, read, append to, trim and check time series
+    #[command(subcommand)]
+    Series(series::Verb),
+    /// Make, list, hold and remove frozen states of all series
+    #[command(subcommand)]
+    Snapshot(snapshot::Verb),
+    Init(init::Arguments),
+    Doctor(doctor::Arguments),
+    Completions(completions::Arguments),
+    Man(manual::Arguments),
+}
+
+/// Verbs under their headings in the help.
+const GROUPS: [(&str, &[&str]); 2] = [
+    ("Time series", &["mount", "umount", "series", "snapshot"]),
+    ("This machine", &["init", "doctor", "completions", "man"]),
+];
+
+/// The tree of verbs with its grouped help.
+fn command() -> clap::Command {
+    let command = Cli::command();
+    let mut listing = String::new();
+    for (heading, verbs) in GROUPS {
+        listing.push_str(&format!("{heading}:\n"));
+        for verb in verbs {
+            let about = command.find_subcommand(verb).and_then(clap::Command::get_about);
+            listing.push_str(&format!("  {verb:<12} {}\n", about.cloned().unwrap_or_default()));
+        }
+        listing.push('\n');
+    }
+    command.help_template(format!(
+        "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n\n{listing}Options:\n{{options}}{{after-help}}"
+    ))
+}
 
 /// Runs the command line of this process and returns its exit code.
-pub fn run() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+pub fn run() -> ExitCode {
+    run_arguments(std::env::args_os().collect()).into()
+}
+
+fn run_arguments(arguments: Vec<OsString>) -> Code {
+    let name = arguments.first().and_then(|name| Path::new(name).file_name()?.to_str());
+    if name.is_some_and(|name| name.starts_with("mount.")) {
+        return finish(mount::mount8::run(&arguments[1..]));
+    }
+    let parsed = command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Cli::from_arg_matches(&matches));
+    match parsed {
+        Ok(cli) => {
+            start_log(cli.verbosity);
+            finish(cli.verb.run())
+        }
+        Err(error) => output::usage(&error),
+    }
+}
+
+fn finish(result: Result<Code>) -> Code {
+    result.unwrap_or_else(|error| output::failure(&error))
+}
+
+impl Verb {
+    fn run(self) -> Result<Code> {
+        match self {
+            Self::Mount(arguments) => arguments.run(),
+            Self::Umount(arguments) => arguments.run(),
+            Self::Series(verb) => verb.run(),
+            Self::Snapshot(verb) => verb.run(),
+            Self::Init(arguments) => arguments.run(),
+            Self::Doctor(arguments) => arguments.run(),
+            Self::Completions(arguments) => arguments.run(),
+            Self::Man(arguments) => arguments.run(),
+        }
+    }
+}
+
+fn start_log(verbosity: Verbosity) {
+    let level = match verbosity {
+        Verbosity { quiet: true, .. } => log::LevelFilter::Error,
+        Verbosity { verbose: 0, .. } => log::LevelFilter::Warn,
+        Verbosity { verbose: 1, .. } => log::LevelFilter::Info,
+        Verbosity { .. } => log::LevelFilter::Debug,
+    };
+    output::start_log(level);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cli, GROUPS, command};
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_tree_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_has_a_heading_in_the_help() {
+        let mut grouped: Vec<&str> = GROUPS.iter().flat_map(|(_, verbs)| verbs.iter().copied()).collect();
+        let tree = Cli::command();
+        let mut verbs: Vec<&str> = tree.get_subcommands().map(clap::Command::get_name).collect();
+        grouped.sort_unstable();
+        verbs.sort_unstable();
+        assert_eq!(grouped, verbs);
+        let help = command().render_help().to_string();
+        for (heading, verbs) in GROUPS {
+            assert!(help.contains(&format!("{heading}:\n  {}", verbs[0])), "{help}");
+        }
+    }
+
+    #[test]
+    fn every_verb_has_a_summary_and_an_example() {
+        fn visit(command: &clap::Command, path: &str) {
+            let path = format!("{path} {}", command.get_name());
+            assert!(command.get_about().is_some(), "{path} has no summary");
+            if command.has_subcommands() {
+                command.get_subcommands().for_each(|verb| visit(verb, &path));
+            } else {
+                let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+                assert!(help.starts_with("Examples:\n  headstack "), "{path} has no example");
+            }
+        }
+        command().get_subcommands().for_each(|verb| visit(verb, ""));
+    }
 }

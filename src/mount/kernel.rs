@@ -369,20 +369,31 @@ pub fn recover_dead_mount_point(path: &Path) -> Result<(), KernelError> {
     }
 }
 
-/// Unmounts a headstack mount, dead or alive, whoever serves it.
+/// Unmounts a headstack mount, dead or alive, whoever serves it. A file that was just closed keeps it busy until its
+/// server has heard of that, so a busy mount is tried for a second.
 ///
 /// # Errors
 /// `path` is no mount of ours, or it is busy and `lazy` was not asked for.
 pub fn umount(path: &Path, lazy: bool) -> Result<(), KernelError> {
     let path = &absolute(path);
+    for _ in 1..UNMOUNT_TRIES {
+        match umount_ours(path, lazy) {
+            Err(KernelError::Busy { .. }) => thread::sleep(UNMOUNT_PAUSE),
+            outcome => return outcome,
+        }
+    }
+    umount_ours(path, lazy)
+}
+
+fn umount_ours(path: &Path, lazy: bool) -> Result<(), KernelError> {
     match mounted_at(path) {
         Some(mount) if mount.kind == FILE_SYSTEM_TYPE => unmount_once(path, lazy),
         Some(mount) => Err(KernelError::NotOurs {
-            path: path.clone(),
+            path: path.to_owned(),
             kind: mount.kind,
         }),
         None => Err(KernelError::NotOurs {
-            path: path.clone(),
+            path: path.to_owned(),
             kind: "nothing is mounted there".to_owned(),
         }),
     }

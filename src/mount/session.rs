@@ -89,6 +89,21 @@ pub struct Mounted {
     over: Receiver<()>,
 }
 
+/// SIGINT, SIGTERM and SIGHUP, caught from the moment this is made, so that one that comes while the mount begins does
+/// not leave a dead mount behind.
+#[derive(Debug)]
+pub struct StopSignals(Signals);
+
+impl StopSignals {
+    /// Catches the signals from now on; [`Mounted::wait`] acts on them.
+    ///
+    /// # Errors
+    /// The process has no descriptor left.
+    pub fn catch() -> io::Result<Self> {
+        Signals::new([SIGINT, SIGTERM, SIGHUP]).map(Self)
+    }
+}
+
 /// Mounts `database` as `request` says; it is served by threads of this process from then on.
 ///
 /// # Errors
@@ -180,16 +195,12 @@ impl Mounted {
         &self.filesystem
     }
 
-    /// Serves until somebody unmounts or SIGINT, SIGTERM or SIGHUP comes, then unmounts and closes the database.
+    /// Serves until somebody unmounts or a signal comes or has come, then unmounts and closes the database.
     ///
     /// # Errors
     /// The database could not be closed cleanly, or the kernel refused to unmount.
-    pub fn wait(self) -> Result<Ended, MountError> {
-        let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(|source| MountError::Host {
-            path: self.path.clone(),
-            action: "wait for signals",
-            source,
-        })?;
+    pub fn wait(self, signals: StopSignals) -> Result<Ended, MountError> {
+        let StopSignals(signals) = signals;
         let handle = signals.handle();
         let caught = listen(signals).map_err(|source| MountError::Host {
             path: self.path.clone(),

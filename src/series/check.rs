@@ -101,7 +101,9 @@ impl Check<'_> {
             self.part(&path.join(part_directory(part)))?;
         }
         if self.findings.len() == before {
-            let series = self.database.varlen_series(&self.key.name)?;
+            let Some(series) = self.noted(self.database.varlen_series(&self.key.name))? else {
+                return Ok(());
+            };
             if let Some(missing) = self.noted(incomplete(series.contents()))? {
                 for (_, damage) in missing {
                     self.found(context.shown(path), damage);
@@ -126,7 +128,8 @@ impl Check<'_> {
             self.found(context.shown(directory), Damage::Stray(stray));
         }
         let mut previous: Option<Timestamp> = None;
-        for first in firsts {
+        for (number, first) in firsts.iter().copied().enumerate() {
+            let next = firsts.get(number + 1).copied();
             let path = directory.join(first.to_string());
             let shown = context.shown(&path);
             if let Some(previous) = previous
@@ -138,7 +141,7 @@ impl Check<'_> {
                 .directory
                 .open(&path, Access::Read)
                 .map_err(context.failed(&path))?;
-            match verify(storage.as_ref(), &shown, first, layout)? {
+            match verify(storage.as_ref(), &shown, first, layout, next)? {
                 Ok(last) => previous = Some(last),
                 Err(damage) => self.found(shown, damage),
             }

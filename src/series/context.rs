@@ -1,4 +1,6 @@
 //! What all series of one open database share: its directory, limits, cache, marks and the record of what recovery did.
+//!
+//! Parts and snapshots hold it; it holds nobody but weakly, so a database goes away when its users do.
 
 use std::{
     collections::HashMap,
@@ -15,6 +17,7 @@ use lru::LruCache;
 use super::{
     Error, Mode, OpenOptions, Result, SeriesId, Timestamp,
     cache::ChunkCache,
+    catalogue::Catalogue,
     marks::{Marks, PreviousEnd},
     part::Part,
     snapshot::Snapshots,
@@ -51,8 +54,8 @@ pub(crate) struct Context {
     pub(crate) options: OpenOptions,
     pub(crate) cache: ChunkCache,
     pub(crate) marks: Option<Marks>,
-    pub(crate) previous_end: PreviousEnd,
     pub(crate) appended: AtomicU64,
+    pub(crate) catalogue: Catalogue,
     pub(crate) snapshots: Snapshots,
     places: Mutex<HashMap<SeriesId, Arc<Place>>>,
     writers: Mutex<LruCache<(SeriesId, u32), Weak<Part>>>,
@@ -64,7 +67,7 @@ impl Context {
         directory: Arc<dyn Directory>,
         options: OpenOptions,
         marks: Option<Marks>,
-        previous_end: PreviousEnd,
+        catalogue: Catalogue,
         snapshots: Snapshots,
     ) -> Self {
         Self {
@@ -72,8 +75,8 @@ impl Context {
             directory,
             options,
             marks,
-            previous_end,
             appended: AtomicU64::new(0),
+            catalogue,
             snapshots,
             places: Mutex::default(),
             writers: Mutex::new(LruCache::unbounded()),
@@ -116,10 +119,37 @@ impl Context {
         self.marks.as_ref().and_then(|marks| marks.durable(id))
     }
 
-    /// Notes that a series is durable up to `last`.
+    /// How the last writer of a series ended. A series that this program never wrote lost nothing of this program's when
+    /// the machine crashed: it is taken for one whose writer was killed. A reader that may not see the marks trusts the
+    /// chunks.
+    pub(crate) fn previous_end(&self, id: SeriesId) -> PreviousEnd {
+        match &self.marks {
+            Some(marks) => match marks.previous_end(id) {
+                PreviousEnd::Crashed if !marks.is_known(id) => PreviousEnd::Killed,
+                end => end,
+            },
+            None => PreviousEnd::Clean,
+        }
+    }
+
+    /// True where it is known how far a series is durable, so that what is appended can be told from what was there.
+    pub(crate) fn is_marked(&self, id: SeriesId) -> bool {
+        self.marks.as_ref().is_none_or(|marks| marks.is_known(id))
+    }
+
+    /// Notes that a series is in order and durable up to `last`.
     pub(crate) fn mark_durable(&self, id: SeriesId, last: Option<Timestamp>) -> Result<()> {
-        match (&self.marks, last) {
-            (Some(marks), Some(last)) if !self.read_only() => marks.set_durable(id, last),
+        self.mark_all_durable(&[(id, last)])
+    }
+
+    /// Notes of several series that they are in order and durable.
+    pub(crate) fn mark_all_durable(&self, series: &[(SeriesId, Option<Timestamp>)]) -> Result<()> {
+        match &self.marks {
+            Some(marks) if !self.read_only() => {
+                // A mark names its series by number, so the number comes first.
+                self.catalogue.sync()?;
+                marks.set_all(series)
+            }
             _ => Ok(()),
         }
     }

@@ -1,4 +1,6 @@
 //! What can go wrong in the series engine: one variant a decision that the caller can make.
+//!
+//! A variant's fields say where, its source says why. [`Damage`] is one wound of a stored file, apart from how it was met.
 
 use std::{io, path::PathBuf};
 

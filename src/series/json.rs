@@ -45,13 +45,6 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Value, String> {
     Ok(value)
 }
 
-/// Writes one value.
-pub(super) fn encode(value: &Value) -> String {
-    let mut out = String::new();
-    write_value(&mut out, value);
-    out
-}
-
 /// Writes one object.
 pub(super) fn encode_object(object: &Map<String, Value>) -> String {
     let mut out = String::new();

@@ -19,7 +19,9 @@ mod error;
 mod json;
 mod marks;
 mod metadata;
+mod nursery;
 mod part;
+pub mod pressure;
 mod range;
 mod recovery;
 #[expect(clippy::module_inception, reason = "the noun of the file is the noun of the layer")]
@@ -32,7 +34,7 @@ pub use check::Finding;
 pub use chunk::{Chunk, Records};
 pub use contents::{ChunkInfo, Contents, Entry};
 pub use context::Recovery;
-pub use database::{AnySeries, Database, Limits, Mode, OpenOptions, Statistics};
+pub use database::{AnySeries, Database, LOCK_FILE, Limits, Mode, OpenOptions, Statistics};
 pub use error::{Damage, Error, Result};
 pub use part::Appender;
 pub use range::{Entries, Range};

@@ -1,11 +1,20 @@
 //! A fixed series as its users see it: one [`Part`] with an identity.
+//!
+//! Reading is [`Contents`]' business; here is the writer's seat, the user's metadata, trimming, syncing and closing.
 
-use std::{ops::Deref, path::PathBuf, sync::Arc};
+use std::{
+    ops::Deref,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use serde_json::{Map, Value};
 
 use super::{
-    Contents, Error, FixedParameters, Result, SeriesId, Timestamp,
+    Contents, FixedParameters, Result, SeriesId, Timestamp,
     contents::PartKey,
     context::{Context, Place},
     metadata::check_object,
@@ -18,6 +27,8 @@ pub struct Series {
     id: SeriesId,
     place: Arc<Place>,
     part: Arc<Part>,
+    /// True once it is known how far the series was durable before its first append here.
+    marked: AtomicBool,
 }
 
 impl Series {
@@ -33,6 +44,7 @@ impl Series {
             id,
             place,
             part,
+            marked: AtomicBool::new(context.is_marked(id)),
         })
     }
 
@@ -70,7 +82,18 @@ impl Series {
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Damaged`] where the last chunk is damaged.
     pub fn appender(&self) -> Result<Appender<'_>> {
+        if !self.marked.load(Ordering::Relaxed) {
+            self.mark()?;
+        }
         self.part.appender()
+    }
+
+    #[cold]
+    fn mark(&self) -> Result<()> {
+        let last = self.part.sync_all()?;
+        self.context.mark_durable(self.id, last)?;
+        self.marked.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Appends one entry of exactly a block.
@@ -115,7 +138,7 @@ impl Series {
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
-        let (last, _) = self.part.sync()?;
+        let last = self.part.sync()?;
         self.context.mark_durable(self.id, last)
     }
 
@@ -155,6 +178,7 @@ impl Series {
     /// [`Error::StillOpen`] where it has entries, [`Error::BadParameter`], [`Error::Io`].
     pub fn set_parameters(&self, parameters: &FixedParameters) -> Result<()> {
         parameters.validate()?;
+        let _gate = self.context.snapshots.gate();
         self.part.set_parameters(parameters)
     }
 
@@ -214,22 +238,4 @@ impl std::fmt::Debug for Series {
             .field("path", &self.path())
             .finish_non_exhaustive()
     }
-}
-
-/// Refuses a name that the format or the file system cannot hold.
-pub(super) fn check_name(name: &str) -> Result<()> {
-    let reason = match name {
-        "" => "it is empty",
-        "." | ".." => "it means a directory",
-        "varlen" | "metadata.txt" | "metadata.minijson" => "the format keeps it for itself",
-        _ if name.contains('/') => "it contains a slash",
-        _ if name.contains('\0') => "it contains a NUL byte",
-        _ if name.starts_with(".headstack") => "names that begin with .headstack are kept for files of this program",
-        _ if name.len() > 255 => "it is longer than 255 bytes",
-        _ => return Ok(()),
-    };
-    Err(Error::BadName {
-        name: name.to_owned(),
-        reason,
-    })
 }

@@ -4,6 +4,10 @@ use std::{path::Path, time::SystemTime};
 
 use super::*;
 
+mod crash;
+mod faults;
+mod semantics;
+
 fn open(path: &Path) -> Database {
     Database::open(path, OpenOptions::read_write()).unwrap()
 }

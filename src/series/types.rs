@@ -1,4 +1,6 @@
 //! The nouns every part of the engine shares: timestamps, identities and the parameters of a series.
+//!
+//! Parameters are checked here against what the reference library can hold and append, before anything is made.
 
 use std::{fmt, num::ParseIntError, str::FromStr};
 
@@ -66,6 +68,20 @@ impl SeriesKey {
             kind: Kind::Varlen,
             name: name.into(),
         }
+    }
+
+    /// Refuses a name that the format keeps for itself, or that no file can have.
+    ///
+    /// # Errors
+    /// [`Error::BadName`] that says why.
+    pub fn validate(&self) -> Result<()> {
+        if self.kind == Kind::Fixed && ["varlen", "metadata.txt", "metadata.minijson"].contains(&self.name.as_str()) {
+            return Err(Error::BadName {
+                name: self.name.clone(),
+                reason: "the format keeps it for itself",
+            });
+        }
+        check_name(&self.name)
     }
 
     /// What this kind of series is called in messages.
@@ -206,4 +222,21 @@ impl VarlenParameters {
         }
         Ok(())
     }
+}
+
+/// Refuses a name that no file can have, or that belongs to files of this program.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    let reason = match name {
+        "" => "it is empty",
+        "." | ".." => "it means a directory",
+        _ if name.contains('/') => "it contains a slash",
+        _ if name.contains('\0') => "it contains a NUL byte",
+        _ if name.starts_with(".headstack") => "names that begin with .headstack are kept for files of this program",
+        _ if name.len() > 255 => "it is longer than 255 bytes",
+        _ => return Ok(()),
+    };
+    Err(Error::BadName {
+        name: name.to_owned(),
+        reason,
+    })
 }

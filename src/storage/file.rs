@@ -8,13 +8,14 @@
 //! Errors are the host's, with its errno; the caller knows the path.
 
 mod staged;
+mod storage;
 
 use std::{
     fs::File,
     hash::{BuildHasher as _, RandomState},
     io,
     os::{
-        fd::{AsFd, BorrowedFd, OwnedFd},
+        fd::{AsRawFd as _, OwnedFd},
         unix::fs::FileExt as _,
     },
     path::{Path, PathBuf},
@@ -23,22 +24,18 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FallocateFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags},
+    fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags},
     io::{Errno, retry_on_intr as retry},
 };
 
-use super::{
-    Access, Capacity, Directory, Entry, EntryKind, Fill, Mapping, Stat, Storage, beneath, named_beneath, parent_of,
-};
+use self::storage::HostFile;
+use super::{Access, Capacity, Directory, Entry, EntryKind, Fill, Stat, Storage, beneath, named_beneath, parent_of};
 
 /// Mode of new files, before the umask.
 const FILE_MODE: Mode = Mode::from_raw_mode(0o666);
 
 /// Mode of new directories, before the umask.
 const DIRECTORY_MODE: Mode = Mode::from_raw_mode(0o777);
-
-/// Bytes of zeros written at once where the file system cannot reserve.
-const ZEROS_BYTES: usize = 64 * 1024;
 
 /// What the host's file systems have not all learnt. Tests switch it off to prove the other way.
 #[derive(Debug, Clone, Copy)]
@@ -91,6 +88,20 @@ impl HostDirectory {
         Self::open(path)
     }
 
+    /// Opens a directory as if the host could neither make unnamed files nor rename with care.
+    #[cfg(test)]
+    pub(super) fn open_on_old_host(path: &Path) -> io::Result<Self> {
+        let abilities = Abilities {
+            unnamed_files: false,
+            exclusive_rename: false,
+            ..ABILITIES
+        };
+        Ok(Self {
+            abilities,
+            ..Self::open(path)?
+        })
+    }
+
     /// Opens a directory inside the root, itself included.
     fn open_directory(&self, directory: &Path) -> io::Result<OwnedFd> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -130,7 +141,6 @@ impl HostDirectory {
 
     /// Gives an unnamed file its name, which must be free.
     fn name(&self, file: &HostFile, path: &Path) -> io::Result<()> {
-        use std::os::fd::AsRawFd as _;
         let magic = format!("/proc/self/fd/{}", file.file.as_raw_fd());
         let linked = match fs::linkat(fs::CWD, magic, &self.root, path, AtFlags::SYMLINK_FOLLOW) {
             // Without /proc; this way may need a capability.
@@ -150,10 +160,15 @@ impl HostDirectory {
                 renamed => return Ok(renamed?),
             }
         }
-        fs::statat(&self.root, from, AtFlags::SYMLINK_NOFOLLOW)?;
         match fs::statat(&self.root, to, AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) => Err(Errno::EXIST.into()),
-            Err(Errno::NOENT) => Ok(fs::renameat(&self.root, from, &self.root, to)?),
+            Ok(_) => {
+                fs::statat(&self.root, from, AtFlags::SYMLINK_NOFOLLOW)?;
+                Err(Errno::EXIST.into())
+            }
+            // Nothing there that could be overwritten; the call says what else is wrong.
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG) => {
+                Ok(fs::renameat(&self.root, from, &self.root, to)?)
+            }
             Err(errno) => Err(errno.into()),
         }
     }
@@ -223,6 +238,7 @@ impl Directory for HostDirectory {
             self.name(&file, &path)?;
             return Ok(Arc::new(file));
         }
+        self.open_directory(&parent_of(&path))?;
         let staged = self.stage(FILE_MODE)?;
         fill(staged.file())?;
         Ok(Arc::new(staged.keep(|name| self.rename_exclusive(name, &path))?))
@@ -326,114 +342,6 @@ impl Directory for HostDirectory {
             Err(error) if !matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT)) => Err(error),
             _ => Ok(Box::new(lock)),
         }
-    }
-}
-
-/// A file of the host.
-#[derive(Debug)]
-struct HostFile {
-    file: File,
-    can_reserve: bool,
-}
-
-impl HostFile {
-    /// Reserves by writing zeros where no byte is yet: past the end, up to the end of what is asked for. Holes inside
-    /// the file are filled as well, found by SEEK_HOLE; a file system without it has none to find.
-    fn fill_with_zeros(&self, offset_bytes: u64, end_bytes: u64) -> io::Result<()> {
-        // The seeks move the position of the descriptor, which nothing here uses.
-        let mut position = offset_bytes;
-        while position < end_bytes {
-            let hole = self.next_hole(position)?.min(end_bytes);
-            let data = self.next_data(hole)?.unwrap_or(end_bytes).min(end_bytes);
-            let mut at = hole;
-            while at < data {
-                let step = usize::try_from(data - at).map_or(ZEROS_BYTES, |left| left.min(ZEROS_BYTES));
-                self.file.write_all_at(&[0; ZEROS_BYTES][..step], at)?;
-                at += step as u64;
-            }
-            position = data;
-        }
-        Ok(())
-    }
-
-    /// Start of the first hole at or after an offset; past the end everything is one.
-    fn next_hole(&self, offset_bytes: u64) -> io::Result<u64> {
-        match fs::seek(&self.file, fs::SeekFrom::Hole(offset_bytes)) {
-            Err(Errno::NXIO) => Ok(offset_bytes),
-            Err(Errno::INVAL) => Ok(offset_bytes.max(self.file.metadata()?.len())),
-            found => Ok(found?),
-        }
-    }
-
-    /// Start of the first data at or after an offset; none where there is only a hole left.
-    fn next_data(&self, offset_bytes: u64) -> io::Result<Option<u64>> {
-        match fs::seek(&self.file, fs::SeekFrom::Data(offset_bytes)) {
-            Ok(found) => Ok(Some(found)),
-            Err(Errno::NXIO | Errno::INVAL) => Ok(None),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-}
-
-impl Storage for HostFile {
-    fn size_bytes(&self) -> io::Result<u64> {
-        Ok(self.file.metadata()?.len())
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match self.file.read_at(&mut buffer[filled..], offset_bytes + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(filled)
-    }
-
-    fn write_all_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()> {
-        self.file.write_all_at(bytes, offset_bytes)
-    }
-
-    fn set_size(&self, size_bytes: u64) -> io::Result<()> {
-        self.file.set_len(size_bytes)
-    }
-
-    fn reserve(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
-        if length_bytes == 0 {
-            return Ok(());
-        }
-        if self.can_reserve {
-            let flags = FallocateFlags::KEEP_SIZE;
-            match retry(|| fs::fallocate(&self.file, flags, offset_bytes, length_bytes)) {
-                Err(Errno::OPNOTSUPP | Errno::NOSYS) => {}
-                reserved => return Ok(reserved?),
-            }
-        }
-        let end_bytes = offset_bytes.checked_add(length_bytes).ok_or(Errno::FBIG)?;
-        self.fill_with_zeros(offset_bytes, end_bytes)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        Ok(retry(|| fs::fdatasync(&self.file))?)
-    }
-
-    fn map(&self, length_bytes: usize, access: Access) -> io::Result<Mapping> {
-        Mapping::new(&self.file, length_bytes, access)
-    }
-
-    fn stat(&self) -> io::Result<Stat> {
-        Ok(stat_of(&fs::fstat(&self.file)?))
-    }
-
-    fn set_modified(&self, modified: SystemTime) -> io::Result<()> {
-        self.file.set_modified(modified)
-    }
-
-    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.file.as_fd())
     }
 }
 

@@ -205,14 +205,14 @@ pub trait Directory: Send + Sync {
 /// A path in a directory, cleaned; the root is `.`.
 ///
 /// # Errors
-/// `InvalidInput` where it is absolute or goes up.
+/// `InvalidInput` where it is absolute, goes up or has a zero byte.
 fn beneath(path: &Path) -> io::Result<PathBuf> {
     let mut clean = PathBuf::new();
     for component in path.components() {
         match component {
-            Component::Normal(name) => clean.push(name),
+            Component::Normal(name) if !name.as_encoded_bytes().contains(&0) => clean.push(name),
             Component::CurDir => {}
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return Err(stray_path(path)),
+            _ => return Err(stray_path(path)),
         }
     }
     Ok(if clean.as_os_str().is_empty() {
@@ -242,3 +242,6 @@ fn stray_path(path: &Path) -> io::Error {
     let message = format!("path {path:?} does not name anything inside the directory");
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,7 @@ pub use self::{
     contents::{SECTOR_BYTES, SIZE_MAX_BYTES},
     faults::{Operation, Rule, Verb},
 };
-use super::{Access, Capacity, Directory, Entry, EntryKind, Fill, Stat, Storage, beneath, named_beneath};
+use super::{Access, Capacity, Directory, Entry, EntryKind, Fill, Stat, Storage, beneath, named_beneath, parent_of};
 
 /// First moment of the simulated clock, in seconds since 1970.
 const FIRST_MOMENT_S: u64 = 1_700_000_000;
@@ -292,7 +292,7 @@ impl Directory for SimDirectory {
         let path = named_beneath(path)?;
         let contents = {
             let mut state = self.disk.state();
-            state.names.place(&path)?;
+            state.names.directory(&parent_of(&path))?;
             state.check_space(1)?;
             Arc::new(Mutex::new(Contents::new(state.tick())))
         };

@@ -15,11 +15,14 @@
 use crate::series::{Damage, Timestamp};
 
 /// Length of the block size at the start, in bytes.
-pub const HEADER_BYTES: u64 = 4;
+pub const HEADER_BYTES: u64 = size_of::<Header>() as u64;
 /// Length of the count at the end, in bytes.
-pub const COUNT_BYTES: u64 = 4;
+pub const COUNT_BYTES: u64 = size_of::<u32>() as u64;
 /// Length of an entry's timestamp, in bytes.
 pub const TIMESTAMP_BYTES: usize = 8;
+
+/// The first bytes of a chunk: the block size.
+pub type Header = [u8; 4];
 
 /// Where things stand in the chunks of one series.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,7 +59,7 @@ impl Layout {
     ///
     /// # Errors
     /// The first [`Damage`] found.
-    pub fn validate(self, size_bytes: u64, header: [u8; 4], count: u32) -> Result<(), Damage> {
+    pub fn validate(self, size_bytes: u64, header: Header, count: u32) -> Result<(), Damage> {
         let needed_bytes = self.record_offset(1) + COUNT_BYTES;
         if size_bytes < needed_bytes {
             return Err(Damage::TooShort {
@@ -83,6 +86,7 @@ impl Layout {
 ///
 /// # Panics
 /// When `record` is shorter than a timestamp; lengths are the caller's to keep.
+#[inline]
 pub fn timestamp_of(record: &[u8]) -> Timestamp {
     let (head, _) = record
         .split_first_chunk::<TIMESTAMP_BYTES>()

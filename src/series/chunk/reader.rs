@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use super::format::{COUNT_BYTES, HEADER_BYTES, Layout, TIMESTAMP_BYTES, timestamp_of};
+use super::format::{COUNT_BYTES, Header, Layout, TIMESTAMP_BYTES, timestamp_of};
 use crate::{
     series::{Damage, Error, Result, Timestamp},
     storage::{Access, Mapping, Storage},
@@ -22,6 +22,9 @@ use crate::{
 
 /// Greatest length of one piece read through a descriptor, in bytes, unless a single record is longer.
 const WINDOW_BYTES: u64 = 1 << 20;
+
+/// Guesses of a search that assume evenly spaced timestamps, before it bisects.
+const INTERPOLATED_GUESSES: u32 = 4;
 
 /// How a chunk's bytes are reached.
 pub(super) enum Reach {
@@ -71,7 +74,7 @@ impl Chunk {
         count: u32,
     ) -> Result<Self> {
         let size_bytes = storage.size_bytes().map_err(|source| failed(path, source))?;
-        let mut header = [0; HEADER_BYTES as usize];
+        let mut header = Header::default();
         read_exact(storage.as_ref(), &mut header, 0, path)?;
         layout
             .validate(size_bytes, header, count)
@@ -211,7 +214,7 @@ impl Chunk {
     /// # Errors
     /// As [`Chunk::timestamp_at`].
     pub fn find_left(&self, timestamp: Timestamp, entries: u32) -> Result<u32> {
-        self.partition(entries, |found| found < timestamp)
+        self.partition(entries, timestamp, |found| found < timestamp)
     }
 
     /// Index after the last of the first `entries` entries whose timestamp is not above `timestamp`.
@@ -219,20 +222,40 @@ impl Chunk {
     /// # Errors
     /// As [`Chunk::timestamp_at`].
     pub fn find_right(&self, timestamp: Timestamp, entries: u32) -> Result<u32> {
-        self.partition(entries, |found| found <= timestamp)
+        self.partition(entries, timestamp, |found| found <= timestamp)
     }
 
-    fn partition(&self, entries: u32, before: impl Fn(Timestamp) -> bool) -> Result<u32> {
-        let (mut low, mut high) = (0, entries);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if before(self.timestamp_at(middle)?) {
-                low = middle + 1;
+    /// Bisects; the first guesses are interpolated, since most series are regular in time.
+    fn partition(&self, entries: u32, target: Timestamp, before: impl Fn(Timestamp) -> bool) -> Result<u32> {
+        if entries == 0 || !before(self.first) {
+            return Ok(0);
+        }
+        let mut last = self.timestamp_at(entries - 1)?;
+        if before(last) {
+            return Ok(entries);
+        }
+        // Entry `low` is before the bound, entry `high` is not.
+        let (mut low, mut high, mut first) = (0, entries - 1, self.first);
+        let mut guesses = INTERPOLATED_GUESSES;
+        while high - low > 1 {
+            let middle = if guesses > 0 && last > first {
+                guesses -= 1;
+                let along = u128::from(high - low) * u128::from(target.0.saturating_sub(first.0));
+                let guess = along / u128::from(last.0 - first.0);
+                let guess = u32::try_from(guess).unwrap_or(u32::MAX);
+                // A guess at the bound itself is tried from the near side, so that both ends close in.
+                (low.saturating_add(guess)).clamp(low + 1, high - 1)
             } else {
-                high = middle;
+                low + (high - low) / 2
+            };
+            let found = self.timestamp_at(middle)?;
+            if before(found) {
+                (low, first) = (middle, found);
+            } else {
+                (high, last) = (middle, found);
             }
         }
-        Ok(low)
+        Ok(high)
     }
 
     /// Records `range`, without a copy where the chunk is mapped; through a descriptor at most a window of them, and
@@ -311,6 +334,7 @@ pub struct Records {
 
 impl Records {
     /// How many records there are; at least 1.
+    #[inline]
     pub fn len(&self) -> usize {
         self.range.len()
     }
@@ -326,6 +350,7 @@ impl Records {
     }
 
     /// The records, each an 8 byte timestamp and a value, little endian.
+    #[inline]
     pub fn bytes(&self) -> &[u8] {
         match (&self.copy, &self.chunk.reach) {
             (Some(bytes), _) => bytes,
@@ -343,6 +368,7 @@ impl Records {
     }
 
     /// Timestamps and values in order.
+    #[inline]
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (Timestamp, &[u8])> + DoubleEndedIterator {
         let record_bytes = in_memory(self.chunk.layout.record_bytes());
         self.bytes()
@@ -351,6 +377,7 @@ impl Records {
     }
 
     /// The record at `position`, from 0.
+    #[inline]
     pub fn get(&self, position: usize) -> Option<(Timestamp, &[u8])> {
         let record_bytes = in_memory(self.chunk.layout.record_bytes());
         let start = position.checked_mul(record_bytes)?;
@@ -379,7 +406,7 @@ impl Records {
 pub(in crate::series) fn read_count(storage: &dyn Storage, path: &Path) -> Result<(u64, u32)> {
     loop {
         let size_bytes = storage.size_bytes().map_err(|source| failed(path, source))?;
-        let mut bytes = [0; COUNT_BYTES as usize];
+        let mut bytes = [0; size_of::<u32>()];
         let Some(offset) = size_bytes.checked_sub(COUNT_BYTES) else {
             return Ok((size_bytes, 0));
         };

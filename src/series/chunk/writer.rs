@@ -139,11 +139,6 @@ impl ChunkWriter {
         self.entries_max.saturating_sub(self.entries)
     }
 
-    /// Size of the file in bytes, space kept ahead included.
-    pub(crate) fn size_bytes(&self) -> u64 {
-        self.size_bytes
-    }
-
     /// Appends one entry whose timestamp is larger than [`ChunkWriter::last`] and whose value is a block.
     ///
     /// # Errors

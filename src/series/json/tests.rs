@@ -1,7 +1,14 @@
 use proptest::prelude::{Just, Strategy, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use serde_json::{Map, Number, Value};
 
-use super::{DEPTH_MAX, Decimal, MARK, decode, depth, encode};
+use super::{DEPTH_MAX, Decimal, MARK, decode, depth, write_value};
+
+/// Text of one value.
+pub(in crate::series) fn encode(value: &Value) -> String {
+    let mut out = String::new();
+    write_value(&mut out, value);
+    out
+}
 
 /// Output of `json.dumps` of CPython 3.9.
 const BY_PYTHON: &[(&str, &str)] = &[

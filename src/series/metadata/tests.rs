@@ -334,7 +334,7 @@ proptest! {
         gzip_level in prop::option::of(any::<u32>()),
     ) {
         // One trip through text gives numbers the spelling that a file has.
-        let user = user.map(|user| json::decode(json::encode(&user).as_bytes()).unwrap());
+        let user = user.map(|user| json::decode(json::tests::encode(&user).as_bytes()).unwrap());
         let metadata = user.and_then(|user| user.as_object().cloned());
         let x = SeriesMetadata { block_size, max_entries_per_chunk, last_entry_synced, page_size, metadata, gzip_level };
         prop_assert_eq!(SeriesMetadata::decode(&x.encode()), Ok(x));

@@ -25,6 +25,7 @@ use super::{
     Contents, Error, FixedParameters, Kind, Result, SeriesId, SeriesKey, Timestamp, VarlenContents,
     contents::PartKey,
     context::Context,
+    database::path_of,
     metadata::{SeriesMetadata, varlen_parameters, without_varlen},
     part::list_chunks,
     varlen::part_directory,
@@ -148,7 +149,7 @@ impl Snapshot {
             Kind::Fixed => (AnyContents::Fixed(root), metadata.metadata.clone()),
             Kind::Varlen => {
                 let parameters = varlen_parameters(&metadata).map_err(damaged)?;
-                let varlen = VarlenContents::new(&self.context, parameters, root, parts.collect());
+                let varlen = VarlenContents::new(&self.context, parameters, root, parts.collect())?;
                 (AnyContents::Varlen(varlen), without_varlen(&metadata))
             }
         };
@@ -162,9 +163,9 @@ impl Snapshot {
 
     fn freeze_part(&self, record: &SeriesRecord, number: usize) -> Result<Contents> {
         let part = &record.parts[number];
-        let place = self
-            .context
-            .place(record.id, || self.context.snapshots.live_path(record.id));
+        let place = self.context.place(record.id, || {
+            self.context.catalogue.key(record.id).map(|key| path_of(&key))
+        });
         let below = match record.kind {
             Kind::Fixed => PathBuf::new(),
             Kind::Varlen => part_directory(number),

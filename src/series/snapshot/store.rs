@@ -1,4 +1,6 @@
 //! The snapshots of one database: their records, and the pins that keep chunks for them.
+//!
+//! It knows what is needed; moving a chunk to its pin is done by whoever drops the chunk, under the gate.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -9,7 +11,7 @@ use std::{
 
 use super::record::{SnapshotRecord, parse_pin_name, pin_name, snapshot_number_of};
 use crate::{
-    series::{Error, Result, SeriesId, Timestamp, catalogue::Catalogue, database::path_of},
+    series::{Error, Result, SeriesId, Timestamp, catalogue::Used, types::check_name},
     storage::Directory,
 };
 
@@ -19,7 +21,6 @@ const RECORD_LIMIT_BYTES: u64 = 256 << 20;
 /// All snapshots of an open database.
 pub(crate) struct Snapshots {
     directory: Arc<dyn Directory>,
-    catalogue: Arc<Catalogue>,
     gate: Mutex<()>,
     state: Mutex<State>,
 }
@@ -28,12 +29,14 @@ pub(crate) struct Snapshots {
 struct State {
     records: BTreeMap<u32, Arc<SnapshotRecord>>,
     pins: HashMap<(SeriesId, u32), BTreeSet<Timestamp>>,
+    /// Highest number of a record, readable or not, when the database was opened.
+    newest: u32,
 }
 
 impl Snapshots {
     /// Reads all records and pins of the database in `directory`. A record that is damaged is named in the log and left
     /// where it is, and so are all pins, since it may need them.
-    pub(crate) fn open(directory: Arc<dyn Directory>, catalogue: Arc<Catalogue>) -> Result<Self> {
+    pub(crate) fn open(directory: Arc<dyn Directory>) -> Result<Self> {
         let failed = |path: PathBuf| move |source| Error::Io { path, source };
         let root = directory.path().to_owned();
         let mut state = State::default();
@@ -44,10 +47,11 @@ impl Snapshots {
             let Some(number) = snapshot_number_of(&entry.name) else {
                 continue;
             };
+            state.newest = state.newest.max(number);
             let bytes = directory
                 .read(Path::new(&entry.name), RECORD_LIMIT_BYTES)
                 .map_err(failed(root.join(&entry.name)))?;
-            match SnapshotRecord::decode(&bytes) {
+            match SnapshotRecord::decode(&bytes, |name| check_name(name).is_ok()) {
                 Ok(record) if record.number == number => {
                     state.records.insert(number, Arc::new(record));
                 }
@@ -60,7 +64,6 @@ impl Snapshots {
         }
         Ok(Self {
             directory,
-            catalogue,
             gate: Mutex::default(),
             state: Mutex::new(state),
         })
@@ -166,9 +169,19 @@ impl Snapshots {
         self.state().pins.get(&(id, part)).cloned().unwrap_or_default()
     }
 
-    /// Directory of the live series with that number.
-    pub(crate) fn live_path(&self, id: SeriesId) -> Option<PathBuf> {
-        self.catalogue.key(id).map(|key| path_of(&key))
+    /// Highest numbers that snapshots and pins speak of, readable or not; the catalogue may not give them out again.
+    pub(crate) fn numbers_in_use(&self) -> Used {
+        let state = self.state();
+        let held = state
+            .records
+            .values()
+            .flat_map(|record| &record.series)
+            .map(|series| series.id);
+        let pinned = state.pins.keys().map(|(id, _)| *id);
+        Used {
+            series: held.chain(pinned).max().map_or(0, |id| id.0),
+            snapshots: state.newest,
+        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! What a database does with its snapshots: make, list, open, rename, hold, release, remove.
+//!
+//! Each verb is one small file replaced or removed; the gate keeps chunks from being dropped meanwhile.
 
 use std::{path::Path, sync::Arc, time::SystemTime};
 
 use super::{PartRecord, SeriesRecord, Snapshot, SnapshotInfo, SnapshotRecord, info_of};
 use crate::series::{
     AnySeries, Contents, Database, Error, Result, SeriesKey, database::path_of, metadata::METADATA_FILE,
-    part::read_metadata, series::check_name, varlen::part_directory,
+    part::read_metadata, types::check_name, varlen::part_directory,
 };
 
 impl Database {
@@ -31,12 +33,13 @@ impl Database {
             }
         }
         let record = SnapshotRecord {
-            number: self.catalogue.next_snapshot()?,
+            number: self.context.catalogue.next_snapshot()?,
             name: name.to_owned(),
             created,
             tags: std::collections::BTreeSet::new(),
             series,
         };
+        self.context.catalogue.sync()?;
         let record = self.context.snapshots.put(record)?;
         Ok(Arc::new(Snapshot::new(Arc::clone(&self.context), record)))
     }
@@ -157,7 +160,7 @@ impl Database {
 
     /// Names a snapshot that needs the chunk of a part that begins at `first`; its file cannot go away.
     pub fn chunk_needed_by(&self, key: &SeriesKey, part: u32, first: crate::series::Timestamp) -> Option<String> {
-        let id = self.catalogue.id(key)?;
+        let id = self.context.catalogue.id(key)?;
         self.context.snapshots.needed_by(id, part, first)
     }
 

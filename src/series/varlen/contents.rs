@@ -1,4 +1,7 @@
 //! The readable side of a variable-length series: its parts, and iteration over whole values.
+//!
+//! The root leads: it says which values there are and how long they are; the other parts are asked by timestamp, and walked
+//! in step where values are read in order.
 
 use std::{
     sync::{Arc, PoisonError, RwLock},
@@ -7,7 +10,7 @@ use std::{
 
 use super::{VarlenEntry, entry::Head, part_bytes};
 use crate::series::{
-    Contents, Damage, Entry, Error, Range, Result, Timestamp, VarlenParameters,
+    Contents, Damage, Entry, Error, Range, Result, SeriesId, Timestamp, VarlenParameters,
     chunk::{Chunk, Records},
     context::Context,
 };
@@ -24,18 +27,33 @@ struct Inner {
 }
 
 impl VarlenContents {
+    /// Joins the parts of a series.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] where a part's values have another length than the parameters say.
     pub(in crate::series) fn new(
         context: &Arc<Context>,
         parameters: VarlenParameters,
         root: Contents,
         parts: Vec<Contents>,
-    ) -> Self {
-        Self(Arc::new(Inner {
+    ) -> Result<Self> {
+        for (part, number) in parts.iter().zip(1..) {
+            let (found, expected) = (part.parameters().block_size, part_bytes(&parameters, number));
+            if found as usize != expected {
+                let metadata = part.directory().unwrap_or_default().join("metadata.txt");
+                let text = format!("block_size is {found}, length_profile makes it {expected}");
+                return Err(Error::Damaged {
+                    path: context.shown(&metadata),
+                    damage: Damage::Metadata(text),
+                });
+            }
+        }
+        Ok(Self(Arc::new(Inner {
             context: Arc::clone(context),
             parameters: RwLock::new(Arc::new(parameters)),
             root,
             parts: RwLock::new(parts),
-        }))
+        })))
     }
 
     /// Parameters of the series.
@@ -74,6 +92,11 @@ impl VarlenContents {
     pub(super) fn part(&self, number: usize) -> Option<Contents> {
         let parts = self.0.parts.read().unwrap_or_else(PoisonError::into_inner);
         parts.get(number - 1).cloned()
+    }
+
+    /// Number of the series.
+    pub fn id(&self) -> SeriesId {
+        self.0.root.id()
     }
 
     /// True in a snapshot.

@@ -1,4 +1,7 @@
 //! One value of a variable-length series, fetched piece by piece as it is asked for.
+//!
+//! It holds the root's chunk and finds the other parts by timestamp, so it stays good while the series is appended to and
+//! trimmed behind it.
 
 use std::{
     cmp::Ordering,

@@ -29,6 +29,7 @@ use super::{
     contents::PartKey,
     context::{Context, Place},
     metadata::{SeriesMetadata, check_object, varlen_parameters, with_varlen, without_varlen},
+    nursery,
     part::Part,
 };
 use crate::storage::EntryKind;
@@ -47,6 +48,8 @@ pub struct VarlenSeries {
 struct Writer {
     parts: Vec<Arc<Part>>,
     block: Vec<u8>,
+    /// True once it is known how far the series was durable before its first append here.
+    marked: bool,
 }
 
 fn part_key(id: SeriesId, part: usize) -> PartKey {
@@ -90,16 +93,10 @@ pub(super) fn count_parts(context: &Context, directory: &Path) -> Result<usize> 
 impl VarlenSeries {
     /// Makes the directories of a new series.
     pub(super) fn create(context: &Context, directory: &Path, parameters: &VarlenParameters) -> Result<()> {
-        context.writable()?;
-        context
-            .directory
-            .create_directory(directory)
-            .map_err(context.failed(directory))?;
-        Part::create(
-            context,
-            &directory.join(part_directory(0)),
-            &SeriesMetadata::new_part(parameters, 0),
-        )
+        let made = context.directory.create_directory(directory);
+        made.map_err(context.failed(directory))?;
+        let root = directory.join(part_directory(0));
+        Part::create(context, &root, &SeriesMetadata::new_part(parameters, 0))
     }
 
     pub(super) fn open(context: &Arc<Context>, id: SeriesId, place: Arc<Place>) -> Result<Self> {
@@ -118,7 +115,7 @@ impl VarlenSeries {
             parameters,
             root.contents().clone(),
             parts.iter().map(|part| part.contents().clone()).collect(),
-        );
+        )?;
         if !context.read_only() {
             recovery::level(context, &directory, &root, &parts, &contents, durable)?;
         }
@@ -131,6 +128,7 @@ impl VarlenSeries {
             writer: Mutex::new(Writer {
                 parts,
                 block: Vec::new(),
+                marked: context.is_marked(id),
             }),
         })
     }
@@ -194,7 +192,7 @@ impl VarlenSeries {
         }
         let prefix = usize::from(parameters.size_struct);
         let head_bytes = part_bytes(&parameters, 0);
-        let mut root = self.root.appender_of(prefix + head_bytes)?;
+        let mut root = self.root.appender()?;
         if let Some(last) = root.last()
             && timestamp <= last
         {
@@ -204,8 +202,13 @@ impl VarlenSeries {
                 last,
             });
         }
+        if !writer.marked {
+            drop(root);
+            self.mark(writer)?;
+            return self.append_seated(writer, timestamp, value);
+        }
         let (head, mut rest) = value.split_at(value.len().min(head_bytes));
-        let Writer { parts, block } = writer;
+        let Writer { parts, block, .. } = writer;
         let mut part = 1;
         let mut outcome = Ok(());
         while !rest.is_empty() && outcome.is_ok() {
@@ -214,7 +217,7 @@ impl VarlenSeries {
             pad(block, &[], piece, bytes);
             outcome = self
                 .part(parts, &parameters, part)
-                .and_then(|part| part.appender_of(bytes)?.append(timestamp, block));
+                .and_then(|part| part.appender()?.append(timestamp, block));
             rest = behind;
             part += 1;
         }
@@ -231,6 +234,17 @@ impl VarlenSeries {
         outcome
     }
 
+    #[cold]
+    fn mark(&self, writer: &mut Writer) -> Result<()> {
+        for part in &writer.parts {
+            part.sync_all()?;
+        }
+        let last = self.root.sync_all()?;
+        self.context.mark_durable(self.id, last)?;
+        writer.marked = true;
+        Ok(())
+    }
+
     /// Part `number` behind the root, made where it is missing.
     fn part<'p>(
         &self,
@@ -240,8 +254,11 @@ impl VarlenSeries {
     ) -> Result<&'p Arc<Part>> {
         if parts.len() < number {
             let directory = self.place.get().unwrap_or_default().join(part_directory(number));
-            Part::create(&self.context, &directory, &SeriesMetadata::new_part(parameters, number))?;
-            let part = Part::open(&self.context, part_key(self.id, number), &self.place, None)?;
+            let key = part_key(self.id, number);
+            nursery::build(&self.context, (self.id, key.part), &directory, |unborn| {
+                Part::create(&self.context, unborn, &SeriesMetadata::new_part(parameters, number))
+            })?;
+            let part = Part::open(&self.context, key, &self.place, None)?;
             self.contents.add_part(part.contents().clone());
             parts.push(part);
         }
@@ -281,14 +298,18 @@ impl VarlenSeries {
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Io`].
     pub fn sync(&self) -> Result<()> {
+        let last = self.sync_parts()?;
+        self.context.mark_durable(self.id, last)
+    }
+
+    /// Syncs all parts and returns the newest durable timestamp.
+    pub(super) fn sync_parts(&self) -> Result<Option<Timestamp>> {
         // The seat is kept: what is marked durable must be so in every part.
         let writer = self.seat();
         for part in &writer.parts {
             part.sync()?;
         }
-        let (last, _) = self.root.sync()?;
-        drop(writer);
-        self.context.mark_durable(self.id, last)
+        self.root.sync()
     }
 
     /// The user's mark of what was copied elsewhere; 0 at first.
@@ -328,6 +349,7 @@ impl VarlenSeries {
     /// [`Error::StillOpen`] where it has entries, [`Error::BadParameter`], [`Error::Io`].
     pub fn set_parameters(&self, parameters: &VarlenParameters) -> Result<()> {
         parameters.validate()?;
+        let _gate = self.context.snapshots.gate();
         let writer = self.seat();
         if !self.root.contents().is_empty() || !writer.parts.is_empty() {
             return Err(Error::StillOpen {
@@ -381,13 +403,17 @@ impl VarlenSeries {
     /// # Errors
     /// [`Error::Io`].
     pub fn close(&self) -> Result<()> {
+        let last = self.close_parts()?;
+        self.context.mark_durable(self.id, last)
+    }
+
+    /// Syncs and closes all parts and returns the newest durable timestamp.
+    pub(super) fn close_parts(&self) -> Result<Option<Timestamp>> {
         let writer = self.seat();
         for part in &writer.parts {
             part.close()?;
         }
-        let last = self.root.close()?;
-        drop(writer);
-        self.context.mark_durable(self.id, last)
+        self.root.close()
     }
 
     pub(super) fn abandon(&self) {

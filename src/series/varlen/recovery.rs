@@ -68,11 +68,13 @@ fn first_broken(
     if entries == 0 {
         return Ok(None);
     }
-    let mut from = entries - 1;
-    if context.previous_end == PreviousEnd::Crashed
-        && let Some(durable) = durable
-    {
-        from = contents.upper_bound(durable)?.min(from);
+    // The value before it is looked at too: where several lack parts, that is damage, and nothing is cut.
+    let mut from = entries.saturating_sub(2);
+    let last = contents.last_timestamp()?;
+    let crashed = context.previous_end(contents.id()) == PreviousEnd::Crashed;
+    if crashed {
+        let known = durable.map_or(Ok(0), |durable| contents.upper_bound(durable))?;
+        from = known.min(from);
     }
     let mut before = match from.checked_sub(1) {
         Some(previous) => contents.root().timestamp_of(previous)?,
@@ -82,7 +84,8 @@ fn first_broken(
         let entry = entry?;
         match is_whole(contents, entry.timestamp(), entry.len()) {
             Ok(true) => before = Some(entry.timestamp()),
-            Ok(false) => return Ok(Some((entry.timestamp(), before))),
+            Ok(false) if crashed || Some(entry.timestamp()) == last => return Ok(Some((entry.timestamp(), before))),
+            Ok(false) => return Err(contents.missing(entry.timestamp(), 1)),
             Err(error) => return Err(error),
         }
     }
@@ -107,7 +110,7 @@ fn is_whole(contents: &VarlenContents, timestamp: Timestamp, length: usize) -> R
     Ok(true)
 }
 
-/// All values of `contents` that lack a part, and how many were looked at.
+/// All values of `contents` that lack a part, each with the first part that it lacks.
 pub(in crate::series) fn incomplete(contents: &VarlenContents) -> Result<Vec<(Timestamp, Damage)>> {
     let parameters = contents.parameters_now();
     let mut found = Vec::new();
@@ -125,6 +128,7 @@ pub(in crate::series) fn incomplete(contents: &VarlenContents) -> Result<Vec<(Ti
                     part: number,
                 };
                 found.push((entry.timestamp(), damage));
+                break;
             }
             covered += part_bytes(&parameters, number);
             number += 1;

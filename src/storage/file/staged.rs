@@ -12,10 +12,10 @@ use std::{
 
 use rustix::{
     fs::{self, AtFlags, FileType, FlockOperation, Mode, OFlags},
-    io::Errno,
+    io::{Errno, retry_on_intr as retry},
 };
 
-use super::{HostDirectory, HostFile, retry};
+use super::{HostDirectory, HostFile};
 
 /// What the names of staged files start with.
 pub const STAGED_PREFIX: &str = ".headstack.tmp.";

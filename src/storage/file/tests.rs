@@ -406,3 +406,89 @@ fn create_of_a_root_that_exists_is_refused() {
         Some(libc::ENOTDIR)
     );
 }
+
+/// A directory on a memory file system of its own, which no path leads to and which ends with the handle. None, said
+/// aloud, where this process may not mount.
+fn small_directory(size_bytes: u64) -> Option<HostDirectory> {
+    use rustix::mount::{
+        FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
+    };
+    let file_system = match fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC) {
+        Err(Errno::PERM | Errno::NOSYS) => {
+            io::Write::write_all(&mut io::stderr(), b"skipped: mounting a tmpfs needs root\n").unwrap();
+            return None;
+        }
+        file_system => file_system.unwrap(),
+    };
+    fsconfig_set_string(&file_system, "size", size_bytes.to_string()).unwrap();
+    fsconfig_create(&file_system).unwrap();
+    let root = fsmount(&file_system, FsMountFlags::FSMOUNT_CLOEXEC, MountAttrFlags::empty()).unwrap();
+    Some(HostDirectory {
+        path: PathBuf::from("/small"),
+        root,
+        boot: boot(),
+        abilities: ABILITIES,
+    })
+}
+
+#[test]
+fn full_disk_is_told_by_reserve_and_leaves_no_half_file() {
+    let Some(mut directory) = small_directory(1 << 20) else {
+        return;
+    };
+    for abilities in [ABILITIES, OLD_HOST] {
+        directory.abilities = abilities;
+        let file = create(&directory, "a", b"head");
+        assert_eq!(errno(file.reserve(0, 2 << 20)), Some(libc::ENOSPC));
+        file.set_size(4).unwrap();
+        file.reserve(0, 900 << 10).unwrap();
+        let refused = directory
+            .create(path("b"), &mut |file| file.write_all_at(&[1; 200 << 10], 0))
+            .map(|_| ());
+        assert_eq!(errno(refused), Some(libc::ENOSPC));
+        directory.replace(path("c"), b"old").unwrap();
+        assert_eq!(errno(directory.replace(path("c"), &[1; 200 << 10])), Some(libc::ENOSPC));
+        assert_eq!(names(&directory, ""), ["a", "c"]);
+        assert_eq!(directory.read(path("c"), 3).unwrap(), b"old");
+
+        file.write_all_at(&[1; 900 << 10], 0).unwrap();
+        let capacity = directory.capacity().unwrap();
+        assert_eq!(capacity.blocks * capacity.fragment_bytes, 1 << 20);
+        assert!(capacity.blocks_free * capacity.fragment_bytes <= (1 << 20) - (900 << 10));
+        directory.remove(path("a")).unwrap();
+        directory.remove(path("c")).unwrap();
+    }
+}
+
+#[test]
+fn lock_is_had_on_a_full_disk() {
+    let Some(directory) = small_directory(64 << 10) else {
+        return;
+    };
+    let file = create(&directory, "a", b"");
+    file.write_all_at(&[1; 128 << 10], 0).unwrap_err();
+    assert_eq!(directory.capacity().unwrap().blocks_free, 0);
+    let _held = directory.lock(path("lock"), "holder").unwrap();
+    assert_eq!(
+        errno(directory.lock(path("lock"), "").map(|_| ())),
+        Some(libc::EWOULDBLOCK)
+    );
+    assert_eq!(directory.read(path("lock"), 100).unwrap(), b"", "only the text is lost");
+}
+
+#[test]
+fn store_without_space_damages_the_mapping_and_reserved_space_keeps_it() {
+    let Some(directory) = small_directory(64 << 10) else {
+        return;
+    };
+    let file = create(&directory, "a", b"");
+    file.set_size(128 << 10).unwrap();
+    file.reserve(0, 32 << 10).unwrap();
+    let filler = create(&directory, "filler", b"");
+    filler.write_all_at(&[1; 128 << 10], 0).unwrap_err();
+    let mapping = file.map(128 << 10, Access::ReadWrite).unwrap();
+    mapping.copy_from(0, &[5; 32 << 10]);
+    assert!(!mapping.damaged());
+    mapping.copy_from(32 << 10, &[5; 8]);
+    assert!(mapping.damaged());
+}

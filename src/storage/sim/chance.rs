@@ -1,4 +1,6 @@
 //! Chance that a seed decides: which of the things that were not made durable a crash keeps.
+//!
+//! Every choice of a simulated power loss comes from one seed through here, so that a failing image can be made again.
 
 /// A sequence of coins, the same for the same seed (SplitMix64, Steele, Lea and Flood 2014).
 #[derive(Debug)]

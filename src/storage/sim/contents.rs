@@ -1,4 +1,6 @@
 //! One file of simulated storage: what programs see, and what the disk would still have after a power loss.
+//!
+//! It keeps what is live beside what is durable, sector by sector, and knows what a crash may make of the two.
 
 use std::{collections::BTreeSet, fs::File, io, ops::Range, os::unix::fs::FileExt as _, time::SystemTime};
 

@@ -1,4 +1,6 @@
 //! What was asked of a simulated directory, and what it is told to refuse.
+//!
+//! Tests set them; every operation of the simulation asks here first, and is written down here.
 
 use std::{
     fmt, io, mem,

@@ -120,6 +120,7 @@ impl Names {
     /// The place of a cleaned path, whose directory must exist.
     pub fn place(&self, clean: &Path) -> io::Result<Place> {
         let (homes, name) = self.walk(clean)?;
+        check_length(name)?;
         Ok((homes.last().copied().unwrap_or(ROOT), name.to_owned()))
     }
 
@@ -216,10 +217,13 @@ impl Names {
     }
 
     pub fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
-        let from = self.place(from)?;
+        // In the order of the kernel: both directories, the old name, the new name.
+        self.walk(from)?;
         let (homes, name) = self.walk(to)?;
-        let to = (homes.last().copied().unwrap_or(ROOT), name.to_owned());
+        let from = self.place(from)?;
         let node = self.get(&from).cloned().ok_or(Errno::NOENT)?;
+        check_length(name)?;
+        let to = (homes.last().copied().unwrap_or(ROOT), name.to_owned());
         if self.get(&to).is_some() {
             return Err(Errno::EXIST.into());
         }
@@ -309,12 +313,10 @@ impl Names {
         });
         let mut name = names.next().ok_or(Errno::INVAL)?;
         loop {
-            if name.len() > NAME_MAX {
-                return Err(Errno::NAMETOOLONG.into());
-            }
             let Some(next) = names.next() else {
                 return Ok((homes, name));
             };
+            check_length(name)?;
             let home = homes.last().copied().unwrap_or(ROOT);
             match self.live.get(&home).and_then(|names| names.get(name)) {
                 Some(Node::Directory(id)) => homes.push(*id),
@@ -323,6 +325,15 @@ impl Names {
             }
             name = next;
         }
+    }
+}
+
+/// Refuses a name that is too long.
+fn check_length(name: &OsStr) -> io::Result<()> {
+    if name.len() > NAME_MAX {
+        Err(Errno::NAMETOOLONG.into())
+    } else {
+        Ok(())
     }
 }
 

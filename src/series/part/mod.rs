@@ -175,6 +175,7 @@ impl Part {
         self.context().shown(&self.directory())
     }
 
+    #[inline]
     fn seat(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -221,6 +222,7 @@ impl Part {
     ///
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Damaged`] where the last chunk is.
+    #[inline]
     pub(super) fn appender(&self) -> Result<Appender<'_>> {
         self.context().writable()?;
         if let Some(wound) = &self.wound {

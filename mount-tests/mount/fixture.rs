@@ -59,6 +59,12 @@ impl Mount {
         Self::inside(TempDir::new().unwrap(), None, options)
     }
 
+    /// Mounts a new database that is kept in memory where the system has a place for that: for tests that sync often.
+    pub fn in_memory() -> Self {
+        let directory = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+        Self::inside(directory, None, "")
+    }
+
     fn inside(directory: TempDir, disk: Option<SmallDisk>, options: &str) -> Self {
         fs::create_dir(directory.path().join("m")).unwrap();
         let database = directory.path().join("db");

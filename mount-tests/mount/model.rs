@@ -73,7 +73,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let mount = Mount::new();
+        let mount = Mount::in_memory();
         let series = mount.series("s");
         mount.set(&series, "block_size", &VALUE.to_string());
         mount.set(&series, "entries_per_chunk", "16");

@@ -1,5 +1,7 @@
-//! The same calls on `raw` and on a file of ext4 that has the append-only attribute: the same errno, but for the rows
-//! where a file of entries means to differ.
+//! The same calls on `raw` and on a file of ext4 that has the append-only attribute: the same errno.
+//!
+//! But for a few rows, listed with their reasons, where a file of entries means to differ; those have to differ.
+//! Needs root and an ext4 file system under the temporary directory.
 
 use std::{
     fs,

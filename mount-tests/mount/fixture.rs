@@ -1,4 +1,7 @@
 //! A database on a mount that is gone after the test, however it ends.
+//!
+//! The mount is served by threads of the test's own process; its clients are this process' system calls and the tools
+//! of a shell.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,5 +1,7 @@
 //! Closing chunks that nobody needs when memory is short: the thread, clock and file that the engine's
 //! [`PressureManager`] does without.
+//!
+//! One look every few seconds at what the kernel says of the whole machine.
 
 use std::{
     fs, io,

@@ -341,14 +341,15 @@ impl Filesystem {
                 self.set_format(view, Some(format))?;
             }
             _ => view.change_while_empty(own, || {
-                Ok(match series {
+                match series {
                     AnySeries::Fixed(series) => {
                         series.set_parameters(&with_fixed_parameter(&series.parameters(), own, value)?)?;
                     }
                     AnySeries::Varlen(series) => {
                         series.set_parameters(&with_varlen_parameter(&series.parameters(), own, value)?)?;
                     }
-                })
+                }
+                Ok(())
             })?,
         }
         Ok(self.all_stale(view.node(), Stale::Attributes))
@@ -371,10 +372,11 @@ impl Filesystem {
                 None => metadata.remove(FORMAT_KEY),
             };
             let metadata = (!metadata.is_empty()).then_some(metadata);
-            Ok(match series {
+            match series {
                 AnySeries::Fixed(series) => series.set_metadata(metadata)?,
                 AnySeries::Varlen(series) => series.set_metadata(metadata.as_ref())?,
-            })
+            }
+            Ok(())
         })
     }
 

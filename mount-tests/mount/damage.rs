@@ -1,4 +1,7 @@
 //! What must not kill the mount: damaged files, full disks.
+//!
+//! Files are cut behind the mount's back, and a disk of a few megabytes is filled up; whoever reads or writes what is
+//! hurt gets its errno, and everybody else goes on.
 
 use std::{
     fs::{self, OpenOptions},

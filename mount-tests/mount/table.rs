@@ -1,4 +1,7 @@
-//! The operation table: every row, with the errno that ext4's append-only attribute has where it has a say.
+//! The operation table: every row, with its errno.
+//!
+//! The errno is that of ext4's append-only attribute where that has a say; [`super::differential`] asks ext4 itself.
+//! Each test makes a mount of its own.
 
 use std::{
     fs::{self, File, OpenOptions},

@@ -1,4 +1,7 @@
 //! Open files and directories.
+//!
+//! A handle holds what an open file needs until it is closed: its series, the bytes of an entry that is not whole yet,
+//! or the text that was made when it was opened. The kernel names it by a number that is never used again.
 
 use std::{
     collections::HashMap,

@@ -1,4 +1,7 @@
 //! Reading, writing and seeking in open files.
+//!
+//! Every request names the open file, so nothing is looked up by name here; what a write makes stale for readers that
+//! go through the page cache goes back with its result.
 
 use super::{Effect, Filesystem, Stale, handles::Handle, lock};
 use crate::mount::{

@@ -1,4 +1,7 @@
 //! Making, renaming and removing series and snapshots, and trimming by removing the oldest chunk.
+//!
+//! Directories are the only things that are made and removed; whatever else a program tries to make is refused as ext4
+//! refuses it in a directory that may not change.
 
 use std::{ffi::OsStr, time::SystemTime};
 

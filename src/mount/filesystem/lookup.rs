@@ -1,4 +1,7 @@
 //! Names: from a directory and a name to a place, and the listing of a directory.
+//!
+//! Some names answer and are not listed: ranges, `.snapshot` in a series, and in a snapshot all but `raw` and `meta`,
+//! so that whoever walks the tree meets each entry once.
 
 use std::ffi::OsStr;
 

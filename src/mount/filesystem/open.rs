@@ -1,4 +1,7 @@
 //! Opening, closing and syncing files.
+//!
+//! Here is decided who may write and how the kernel may keep what it reads: closed files for ever, growing ones not at
+//! all, or until they are opened again where the mount says so.
 
 use std::{
     os::fd::BorrowedFd,

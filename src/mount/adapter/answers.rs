@@ -1,0 +1,164 @@
+//! How the adapter answers: the net under each handler, errnos, and attributes packed for the kernel.
+//!
+//! A handler that panics is counted and answered with EIO. Why a request was refused is in the log: at level info where
+//! the engine said so, else at level debug.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant, SystemTime},
+};
+
+use fuser::{FileAttr, FileType, Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyXattr};
+
+use super::Adapter;
+use crate::mount::{
+    counters::Operation,
+    errno::{Refusal, Result, errno},
+    filesystem::{
+        Effect, Filesystem,
+        attributes::{Attributes, Found, TRANSFER_BYTES},
+        lookup::{FileKind, Listed},
+    },
+};
+
+/// Generation of every node: numbers are never used for another file.
+pub(super) const GENERATION: Generation = Generation(0);
+/// A size that no file can have.
+const NO_SIZE: u64 = u64::MAX;
+
+impl Adapter {
+    /// Runs one operation under the net, counts it, and chooses its errno.
+    pub(super) fn run<T>(
+        &self,
+        operation: Operation,
+        work: impl FnOnce(&Filesystem) -> Result<T>,
+    ) -> Result<T, fuser::Errno> {
+        let start = Instant::now();
+        let caught = catch_unwind(AssertUnwindSafe(|| work(&self.filesystem)));
+        let outcome = caught.unwrap_or_else(|panic| {
+            self.filesystem.counters().count_panic();
+            Err(Refusal::Panicked {
+                operation: operation.name(),
+                message: panic_message(&*panic),
+            })
+        });
+        self.filesystem
+            .counters()
+            .count(operation, outcome.is_err(), start.elapsed());
+        outcome.map_err(|refusal| {
+            match refusal {
+                Refusal::Panicked { .. } => log::error!("{refusal}"),
+                Refusal::Engine(_) => log::info!("{}: {refusal}", operation.name()),
+                _ => log::debug!("{}: {refusal}", operation.name()),
+            }
+            fuser::Errno::from_i32(errno(&refusal).0)
+        })
+    }
+
+    /// Runs an operation with an empty answer.
+    pub(super) fn run_empty(
+        &self,
+        operation: Operation,
+        reply: ReplyEmpty,
+        work: impl FnOnce(&Filesystem) -> Result<()>,
+    ) {
+        match self.run(operation, work) {
+            Ok(()) => reply.ok(),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    /// Runs an operation with an empty answer and something stale.
+    pub(super) fn run_settled(
+        &self,
+        operation: Operation,
+        reply: ReplyEmpty,
+        work: impl FnOnce(&Filesystem) -> Result<Effect<()>>,
+    ) {
+        match self.run(operation, work) {
+            Ok(done) => self.notices.settle(done.stale, move || reply.ok()),
+            Err(errno) => reply.error(errno),
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".to_owned())
+}
+
+pub(super) fn file_type(kind: FileKind) -> FileType {
+    match kind {
+        FileKind::Directory => FileType::Directory,
+        FileKind::File => FileType::RegularFile,
+        FileKind::Link => FileType::Symlink,
+    }
+}
+
+pub(super) fn packed(attributes: &Attributes, number: u64) -> FileAttr {
+    let modified = attributes.modified;
+    FileAttr {
+        ino: INodeNo(number),
+        size: attributes.size_bytes,
+        blocks: attributes.blocks,
+        atime: modified,
+        mtime: modified,
+        ctime: modified,
+        crtime: modified,
+        kind: file_type(attributes.kind),
+        perm: attributes.permissions,
+        nlink: 1,
+        uid: attributes.uid,
+        gid: attributes.gid,
+        rdev: 0,
+        blksize: TRANSFER_BYTES,
+        flags: 0,
+    }
+}
+
+/// A line of a listing without attributes that the kernel would keep.
+pub(super) fn name_only(listed: &Listed) -> FileAttr {
+    FileAttr {
+        ino: INodeNo(listed.place.file_id()),
+        size: NO_SIZE,
+        blocks: 0,
+        atime: SystemTime::UNIX_EPOCH,
+        mtime: SystemTime::UNIX_EPOCH,
+        ctime: SystemTime::UNIX_EPOCH,
+        crtime: SystemTime::UNIX_EPOCH,
+        kind: file_type(listed.place.kind()),
+        perm: 0,
+        nlink: 1,
+        uid: 0,
+        gid: 0,
+        rdev: 0,
+        blksize: TRANSFER_BYTES,
+        flags: 0,
+    }
+}
+
+pub(super) fn reply_found(reply: ReplyEntry, found: &Found) {
+    let attributes = packed(&found.attributes, found.node);
+    let hold = match found.node == found.attributes.file_id {
+        true => found.attributes_hold,
+        false => Duration::ZERO,
+    };
+    reply.entry_with_ttls(&hold, &found.name_holds, &attributes, GENERATION);
+}
+
+pub(super) fn reply_attribute(reply: ReplyXattr, size: u32, value: Result<Vec<u8>, fuser::Errno>) {
+    match (value, usize::try_from(size).unwrap_or(usize::MAX)) {
+        (Err(errno), _) => reply.error(errno),
+        (Ok(value), 0) => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
+        (Ok(value), room) if value.len() <= room => reply.data(&value),
+        (Ok(value), room) => {
+            let refusal = Refusal::BufferTooSmall {
+                size: room,
+                needed: value.len(),
+            };
+            reply.error(fuser::Errno::from_i32(errno(&refusal).0));
+        }
+    }
+}

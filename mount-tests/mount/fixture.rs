@@ -2,8 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
-    os::unix::fs::{FileExt, OpenOptionsExt},
+    io,
     path::{Path, PathBuf},
     process::{Command, Output},
 };
@@ -21,8 +20,25 @@ use tempfile::TempDir;
 pub struct Mount {
     // Dropped first: the directories can only be removed when nothing is mounted any more.
     mounted: Option<Mounted>,
+    _disk: Option<SmallDisk>,
     directory: TempDir,
     options: String,
+}
+
+/// A file system of a few megabytes on a directory. Dropping it unmounts.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn new(path: &Path, bytes: u64) -> Option<Self> {
+        let made = try_shell(&format!("mount -t tmpfs -o size={bytes} none {}", path.display()));
+        made.status.success().then(|| Self(path.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        try_shell(&format!("umount {}", self.0.display()));
+    }
 }
 
 impl Mount {
@@ -31,9 +47,19 @@ impl Mount {
         Self::with("")
     }
 
+    /// Mounts a new database on a disk of its own that has so many bytes; none where that cannot be had.
+    pub fn on_small_disk(bytes: u64) -> Option<Self> {
+        let directory = TempDir::new().unwrap();
+        let disk = SmallDisk::new(directory.path(), bytes)?;
+        Some(Self::inside(directory, Some(disk), ""))
+    }
+
     /// Mounts a new database with these options.
     pub fn with(options: &str) -> Self {
-        let directory = TempDir::new().unwrap();
+        Self::inside(TempDir::new().unwrap(), None, options)
+    }
+
+    fn inside(directory: TempDir, disk: Option<SmallDisk>, options: &str) -> Self {
         fs::create_dir(directory.path().join("m")).unwrap();
         let database = directory.path().join("db");
         Database::create(&database, DatabaseOptions::read_write())
@@ -42,6 +68,7 @@ impl Mount {
             .unwrap();
         let mut fixture = Self {
             mounted: None,
+            _disk: disk,
             directory,
             options: options.to_owned(),
         };
@@ -91,6 +118,11 @@ impl Mount {
     /// Unmounts.
     pub fn unmount(&mut self) {
         self.mounted.take().unwrap().unmount().unwrap();
+    }
+
+    /// Mounts again after [`Mount::unmount`].
+    pub fn mount_again(&mut self) {
+        self.mount();
     }
 
     /// Unmounts and mounts again, with other options.

@@ -1,4 +1,13 @@
-//! The mount, through the kernel.
+//! The mount, through the kernel: the operation table, the tools that people use, and what must survive.
 
+mod coherence;
+mod damage;
+mod differential;
 mod fixture;
-mod smoke;
+mod inodes;
+mod life;
+mod model;
+mod session;
+mod table;
+mod tools;
+mod values;

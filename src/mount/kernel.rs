@@ -178,6 +178,11 @@ fn attach_as_root(path: &Path, source: &str, options: &Options) -> Result<OwnedF
     Ok(device.into())
 }
 
+/// True where this process can open /dev/fuse by itself.
+pub fn can_open_device() -> bool {
+    fs::OpenOptions::new().read(true).write(true).open(DEVICE).is_ok()
+}
+
 /// Options in the helper's language; commas and backslashes in the source are escaped, or they would be options.
 fn helper_options(source: &str, options: &Options) -> String {
     let source = source.replace('\\', "\\\\").replace(',', "\\,");

@@ -85,7 +85,7 @@ pub struct Mounted {
     identity: Identity,
     filesystem: Arc<Filesystem>,
     served: Option<JoinHandle<io::Result<()>>>,
-    notices: Option<JoinHandle<()>>,
+    notices: Option<[JoinHandle<()>; 2]>,
     over: Receiver<()>,
 }
 
@@ -145,7 +145,7 @@ fn serve(request: &MountRequest, path: &Path, filesystem: &Arc<Filesystem>) -> R
     })
 }
 
-type Started = (JoinHandle<io::Result<()>>, JoinHandle<()>, Receiver<()>);
+type Started = (JoinHandle<io::Result<()>>, [JoinHandle<()>; 2], Receiver<()>);
 
 fn start(
     request: &MountRequest,
@@ -163,12 +163,13 @@ fn start(
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let mut config = Config::default();
     config.n_threads = Some(request.options.threads.unwrap_or(cores.max(THREADS_MIN)));
-    config.clone_fd = true;
+    // A descriptor a thread, where the host lets us open the device: users may get theirs from the helper alone.
+    config.clone_fd = kernel::can_open_device();
     let (sender, receiver) = notices::channel();
     let adapter = Adapter::new(Arc::clone(filesystem), sender);
     // The kernel itself lets in whom the options allow.
     let session = Session::from_fd(adapter, device, SessionACL::All, config).map_err(failed("greet the kernel"))?;
-    let notices = notices::serve(receiver, session.notifier(), Arc::clone(filesystem));
+    let notices = notices::serve(receiver, &session.notifier(), filesystem);
     let notices = notices.map_err(failed("start a thread"))?;
     let (ended, over): (Sender<()>, Receiver<()>) = bounded(0);
     let serve = move || {
@@ -244,7 +245,7 @@ impl Mounted {
                 Err(_) => log::error!("{}: the session's thread panicked", self.path.display()),
             }
             if let Some(notices) = self.notices.take() {
-                let _ = notices.join();
+                notices.into_iter().for_each(|thread| drop(thread.join()));
             }
         } else {
             log::warn!(

@@ -300,7 +300,8 @@ impl Codec {
             Format::Hex => HEXLOWER_PERMISSIVE.decode(text).ok(),
             Format::Base64 => BASE64.decode(text).ok(),
             Format::Utf8 => match text.strip_prefix(ESCAPE) {
-                Some(hex) => HEXLOWER_PERMISSIVE.decode(hex).ok(),
+                // Lines of a fixed series may come to a variable-length one with their padding.
+                Some(hex) => HEXLOWER_PERMISSIVE.decode(without_trailing(hex, b' ')).ok(),
                 None => str::from_utf8(text).ok().map(|s| s.as_bytes().to_vec()),
             },
             Format::U64 => number(text, |s| s.parse::<u64>().ok().map(u64::to_le_bytes)),

@@ -85,6 +85,7 @@ impl Context {
     }
 
     /// True where nothing may be written.
+    #[inline]
     pub(crate) fn read_only(&self) -> bool {
         self.options.mode == Mode::ReadOnly
     }
@@ -104,6 +105,7 @@ impl Context {
     }
 
     /// Refuses in a database that is open for reading only.
+    #[inline]
     pub(crate) fn writable(&self) -> Result<()> {
         if self.read_only() {
             return Err(Error::InvalidState {
@@ -204,7 +206,7 @@ impl Context {
             .count()
     }
 
-    /// Counts appended entries.
+    /// Counts the entries that were appended to a series that is closed.
     pub(crate) fn count_appended(&self, entries: u64) {
         self.appended.fetch_add(entries, Ordering::Relaxed);
     }

@@ -81,6 +81,7 @@ impl Series {
     ///
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Damaged`] where the last chunk is damaged.
+    #[inline]
     pub fn appender(&self) -> Result<Appender<'_>> {
         if !self.marked.load(Ordering::Relaxed) {
             self.mark()?;
@@ -101,6 +102,7 @@ impl Series {
     /// # Errors
     /// [`Error::BadLength`], [`Error::OutOfOrder`] unless `timestamp` is larger than the last one, those of
     /// [`Series::appender`], [`Error::Io`]. Nothing is stored then.
+    #[inline]
     pub fn append(&self, timestamp: Timestamp, value: &[u8]) -> Result<()> {
         self.appender()?.append(timestamp, value)
     }

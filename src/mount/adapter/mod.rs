@@ -110,7 +110,7 @@ impl Adapter {
         work: impl FnOnce(&Filesystem) -> Result<Effect<()>>,
     ) {
         match self.run(operation, work) {
-            Ok(done) => self.notices.settle(done.stale, done.stale_later, move || reply.ok()),
+            Ok(done) => self.notices.settle(done.stale, move || reply.ok()),
             Err(errno) => reply.error(errno),
         }
     }
@@ -360,8 +360,7 @@ impl fuser::Filesystem for Adapter {
                 };
             }
         };
-        self.notices
-            .settle(opened.stale, opened.stale_later, move || reply.opened(handle, flags));
+        self.notices.settle(opened.stale, move || reply.opened(handle, flags));
     }
 
     fn read(
@@ -402,8 +401,7 @@ impl fuser::Filesystem for Adapter {
         match self.run(Operation::Write, |fs| fs.write(handle.0, offset, data, flags.0)) {
             Ok(done) => {
                 let taken = u32::try_from(done.value).unwrap_or(u32::MAX);
-                self.notices
-                    .settle(done.stale, done.stale_later, move || reply.written(taken));
+                self.notices.settle(done.stale, move || reply.written(taken));
             }
             Err(errno) => reply.error(errno),
         }

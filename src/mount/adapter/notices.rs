@@ -1,8 +1,9 @@
-//! Telling the kernel what to forget, from a thread of its own.
+//! Telling the kernel what to forget, from threads of their own.
 //!
 //! A notification waits for locks in the kernel that a request may hold until it is answered; so no handler sends one.
-//! A handler hands its answer to this thread with what became stale by it: that is dropped first, then the request is
-//! answered.
+//! A handler hands its answer to the thread of answers with what became stale by it: that is dropped first, then the
+//! request is answered. Names have a thread to themselves: dropping one takes the lock of its directory, which the next
+//! request may hold by then, and whose answer must not wait for this.
 
 use std::{
     ffi::OsStr,
@@ -20,55 +21,79 @@ use crate::mount::filesystem::{Filesystem, Stale};
 pub struct Notice {
     stale: Vec<Stale>,
     answer: Box<dyn FnOnce() + Send>,
-    stale_later: Vec<Stale>,
 }
 
 /// Where handlers leave their notices.
 #[derive(Clone)]
-pub struct Notices(Sender<Notice>);
+pub struct Notices {
+    answers: Sender<Notice>,
+    names: Sender<Vec<Stale>>,
+}
 
-/// Makes the two ends; the thread starts with [`serve`], when there is a session.
-pub fn channel() -> (Notices, Receiver<Notice>) {
-    let (sender, receiver) = crossbeam_channel::unbounded();
-    (Notices(sender), receiver)
+/// The other end.
+pub struct Notified {
+    answers: Receiver<Notice>,
+    names: Receiver<Vec<Stale>>,
+}
+
+/// Makes the two ends; the threads start with [`serve`], when there is a session.
+pub fn channel() -> (Notices, Notified) {
+    let (answers, taken_answers) = crossbeam_channel::unbounded();
+    let (names, taken_names) = crossbeam_channel::unbounded();
+    let notified = Notified {
+        answers: taken_answers,
+        names: taken_names,
+    };
+    (Notices { answers, names }, notified)
 }
 
 impl Notices {
-    /// Answers at once where nothing is stale, else after the kernel has forgotten it.
-    pub fn settle(&self, stale: Vec<Stale>, stale_later: Vec<Stale>, answer: impl FnOnce() + Send + 'static) {
-        if stale.is_empty() && stale_later.is_empty() {
-            return answer();
+    /// Answers at once where nothing is stale, else after the kernel has forgotten it; names are forgotten some time
+    /// after that.
+    pub fn settle(&self, stale: Vec<Stale>, answer: impl FnOnce() + Send + 'static) {
+        let (names, stale): (Vec<_>, Vec<_>) = stale.into_iter().partition(|stale| matches!(stale, Stale::Name(..)));
+        if stale.is_empty() {
+            answer();
+        } else {
+            let notice = Notice {
+                stale,
+                answer: Box::new(answer),
+            };
+            // The thread ends with the session only; then there is no kernel to forget anything.
+            if let Err(unsent) = self.answers.send(notice) {
+                (unsent.0.answer)();
+            }
         }
-        let notice = Notice {
-            stale,
-            answer: Box::new(answer),
-            stale_later,
-        };
-        // The thread ends with the session only; then there is no kernel to forget anything.
-        if let Err(unsent) = self.0.send(notice) {
-            (unsent.0.answer)();
+        if !names.is_empty() {
+            // As above.
+            let _ = self.names.send(names);
         }
     }
 }
 
-/// Starts the thread; it ends when every [`Notices`] is gone.
+/// Starts the threads; they end when every [`Notices`] is gone.
 ///
 /// # Errors
 /// The host has no more threads.
-pub fn serve(notices: Receiver<Notice>, kernel: Notifier, filesystem: Arc<Filesystem>) -> io::Result<JoinHandle<()>> {
-    thread::Builder::new().name("notices".to_owned()).spawn(move || {
-        for notice in notices {
+pub fn serve(notified: Notified, kernel: &Notifier, filesystem: &Arc<Filesystem>) -> io::Result<[JoinHandle<()>; 2]> {
+    let Notified { answers, names } = notified;
+    let (for_answers, for_names) = (kernel.clone(), kernel.clone());
+    let (fs_answers, fs_names) = (Arc::clone(filesystem), Arc::clone(filesystem));
+    let answers = thread::Builder::new().name("answers".to_owned()).spawn(move || {
+        for notice in answers {
             notice
                 .stale
                 .iter()
-                .for_each(|stale| forget(&kernel, &filesystem, stale));
+                .for_each(|stale| forget(&for_answers, &fs_answers, stale));
             (notice.answer)();
-            notice
-                .stale_later
-                .iter()
-                .for_each(|stale| forget(&kernel, &filesystem, stale));
         }
-    })
+    })?;
+    let names = thread::Builder::new().name("names".to_owned()).spawn(move || {
+        for stale in names.iter().flatten() {
+            forget(&for_names, &fs_names, &stale);
+        }
+    })?;
+    Ok([answers, names])
 }
 
 fn forget(kernel: &Notifier, filesystem: &Filesystem, stale: &Stale) {

@@ -238,6 +238,7 @@ impl Filesystem {
                     change,
                 }
             }
+            Item::Chunk { part, first } if !view.has_chunk(part, first) => return Err(gone()),
             Item::Chunk { part, first } => {
                 let contents = view.part(part).ok_or_else(gone)?;
                 let storage = contents.chunk_storage(first)?;

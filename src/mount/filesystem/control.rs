@@ -116,8 +116,8 @@ impl Filesystem {
         for (node, place) in self.nodes.of_series(view.node()) {
             let Place::Series(_, item) = place else { continue };
             match item {
-                Item::Chunk { part, first } if !view.has_chunk(part, first) => stale.extend(self.name_of(place)),
-                Item::ChunkText { first } if !view.has_chunk(0, first) => stale.extend(self.name_of(place)),
+                Item::Chunk { part, first } if !view.has_chunk(part, first) => stale.extend(self.gone(node, place)),
+                Item::ChunkText { first } if !view.has_chunk(0, first) => stale.extend(self.gone(node, place)),
                 // Chunks that stay are as they were.
                 Item::Chunk { .. } | Item::ChunkText { .. } => {}
                 // Everything else is counted from the oldest entry, which is another one now.
@@ -127,10 +127,12 @@ impl Filesystem {
         Ok(Effect::new(dropped, stale))
     }
 
-    /// The name of a chunk's file in its directory, as far as the kernel holds that.
-    fn name_of(&self, place: Place) -> Option<Stale> {
-        let directory = self.nodes.number(place.parent())?;
-        Some(Stale::Name(directory, super::lookup::name_of_chunk_file(place)?))
+    /// What is stale when a chunk is gone: its attributes, so that the kernel asks and hears of it, and its name.
+    fn gone(&self, node: u64, place: Place) -> impl Iterator<Item = Stale> {
+        let directory = self.nodes.number(place.parent());
+        let name = directory.zip(super::lookup::name_of_chunk_file(place));
+        let name = name.map(|(directory, name)| Stale::Name(directory, name));
+        std::iter::once(Stale::Attributes(node)).chain(name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{ffi::OsStr, time::SystemTime};
 
-use super::{Effect, Filesystem, Stale, attributes::Found, lock};
+use super::{Effect, Filesystem, attributes::Found, lock};
 use crate::{
     mount::{
         errno::{NAME_MAX, Refusal, Result},
@@ -197,18 +197,7 @@ impl Filesystem {
         let trimmed = self.trim(&view, before)?;
         match trimmed.value {
             0 => Err(Refusal::NotOldest),
-            _ => {
-                // The kernel holds the directory locked until it is answered.
-                let (later, now) = trimmed
-                    .stale
-                    .into_iter()
-                    .partition(|stale| matches!(stale, Stale::Name(..)));
-                Ok(Effect {
-                    value: (),
-                    stale: now,
-                    stale_later: later,
-                })
-            }
+            _ => Ok(Effect::new((), trimmed.stale)),
         }
     }
 

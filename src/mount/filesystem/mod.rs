@@ -61,10 +61,9 @@ pub enum Stale {
 pub struct Effect<T> {
     /// The result.
     pub value: T,
-    /// What the kernel has to forget before the request is answered.
+    /// What the kernel has to forget: names some time after the request is answered, for it may hold a lock on their
+    /// directory until then, everything else before.
     pub stale: Vec<Stale>,
-    /// What it has to forget after that, for it holds a lock on it until then.
-    pub stale_later: Vec<Stale>,
 }
 
 impl<T> From<T> for Effect<T> {
@@ -76,11 +75,7 @@ impl<T> From<T> for Effect<T> {
 impl<T> Effect<T> {
     /// A result that made something stale.
     pub fn new(value: T, stale: Vec<Stale>) -> Self {
-        Self {
-            value,
-            stale,
-            stale_later: Vec::new(),
-        }
+        Self { value, stale }
     }
 }
 

@@ -107,6 +107,7 @@ impl Contents {
         self.0.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[inline]
     pub(super) fn context(&self) -> &Arc<Context> {
         &self.0.context
     }

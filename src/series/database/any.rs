@@ -24,6 +24,14 @@ impl AnySeries {
         }
     }
 
+    /// How many entries were appended since it was opened.
+    pub(super) fn appended(&self) -> u64 {
+        match self {
+            Self::Fixed(series) => series.part().appended(),
+            Self::Varlen(series) => series.appended(),
+        }
+    }
+
     pub(super) fn abandon(&self) {
         match self {
             Self::Fixed(series) => series.part().abandon(),

@@ -369,12 +369,13 @@ impl Database {
     /// What it holds open and has done.
     pub fn statistics(&self) -> Statistics {
         let (open_chunks, mapped_bytes) = self.context.cache.usage(|_| true);
+        let open: u64 = self.series_table().values().map(AnySeries::appended).sum();
         Statistics {
             open_series: self.open_series().len(),
             open_chunks,
             open_writers: self.context.open_writers(),
             mapped_bytes,
-            appended: self.context.appended.load(Ordering::Relaxed),
+            appended: self.context.appended.load(Ordering::Relaxed) + open,
             recovered: self.context.recoveries(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! It stands between a series and [`ChunkWriter`]: whatever can be refused is refused here, before a byte is stored.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::{Arc, MutexGuard, atomic::Ordering};
 
 use super::{Part, Writer};
 use crate::series::{
@@ -17,7 +17,6 @@ use crate::series::{
 pub struct Appender<'a> {
     pub(super) part: &'a Part,
     pub(super) writer: MutexGuard<'a, Writer>,
-    pub(super) appended: u64,
 }
 
 impl Appender<'_> {
@@ -56,7 +55,7 @@ impl Appender<'_> {
         }
         self.writer.last = Some(timestamp);
         self.writer.dirty = true;
-        self.appended += 1;
+        self.count(1);
         Ok(())
     }
 
@@ -125,7 +124,7 @@ impl Appender<'_> {
         let start = (added - 1) * record_bytes;
         self.writer.last = Some(timestamp_of(&records[start..]));
         self.writer.dirty = true;
-        self.appended += added as u64;
+        self.count(added as u64);
         Ok(added)
     }
 
@@ -163,6 +162,13 @@ impl Appender<'_> {
         Ok(())
     }
 
+    /// Counts appended entries. Whoever sits here is the only one to do so, so no locked addition is needed.
+    #[inline]
+    fn count(&self, entries: u64) {
+        let appended = &self.part.appended;
+        appended.store(appended.load(Ordering::Relaxed) + entries, Ordering::Relaxed);
+    }
+
     #[cold]
     fn show_moved(&self) {
         if let Some(tail) = &self.writer.tail {
@@ -186,14 +192,6 @@ impl Appender<'_> {
             path: self.part.shown(),
             timestamp,
             last,
-        }
-    }
-}
-
-impl Drop for Appender<'_> {
-    fn drop(&mut self) {
-        if self.appended > 0 {
-            self.part.context().count_appended(self.appended);
         }
     }
 }

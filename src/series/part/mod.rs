@@ -12,7 +12,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -49,6 +49,8 @@ pub(super) struct Part {
     metadata: Mutex<SeriesMetadata>,
     writer: Mutex<Writer>,
     writing: AtomicBool,
+    /// Entries appended here; written from the seat only.
+    appended: AtomicU64,
     /// Why nothing may be appended.
     wound: Option<Wound>,
     me: Weak<Part>,
@@ -148,6 +150,7 @@ impl Part {
                 ..Writer::default()
             }),
             writing: AtomicBool::new(false),
+            appended: AtomicU64::new(0),
             wound: recovered.wound,
             me: Weak::clone(me),
         }))
@@ -172,6 +175,7 @@ impl Part {
         self.context().shown(&self.directory())
     }
 
+    #[inline]
     fn seat(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -218,6 +222,7 @@ impl Part {
     ///
     /// # Errors
     /// [`Error::InvalidState`] when closed or read-only, [`Error::Damaged`] where the last chunk is.
+    #[inline]
     pub(super) fn appender(&self) -> Result<Appender<'_>> {
         self.context().writable()?;
         if let Some(wound) = &self.wound {
@@ -230,11 +235,7 @@ impl Part {
                 state: "closed",
             });
         }
-        Ok(Appender {
-            part: self,
-            writer,
-            appended: 0,
-        })
+        Ok(Appender { part: self, writer })
     }
 
     /// Drops leading chunks whose successor begins before `before`; those that `keep` wants are moved to the name it
@@ -410,6 +411,19 @@ impl Part {
         Ok(())
     }
 
+    /// Hands the count of its appends over to the database; those behind a root were counted there.
+    fn retire(&self) {
+        let appended = self.appended.swap(0, Ordering::Relaxed);
+        if self.key.part == 0 {
+            self.context().count_appended(appended);
+        }
+    }
+
+    /// How many entries were appended since it was opened.
+    pub(super) fn appended(&self) -> u64 {
+        self.appended.load(Ordering::Relaxed)
+    }
+
     /// True while the last chunk is open for appending.
     pub(super) fn is_writing(&self) -> bool {
         self.writing.load(Ordering::Relaxed)
@@ -434,6 +448,7 @@ impl Part {
             self.sync_seated(&mut writer)?;
         }
         writer.closed = true;
+        self.retire();
         self.contents.close_chunks(false);
         Ok(writer.last)
     }
@@ -443,6 +458,7 @@ impl Part {
         let mut writer = self.seat();
         writer.tail = None;
         writer.closed = true;
+        self.retire();
         self.writing.store(false, Ordering::Relaxed);
         self.contents.close_chunks(false);
     }

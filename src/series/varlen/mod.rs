@@ -416,6 +416,11 @@ impl VarlenSeries {
         self.root.close()
     }
 
+    /// How many values were appended since it was opened.
+    pub(super) fn appended(&self) -> u64 {
+        self.root.appended()
+    }
+
     pub(super) fn abandon(&self) {
         self.all_parts().iter().for_each(|part| part.abandon());
     }

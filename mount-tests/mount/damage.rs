@@ -36,7 +36,9 @@ fn a_chunk_that_is_cut_short_does_not_kill_the_mount() {
     let mut start = vec![0; 40_000];
     open.read_exact(&mut start).unwrap();
     cut(&mount.database().join("s/1001"), 4096);
-    assert_eq!(errno(fs::read(series.join("raw"))), libc::EUCLEAN);
+    // EIO where the kernel was copying from the chunk itself when it found it short.
+    let raw = errno(fs::read(series.join("raw")));
+    assert!(matches!(raw, libc::EUCLEAN | libc::EIO), "{raw}");
     assert_eq!(errno(fs::read(series.join("text"))), libc::EUCLEAN);
     assert_eq!(errno(fs::read(series.join("range/1500-1600.text"))), libc::EUCLEAN);
     assert_eq!(fs::read(series.join("range/1-900.raw")).unwrap(), records(1..=900));

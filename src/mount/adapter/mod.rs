@@ -10,6 +10,7 @@
 //! lookup of it is lent.
 
 mod answers;
+mod greeting;
 pub mod notices;
 mod passthrough;
 
@@ -24,9 +25,9 @@ use std::{
 };
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, INodeNo, InitFlags, IoctlFlags, KernelConfig, LockOwner,
-    OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty,
-    ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
 use self::{
@@ -63,29 +64,9 @@ impl Adapter {
     }
 }
 
-/// What this mount asks of the kernel; each is asked for by itself, for an old kernel may lack it.
-const WANTED: [InitFlags; 4] = [
-    // Without it every write costs a question about capabilities. Safe, for no file ever has any.
-    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
-    InitFlags::FUSE_PARALLEL_DIROPS,
-];
-
 impl fuser::Filesystem for Adapter {
     fn init(&mut self, _request: &Request, kernel: &mut KernelConfig) -> io::Result<()> {
-        for wanted in WANTED {
-            if let Err(missing) = kernel.add_capabilities(wanted) {
-                log::info!("the kernel lacks {missing:?}");
-            }
-        }
-        // A write of up to this is one request, and so never interleaved with another.
-        let _ = kernel.set_max_write(TRANSFER_BYTES);
-        let _ = kernel.set_max_background(64);
-        if rustix::process::geteuid().is_root()
-            && kernel.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
-            && kernel.set_max_stack_depth(1).is_ok()
-        {
+        if greeting::ask(kernel) {
             self.passthrough.offer();
             self.filesystem.set_passthrough(true);
         }
@@ -246,9 +227,16 @@ impl fuser::Filesystem for Adapter {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            match self.run(Operation::Read, |fs| fs.read(handle.0, offset, &mut buffer[..size])) {
-                Ok(length) => reply.data(&buffer[..length]),
-                Err(errno) => reply.error(errno),
+            let mut reply = Some(reply);
+            let answered = self.run(Operation::Read, |fs| {
+                fs.read_with(handle.0, offset, &mut buffer[..size], |bytes| {
+                    if let Some(reply) = reply.take() {
+                        reply.data(bytes);
+                    }
+                })
+            });
+            if let (Err(errno), Some(reply)) = (answered, reply.take()) {
+                reply.error(errno);
             }
         });
     }

@@ -245,13 +245,10 @@ impl Filesystem {
 
     fn chunk_facts(&self, view: &SeriesView, part: u32, first: Timestamp, chunk: Option<&ChunkInfo>) -> Result<Facts> {
         let item = Item::Chunk { part, first };
-        let contents = view
-            .part(part)
-            .filter(|_| view.has_chunk(part, first))
-            .ok_or_else(|| gone(view, item))?;
-        let storage = contents.chunk_storage(first)?;
-        let stat = storage.stat().map_err(|source| view.failed(source))?;
         let change = self.change(view, item, chunk)?;
+        let stat = view
+            .chunk_stat(part, first, change == Change::Never)?
+            .ok_or_else(|| gone(view, item))?;
         Ok(Facts {
             size_bytes: stat.size_bytes,
             blocks: stat.allocated_bytes.div_ceil(BLOCK_BYTES),

@@ -35,6 +35,35 @@ impl Filesystem {
         Ok(length)
     }
 
+    /// Reads as [`Filesystem::read`] and gives the bytes to `give`, without a copy where they lie in one piece in memory;
+    /// else `buffer` is filled.
+    ///
+    /// A chunk that another process cuts short while its bytes are given away is an error of whoever reads them: the
+    /// kernel finds no memory there, and says EIO.
+    ///
+    /// # Errors
+    /// As [`Filesystem::read`].
+    pub fn read_with<T>(
+        &self,
+        handle: u64,
+        offset: u64,
+        buffer: &mut [u8],
+        give: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        let open = self.handles.get(handle)?;
+        let packed = match &*open {
+            Handle::Entries { view, item } => view.packed_run(*item, offset, buffer.len())?,
+            Handle::Appending { view, form, .. } => view.packed_run(Item::Entries(*form), offset, buffer.len())?,
+            _ => None,
+        };
+        if let Some((run, range)) = packed {
+            self.counters.count_read(range.len() as u64);
+            return Ok(give(&run.bytes()[range]));
+        }
+        let length = self.read(handle, offset, buffer)?;
+        Ok(give(&buffer[..length]))
+    }
+
     /// Writes; returns how many bytes were taken. `flags` are the open file's as they are now, for fcntl(2) may have
     /// changed them since it was opened.
     ///

@@ -199,7 +199,7 @@ impl Filesystem {
                 }
             }
         };
-        let view = Arc::new(SeriesView::new(series, source));
+        let view = Arc::new(SeriesView::new(series, source, !self.options.read_only));
         // Another thread may have been faster; all must share one view, for it counts the writers.
         Ok(Arc::clone(lock(&self.views).entry(series).or_insert(view)))
     }
@@ -256,8 +256,10 @@ impl Filesystem {
     pub fn forget(&self, number: u64, lookups: u64) {
         if let Some(series) = self.nodes.forget(number, lookups) {
             let mut views = lock(&self.views);
-            // A file may be open although its node is forgotten: its handle and the table share the view.
-            if views.get(&series).is_some_and(|view| Arc::strong_count(view) == 1) {
+            // A file may be open although its node is forgotten: its handle and the table share the view. One that was
+            // appended to knows a time that nobody else does.
+            let unused = |view: &Arc<SeriesView>| Arc::strong_count(view) == 1 && !view.was_appended();
+            if views.get(&series).is_some_and(unused) {
                 views.remove(&series);
             }
         }
@@ -294,6 +296,12 @@ impl Filesystem {
     /// # Errors
     /// Not everything could be made durable.
     pub fn close(&self) -> Result<()> {
-        Ok(self.database.close()?)
+        self.database.close()?;
+        for view in lock(&self.views).values() {
+            if let Err(error) = view.keep_time() {
+                log::info!("{error}; it shows another time of its last append from now on");
+            }
+        }
+        Ok(())
     }
 }

@@ -7,6 +7,7 @@ mod append;
 mod read;
 
 use std::{
+    collections::HashMap,
     io,
     ops::Range,
     sync::{
@@ -25,7 +26,10 @@ use super::{
     offsets::Offsets,
     text::{Codec, Format},
 };
-use crate::series::{AnyContents, AnySeries, ChunkInfo, Contents, Error, FrozenSeries, Timestamp};
+use crate::series::{AnyContents, AnySeries, ChunkInfo, Contents, Error, FrozenSeries, Stat, Timestamp};
+
+/// Chunks of a series about which facts are remembered.
+const CLOSED_REMEMBERED: usize = 1 << 16;
 
 /// Where a series' files get their bytes.
 #[derive(Debug)]
@@ -45,7 +49,10 @@ pub enum Source {
 #[derive(Debug, Default)]
 struct Growth {
     writers: usize,
-    modified: Option<SystemTime>,
+    /// Last append through this mount.
+    appended: Option<SystemTime>,
+    /// Time of the newest chunk, where nobody else changes that.
+    stored: Option<SystemTime>,
 }
 
 /// One series of one tree.
@@ -54,6 +61,8 @@ pub struct SeriesView {
     node: SeriesNode,
     source: Source,
     contents: AnyContents,
+    /// Nobody else writes to the database.
+    alone: bool,
     codec: RwLock<Codec>,
     growth: Mutex<Growth>,
     /// Held for reading while numbers are turned into entries, for writing by whatever renumbers them.
@@ -63,6 +72,8 @@ pub struct SeriesView {
     offsets: Mutex<Offsets>,
     /// Number of chunks, and the space that all but the last take.
     allocated: Mutex<Option<(usize, u64)>>,
+    /// What was found out about chunk files that never change again.
+    closed: Mutex<HashMap<(u32, Timestamp), Stat>>,
     held_fragments: AtomicU64,
     /// How many entries sizes show; all of them where there are fewer.
     published: AtomicU64,
@@ -74,8 +85,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SeriesView {
-    /// Makes the view of one series.
-    pub fn new(node: SeriesNode, source: Source) -> Self {
+    /// Makes the view of one series; `alone` where nobody else writes to the database.
+    pub fn new(node: SeriesNode, source: Source, alone: bool) -> Self {
         let contents = match &source {
             Source::Live(AnySeries::Fixed(series)) => AnyContents::Fixed(series.contents().clone()),
             Source::Live(AnySeries::Varlen(series)) => AnyContents::Varlen(series.contents().clone()),
@@ -85,12 +96,14 @@ impl SeriesView {
             node,
             source,
             contents,
+            alone,
             codec: RwLock::new(Codec::varlen(Format::Hex, 0)),
             growth: Mutex::default(),
             numbering: RwLock::default(),
             seat: Mutex::default(),
             offsets: Mutex::default(),
             allocated: Mutex::default(),
+            closed: Mutex::default(),
             held_fragments: AtomicU64::new(0),
             published: AtomicU64::new(u64::MAX),
         };
@@ -240,9 +253,20 @@ impl SeriesView {
 
     /// Time of the last append: exact where it went through this mount, else that of the newest chunk.
     pub fn modified(&self) -> Result<SystemTime> {
-        if let Some(modified) = lock(&self.growth).modified {
-            return Ok(modified);
+        let growth = lock(&self.growth);
+        if let Some(known) = growth.appended.or(growth.stored) {
+            return Ok(known);
         }
+        drop(growth);
+        let stored = self.stored_modified()?;
+        // Whoever else writes to the database is not seen by us.
+        if self.alone || self.live().is_none() {
+            lock(&self.growth).stored = Some(stored);
+        }
+        Ok(stored)
+    }
+
+    fn stored_modified(&self) -> Result<SystemTime> {
         let stored = match &self.contents {
             AnyContents::Fixed(contents) => contents.modified()?,
             AnyContents::Varlen(contents) => contents.modified()?,
@@ -277,6 +301,26 @@ impl SeriesView {
         Ok(closed + tail)
     }
 
+    /// Facts about a chunk file, which are remembered where it is closed; none where it is gone.
+    pub fn chunk_stat(&self, part: u32, first: Timestamp, closed: bool) -> Result<Option<Stat>> {
+        if closed && let Some(stat) = lock(&self.closed).get(&(part, first)) {
+            return Ok(Some(*stat));
+        }
+        let Some(contents) = self.part(part).filter(|_| self.has_chunk(part, first)) else {
+            return Ok(None);
+        };
+        let storage = contents.chunk_storage(first)?;
+        let stat = storage.stat().map_err(|source| self.failed(source))?;
+        if closed {
+            let mut known = lock(&self.closed);
+            if known.len() >= CLOSED_REMEMBERED {
+                known.clear();
+            }
+            known.insert((part, first), stat);
+        }
+        Ok(Some(stat))
+    }
+
     /// Wraps a failure of a chunk file.
     pub fn failed(&self, source: io::Error) -> Error {
         let path = match self.live() {
@@ -294,7 +338,25 @@ impl SeriesView {
 
     /// Notes that entries were appended just now.
     pub fn appended(&self) {
-        lock(&self.growth).modified = Some(SystemTime::now());
+        lock(&self.growth).appended = Some(SystemTime::now());
+    }
+
+    /// True where entries were appended through this mount.
+    pub fn was_appended(&self) -> bool {
+        lock(&self.growth).appended.is_some()
+    }
+
+    /// Gives the newest chunk the time of the last append through this mount: what else was done to the file, such as
+    /// cutting off space that it did not need, is nothing to whoever goes by that time.
+    pub fn keep_time(&self) -> Result<()> {
+        let Some(appended) = lock(&self.growth).appended else {
+            return Ok(());
+        };
+        let Some(last) = self.root().chunk_names().last().copied() else {
+            return Ok(());
+        };
+        let storage = self.root().chunk_storage(last)?;
+        Ok(storage.set_modified(appended).map_err(|source| self.failed(source))?)
     }
 
     /// Counts a file open for writing; returns true for the first one.
@@ -353,6 +415,7 @@ impl SeriesView {
         let outcome = change();
         *lock(&self.offsets) = Offsets::default();
         *lock(&self.allocated) = None;
+        lock(&self.closed).clear();
         outcome
     }
 

@@ -20,6 +20,9 @@ use crate::{
     series::{AnyContents, ChunkInfo, Contents, Records, Timestamp, VarlenContents},
 };
 
+/// Bytes from which on a read is answered from the chunk itself: below, finding the run costs more than a copy.
+const WORTH_A_RUN_BYTES: usize = 1 << 14;
+
 /// A run of entries in one form.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Span {
@@ -97,6 +100,31 @@ impl SeriesView {
             Some(span) => self.read_span(&span, offset, buffer),
             None => Ok(0),
         }
+    }
+
+    /// Packed records where they lie, for a read that is worth it: the bytes of `item` from `offset` on are `range` of the
+    /// run's. None where they are not in one piece, or are not packed records.
+    pub fn packed_run(&self, item: Item, offset: u64, length: usize) -> Result<Option<(Records, Range<usize>)>> {
+        let AnyContents::Fixed(contents) = self.contents() else {
+            return Ok(None);
+        };
+        if length < WORTH_A_RUN_BYTES {
+            return Ok(None);
+        }
+        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
+        let Some(span) = self.span(item)?.filter(|span| span.form == Form::Raw) else {
+            return Ok(None);
+        };
+        let width = self.width(Form::Raw, contents);
+        let first = span.entries.start + offset / width;
+        let skip = usize::try_from(offset % width).unwrap_or(0);
+        let last = span.entries.end.min(first + ((skip + length) as u64).div_ceil(width));
+        let Some(run) = contents.range_by_index(first..last)?.next().transpose()? else {
+            return Ok(None);
+        };
+        let is_whole = first + run.len() as u64 == last;
+        let range = skip..run.bytes().len().min(skip + length);
+        Ok((is_whole && !range.is_empty()).then_some((run, range)))
     }
 
     fn read_span(&self, span: &Span, offset: u64, buffer: &mut [u8]) -> Result<usize> {

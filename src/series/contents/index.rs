@@ -32,6 +32,8 @@ pub(super) struct Index {
     /// How many entries of the last chunk count: in a snapshot, after a crash that a reader may not repair, or simply
     /// known; `None` asks the file.
     pub(super) last_entries: Option<u32>,
+    /// How often the writer took up or let go a last chunk.
+    pub(super) visits: u64,
 }
 
 impl Index {
@@ -44,6 +46,7 @@ impl Index {
             trimmed: 0,
             tail: None,
             last_entries,
+            visits: 0,
         }
     }
 
@@ -108,8 +111,14 @@ impl Index {
             before,
         });
         self.counted += usize::from(counted);
-        self.tail = Some(tail);
-        self.last_entries = None;
+        self.set_tail(Some(tail), None);
+    }
+
+    /// Takes up a new form of the last chunk, or its end as an open one.
+    pub(super) fn set_tail(&mut self, tail: Option<Arc<Chunk>>, last_entries: Option<u32>) {
+        self.tail = tail;
+        self.last_entries = last_entries;
+        self.visits += 1;
     }
 
     /// Forgets the oldest chunk, of which the next one's `before` is known.
@@ -125,8 +134,7 @@ impl Index {
     pub(super) fn drop_last(&mut self) {
         self.chunks.pop();
         self.counted = self.counted.min(self.chunks.len());
-        self.tail = None;
-        self.last_entries = None;
+        self.set_tail(None, None);
     }
 }
 

@@ -337,6 +337,7 @@ impl Part {
             layout: self.contents.layout(),
             entries_per_chunk: self.contents.parameters().entries_per_chunk,
             mapped: self.contents.is_mapped(),
+            window_bytes: self.context().options.limits.window_bytes,
         }
     }
 

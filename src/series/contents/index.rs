@@ -78,8 +78,9 @@ impl Index {
     }
 
     /// The chunk of entry `number`, and the entry's position there as far as `before` is right.
-    pub(super) fn locate(&self, number: u64) -> Option<(Timestamp, u64)> {
-        let absolute = number.checked_add(self.trimmed)?;
+    /// `trimmed` is what the number was counted from; none too where that has changed.
+    pub(super) fn locate(&self, number: u64, trimmed: u64) -> Option<(Timestamp, u64)> {
+        let absolute = number.checked_add(trimmed).filter(|_| trimmed == self.trimmed)?;
         let after = self.chunks.partition_point(|known| known.before <= absolute);
         let known = self.chunks[after.checked_sub(1)?];
         Some((known.first, absolute - known.before))

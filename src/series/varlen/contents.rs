@@ -130,8 +130,9 @@ impl VarlenContents {
     /// # Errors
     /// As [`VarlenEntry::to_bytes`].
     pub fn first(&self) -> Result<Option<Entry>> {
-        let first = self.range(Timestamp::MIN, Timestamp::MAX)?.next();
-        first.transpose()?.map(|entry| entry.to_entry()).transpose()
+        let mut value = Vec::new();
+        let first = self.range(Timestamp::MIN, Timestamp::MAX)?.next_into(&mut value);
+        Ok(first.transpose()?.map(|timestamp| Entry { timestamp, value }))
     }
 
     /// The newest entry.
@@ -151,8 +152,9 @@ impl VarlenContents {
     /// # Errors
     /// As [`VarlenEntry::to_bytes`].
     pub fn get(&self, timestamp: Timestamp) -> Result<Option<Vec<u8>>> {
-        let found = self.range(timestamp, timestamp)?.next();
-        found.transpose()?.map(|entry| entry.to_bytes()).transpose()
+        let mut value = Vec::new();
+        let found = self.range(timestamp, timestamp)?.next_into(&mut value);
+        Ok(found.transpose()?.map(|_| value))
     }
 
     /// Number of the first entry whose timestamp is not below `timestamp`.

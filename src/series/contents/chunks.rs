@@ -39,7 +39,7 @@ impl Contents {
             let (first, last) = {
                 let index = self.index();
                 let name = |known: Option<&Known>| known.map(|known| known.first);
-                (name(index.chunks.first()), name(index.chunks.last()))
+                (name(index.chunks.front()), name(index.chunks.back()))
             };
             let Some(newest) = last else {
                 return Ok((None, None, 0));
@@ -164,7 +164,7 @@ impl Contents {
     /// Takes up a new form of the last chunk, or its end as an open one.
     pub(in crate::series) fn set_tail(&self, tail: Option<Arc<Chunk>>, last_entries: Option<u32>) {
         let mut index = self.index_mut();
-        let name = index.chunks.last().map(|known| known.first);
+        let name = index.chunks.back().map(|known| known.first);
         index.set_tail(tail, last_entries);
         drop(index);
         self.forget_open(name);

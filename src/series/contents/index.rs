@@ -3,7 +3,7 @@
 //!
 //! Arithmetic only; [`super::Contents`] holds it under a lock and does the reading.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::series::{
     FixedParameters, Timestamp,
@@ -22,7 +22,7 @@ pub(super) struct Known {
 pub(super) struct Index {
     pub(super) layout: Layout,
     pub(super) entries_per_chunk: u32,
-    pub(super) chunks: Vec<Known>,
+    pub(super) chunks: VecDeque<Known>,
     /// How many leading chunks have a right `before`; at least one where there is a chunk.
     pub(super) counted: usize,
     /// Entries trimmed since the index was made.
@@ -103,11 +103,11 @@ impl Index {
     /// Takes up a chunk that now receives the appends; `sealed` is the one before it.
     pub(super) fn push(&mut self, tail: Arc<Chunk>, sealed: Option<&Chunk>) {
         let counted = self.counted == self.chunks.len();
-        let before = match (sealed, self.chunks.last()) {
+        let before = match (sealed, self.chunks.back()) {
             (Some(sealed), Some(last)) => last.before + u64::from(sealed.entries()),
             _ => self.trimmed,
         };
-        self.chunks.push(Known {
+        self.chunks.push_back(Known {
             first: tail.min_ts(),
             before,
         });
@@ -124,8 +124,8 @@ impl Index {
 
     /// Forgets the oldest chunk, of which the next one's `before` is known.
     pub(super) fn drop_first(&mut self) {
-        self.chunks.remove(0);
-        if let Some(next) = self.chunks.first() {
+        self.chunks.pop_front();
+        if let Some(next) = self.chunks.front() {
             self.trimmed = next.before;
         }
         self.counted = self.counted.saturating_sub(1).max(self.chunks.len().min(1));
@@ -133,7 +133,7 @@ impl Index {
 
     /// Forgets the newest chunk, which nobody appends to.
     pub(super) fn drop_last(&mut self) {
-        self.chunks.pop();
+        self.chunks.pop_back();
         self.counted = self.counted.min(self.chunks.len());
         self.set_tail(None, None);
     }

@@ -147,7 +147,7 @@ impl Contents {
     pub fn entries(&self) -> Result<u64> {
         self.count_all()?;
         let index = self.index();
-        let Some(last) = index.chunks.last() else {
+        let Some(last) = index.chunks.back() else {
             return Ok(0);
         };
         let before = last.before - index.trimmed;
@@ -430,7 +430,7 @@ impl Contents {
     /// [`Error::Io`].
     pub fn modified(&self) -> Result<SystemTime> {
         let context = &self.0.context;
-        match self.index().chunks.last().map(|known| known.first) {
+        match self.index().chunks.back().map(|known| known.first) {
             Some(first) => {
                 let stat = self.chunk_storage(first)?.stat();
                 Ok(stat.map_err(context.failed(&self.chunk_path(first)))?.modified)

@@ -6,6 +6,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
@@ -20,6 +21,7 @@ use crate::mount::{
         attributes::{Attributes, Found, TRANSFER_BYTES},
         lookup::{FileKind, Listed},
     },
+    options::LiveRead,
 };
 
 /// Generation of every node: numbers are never used for another file.
@@ -27,33 +29,53 @@ pub(super) const GENERATION: Generation = Generation(0);
 /// A size that no file can have.
 const NO_SIZE: u64 = u64::MAX;
 
+/// Runs one operation under the net, counts it, and chooses its errno.
+pub(super) fn run_on<T>(
+    filesystem: &Filesystem,
+    operation: Operation,
+    work: impl FnOnce(&Filesystem) -> Result<T>,
+) -> Result<T, fuser::Errno> {
+    let start = Instant::now();
+    let caught = catch_unwind(AssertUnwindSafe(|| work(filesystem)));
+    let outcome = caught.unwrap_or_else(|panic| {
+        filesystem.counters().count_panic();
+        Err(Refusal::Panicked {
+            operation: operation.name(),
+            message: panic_message(&*panic),
+        })
+    });
+    filesystem
+        .counters()
+        .count(operation, outcome.is_err(), start.elapsed());
+    outcome.map_err(|refusal| {
+        match refusal {
+            Refusal::Panicked { .. } => log::error!("{refusal}"),
+            Refusal::Engine(_) => log::info!("{}: {refusal}", operation.name()),
+            _ => log::debug!("{}: {refusal}", operation.name()),
+        }
+        fuser::Errno::from_i32(errno(&refusal).0)
+    })
+}
+
 impl Adapter {
-    /// Runs one operation under the net, counts it, and chooses its errno.
+    /// Runs one operation: see [`run_on`].
     pub(super) fn run<T>(
         &self,
         operation: Operation,
         work: impl FnOnce(&Filesystem) -> Result<T>,
     ) -> Result<T, fuser::Errno> {
-        let start = Instant::now();
-        let caught = catch_unwind(AssertUnwindSafe(|| work(&self.filesystem)));
-        let outcome = caught.unwrap_or_else(|panic| {
-            self.filesystem.counters().count_panic();
-            Err(Refusal::Panicked {
-                operation: operation.name(),
-                message: panic_message(&*panic),
-            })
-        });
-        self.filesystem
-            .counters()
-            .count(operation, outcome.is_err(), start.elapsed());
-        outcome.map_err(|refusal| {
-            match refusal {
-                Refusal::Panicked { .. } => log::error!("{refusal}"),
-                Refusal::Engine(_) => log::info!("{}: {refusal}", operation.name()),
-                _ => log::debug!("{}: {refusal}", operation.name()),
-            }
-            fuser::Errno::from_i32(errno(&refusal).0)
-        })
+        run_on(&self.filesystem, operation, work)
+    }
+
+    /// Answers a question about sizes: at once, or in turn with what appends make stale where readers use the page
+    /// cache. There a size that grows between a reader's look at the file and its arrival in the kernel would have the
+    /// kernel cut, and for a moment blank, pages that another reader has fetched since.
+    pub(super) fn answer_sizes(&self, answer: impl FnOnce(&Filesystem) + Send + 'static) {
+        if self.filesystem.options().live_read == LiveRead::Direct {
+            return answer(&self.filesystem);
+        }
+        let filesystem = Arc::clone(&self.filesystem);
+        self.notices.in_turn(move || answer(&filesystem));
     }
 
     /// Runs an operation with an empty answer.

@@ -31,7 +31,7 @@ use fuser::{
 };
 
 use self::{
-    answers::{GENERATION, file_type, name_only, packed, reply_attribute, reply_found},
+    answers::{GENERATION, file_type, name_only, packed, reply_attribute, reply_found, run_on},
     notices::Notices,
     passthrough::Passthrough,
 };
@@ -74,10 +74,13 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.run(Operation::Lookup, |fs| fs.lookup(parent.0, name)) {
-            Ok(found) => reply_found(reply, &found),
-            Err(errno) => reply.error(errno),
-        }
+        let name = name.to_owned();
+        self.answer_sizes(
+            move |fs| match run_on(fs, Operation::Lookup, |fs| fs.lookup(parent.0, &name)) {
+                Ok(found) => reply_found(reply, &found),
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
@@ -88,10 +91,12 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn getattr(&self, _request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match self.run(Operation::GetAttributes, |fs| fs.attributes(node.0)) {
-            Ok((attributes, hold)) => reply.attr(&hold, &packed(&attributes, attributes.file_id)),
-            Err(errno) => reply.error(errno),
-        }
+        self.answer_sizes(
+            move |fs| match run_on(fs, Operation::GetAttributes, |fs| fs.attributes(node.0)) {
+                Ok((attributes, hold)) => reply.attr(&hold, &packed(&attributes, attributes.file_id)),
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn setattr(
@@ -113,7 +118,7 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let chosen = |time: Option<TimeOrNow>| matches!(time, Some(TimeOrNow::SpecificTime(_)));
-        let done = self.run(Operation::SetAttributes, |fs| {
+        let set = move |fs: &Filesystem| {
             if let Some(size) = size {
                 fs.set_size(node.0, handle.map(|handle| handle.0), size)?;
             }
@@ -122,11 +127,11 @@ impl fuser::Filesystem for Adapter {
             }
             fs.set_attributes(node.0, !chosen(accessed) && !chosen(modified), "change of times")?;
             fs.attributes(node.0)
-        });
-        match done {
+        };
+        self.answer_sizes(move |fs| match run_on(fs, Operation::SetAttributes, set) {
             Ok((attributes, hold)) => reply.attr(&hold, &packed(&attributes, attributes.file_id)),
             Err(errno) => reply.error(errno),
-        }
+        });
     }
 
     fn readlink(&self, _request: &Request, node: INodeNo, reply: ReplyData) {

@@ -15,6 +15,7 @@ use crate::{
         errno::{Refusal, Result},
         nodes::{Handed, Item, Place, SeriesNode, Tree},
         offsets::Form,
+        options::LiveRead,
         view::SeriesView,
     },
     series::{ChunkInfo, Timestamp},
@@ -124,6 +125,10 @@ impl Filesystem {
     /// Hands one line of a listing to the kernel; none where it should show the name alone and have the kernel look it
     /// up: the node's number is not the file's, or the file is damaged, which must not spoil the listing.
     pub fn found_listed(&self, listed: &Listed) -> Option<Found> {
+        // Where readers use the page cache, a size that came with a listing could come too late: see `Stale::Grown`.
+        if self.options.live_read == LiveRead::Cached && listed.place.kind() == FileKind::File {
+            return None;
+        }
         let shows_its_number = listed.place.tree() == Tree::Live || matches!(listed.place, Place::Root(_));
         if !shows_its_number {
             return None;

@@ -104,16 +104,26 @@ impl Filesystem {
         if self.options.live_read == LiveRead::Direct {
             return Ok(Vec::new());
         }
-        let mut stale = Vec::new();
+        let (mut tails, mut sizes) = (Vec::new(), Vec::new());
         for (node, place) in self.nodes.of_series(view.node()) {
-            if let Place::Series(_, item @ (Item::Entries(_) | Item::Range { .. } | Item::ChunkText { .. })) = place {
+            let Place::Series(_, item @ (Item::Entries(_) | Item::Range { .. } | Item::ChunkText { .. })) = place
+            else {
+                continue;
+            };
+            let (shown, real) = (
+                view.size_bytes(item)?.unwrap_or(0),
+                view.real_size_bytes(item)?.unwrap_or(0),
+            );
+            let mut last = [0];
+            if real > shown && view.read(item, real - 1, &mut last)? == 1 {
                 // The kernel fills the last page up with zeros; it must go before the larger size is seen.
-                let size = view.size_bytes(item)?.unwrap_or(0);
-                stale.push(Stale::Tail(node, size - size % PAGE_BYTES));
+                tails.push(Stale::Tail(node, shown - shown % PAGE_BYTES));
+                sizes.push(Stale::Grown(node, real, last[0]));
             }
         }
+        let mut stale = tails;
         stale.push(Stale::Published(view.node(), view.entries()?));
-        stale.extend(self.all_stale(view.node(), Stale::Attributes));
+        stale.extend(sizes);
         Ok(stale)
     }
 

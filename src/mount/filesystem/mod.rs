@@ -52,6 +52,9 @@ pub enum Stale {
     Tail(u64, u64),
     /// A name in a directory.
     Name(u64, String),
+    /// Not stale itself: a node of this many bytes, of which this is the last. The kernel takes the size from it without
+    /// a look at the pages it has.
+    Grown(u64, u64, u8),
     /// Not stale itself: from here on sizes show this many entries of a series whose readers use the page cache.
     Published(SeriesNode, u64),
 }

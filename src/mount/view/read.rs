@@ -37,6 +37,14 @@ impl SeriesView {
         self.span(item)?.map(|span| self.size_of(&span)).transpose()
     }
 
+    /// Size of a file of entries with those that are not published yet.
+    pub fn real_size_bytes(&self, item: Item) -> Result<Option<u64>> {
+        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
+        self.span(item)?
+            .map(|span| self.size_below(&span, u64::MAX))
+            .transpose()
+    }
+
     /// Exact size of the text of a chunk that a listing has at hand.
     pub fn chunk_text_bytes(&self, chunk: &ChunkInfo) -> Result<u64> {
         let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
@@ -81,7 +89,12 @@ impl SeriesView {
     }
 
     fn size_of(&self, span: &Span) -> Result<u64> {
-        let end = span.entries.end.min(self.published.load(Ordering::Acquire));
+        self.size_below(span, self.published.load(Ordering::Acquire))
+    }
+
+    /// Size of the entries of a span whose numbers are below `limit`.
+    fn size_below(&self, span: &Span, limit: u64) -> Result<u64> {
+        let end = span.entries.end.min(limit);
         let count = end.saturating_sub(span.entries.start);
         match &self.contents {
             AnyContents::Fixed(contents) => Ok(count * self.width(span.form, contents)),

@@ -386,6 +386,69 @@ fn reader_needs_no_permission_to_write() {
     assert_eq!(now, all.len() - 1);
 }
 
+/// On a file system that takes no writing a reader asks for none, whatever a killed writer left there.
+#[test]
+fn reader_on_a_read_only_file_system_asks_for_no_writing() {
+    let disk = SimDirectory::new();
+    let database = on(&disk);
+    let series = database.create_series("s", &parameters(8, 5)).unwrap();
+    fill(&series, 1..=12);
+    let varlen = database
+        .create_varlen_series("v", &VarlenParameters::default())
+        .unwrap();
+    varlen.append(Timestamp(5), &[9; 600]).unwrap();
+    database.create_snapshot("one", SystemTime::UNIX_EPOCH).unwrap();
+    let left = disk.killed().unwrap();
+    database.close().unwrap();
+    let reads = [
+        Verb::List,
+        Verb::Open,
+        Verb::ReadFile,
+        Verb::Stat,
+        Verb::Size,
+        Verb::Read,
+        Verb::Map,
+    ];
+    left.set_rule(move |operation| (!reads.contains(&operation.verb)).then_some(libc::EROFS));
+    left.take_operations();
+    let reader = Database::open_on(Arc::new(left.clone()), OpenOptions::read_only()).unwrap();
+    let expected: Vec<u64> = (1..=12).collect();
+    assert_eq!(timestamps(&reader.series("s").unwrap(), 0, 100), expected);
+    let varlen = reader.varlen_series("v").unwrap();
+    assert_eq!(varlen.latest().unwrap().unwrap().value, [9; 600]);
+    assert_eq!(frozen_timestamps(&reader.snapshot("one").unwrap(), "s"), expected);
+    assert_eq!(reader.check(None).unwrap(), []);
+    reader.close().unwrap();
+    let refused = left.take_operations();
+    let refused = refused.iter().find(|operation| !reads.contains(&operation.verb));
+    assert_eq!(refused, None);
+}
+
+/// Opening a varlen series looks at the last chunks of its parts, not at each chunk.
+#[test]
+fn opening_a_varlen_series_costs_the_same_with_many_chunks() {
+    let disk = SimDirectory::new();
+    let database = on(&disk);
+    let profile = VarlenParameters {
+        length_profile: vec![4],
+        size_struct: 1,
+        entries_per_chunk: 1,
+    };
+    let series = database.create_varlen_series("v", &profile).unwrap();
+    for timestamp in 0..200 {
+        series.append(Timestamp(timestamp), b"abc").unwrap();
+    }
+    database.close().unwrap();
+    drop((series, database));
+    let database = on(&disk);
+    disk.take_operations();
+    let series = database.varlen_series("v").unwrap();
+    let opened = disk.count(Verb::Open);
+    assert!(opened < 10, "{opened} files were opened");
+    assert_eq!(series.entries().unwrap(), 200);
+    database.close().unwrap();
+}
+
 /// T29: one writer, several readers, a trimmer and a snapshotter at once: every read is a contiguous run of right entries.
 #[test]
 fn every_read_beside_a_writer_is_a_contiguous_run() {

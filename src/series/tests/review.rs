@@ -253,6 +253,28 @@ fn reader_opens_series_made_since() {
     writer.close().unwrap();
 }
 
+/// A reader beside a writing process sees as many entries as it counts.
+#[test]
+fn reader_sees_what_it_counts() {
+    let disk = SimDirectory::new();
+    let writer = on(&disk);
+    let series = writer.create_series("s", &parameters(8, 1000)).unwrap();
+    fill(&series, 1..=3);
+    writer.close().unwrap();
+    drop((series, writer));
+    let reader = Database::open_on(Arc::new(disk.clone()), OpenOptions::read_only()).unwrap();
+    let seen = reader.series("s").unwrap();
+    assert_eq!(timestamps(&seen, 0, 1000), [1, 2, 3]);
+    let writer = on(&disk);
+    fill(&writer.series("s").unwrap(), 4..=500);
+    let expected: Vec<u64> = (1..=500).collect();
+    assert_eq!(seen.entries().unwrap(), 500);
+    assert_eq!(timestamps(&seen, 0, 1000), expected);
+    assert_eq!(seen.latest().unwrap().unwrap().timestamp, Timestamp(500));
+    writer.close().unwrap();
+    reader.close().unwrap();
+}
+
 /// Entries that a power loss left whole are kept, though bytes of theirs at the start of a sector are zeros, as in any
 /// small number.
 #[test]

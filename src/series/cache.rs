@@ -20,7 +20,8 @@ pub(crate) enum Form {
     Sealed,
     /// The last one of a live series, between two visits of its writer, which are counted.
     Last(u64),
-    /// The last one of a snapshot, of which so many entries count; there may be more by now.
+    /// The last one of a snapshot, or of a series that another process writes, when so many entries of it counted;
+    /// there may be more by now.
     Frozen(u32),
 }
 

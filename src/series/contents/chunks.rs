@@ -66,7 +66,7 @@ impl Contents {
 
     /// The chunk that begins at `first`, opened, and how many entries of it count; none where it was trimmed.
     pub(in crate::series) fn chunk_named(&self, first: Timestamp) -> Result<Option<(Arc<Chunk>, u32)>> {
-        let (layout, limit, form) = {
+        let (position, layout, limit, form) = {
             let index = self.index();
             let Some(position) = index.position(first) else {
                 return Ok(None);
@@ -83,7 +83,12 @@ impl Contents {
                 Some(entries) if self.0.frozen => Form::Frozen(entries),
                 _ => Form::Last(index.visits),
             };
-            (index.layout, limit, form)
+            (position, index.layout, limit, form)
+        };
+        let form = match form {
+            // Another process may have appended since.
+            Form::Last(_) if limit.is_none() && self.0.context.read_only() => Form::Frozen(self.entries_of(position)?),
+            form => form,
         };
         match self.open_closed(self.key(first, form), layout, limit) {
             Ok(chunk) => {

@@ -253,6 +253,28 @@ fn reader_opens_series_made_since() {
     writer.close().unwrap();
 }
 
+/// A reader beside a writing process sees as many entries as it counts.
+#[test]
+fn reader_sees_what_it_counts() {
+    let disk = SimDirectory::new();
+    let writer = on(&disk);
+    let series = writer.create_series("s", &parameters(8, 1000)).unwrap();
+    fill(&series, 1..=3);
+    writer.close().unwrap();
+    drop((series, writer));
+    let reader = Database::open_on(Arc::new(disk.clone()), OpenOptions::read_only()).unwrap();
+    let seen = reader.series("s").unwrap();
+    assert_eq!(timestamps(&seen, 0, 1000), [1, 2, 3]);
+    let writer = on(&disk);
+    fill(&writer.series("s").unwrap(), 4..=500);
+    let expected: Vec<u64> = (1..=500).collect();
+    assert_eq!(seen.entries().unwrap(), 500);
+    assert_eq!(timestamps(&seen, 0, 1000), expected);
+    assert_eq!(seen.latest().unwrap().unwrap().timestamp, Timestamp(500));
+    writer.close().unwrap();
+    reader.close().unwrap();
+}
+
 /// Entries that a power loss left whole are kept, though bytes of theirs at the start of a sector are zeros, as in any
 /// small number.
 #[test]
@@ -384,6 +406,69 @@ fn reader_needs_no_permission_to_write() {
     let now: usize = all.iter().map(|path| listed(path)).sum();
     modes(0o755, 0o644);
     assert_eq!(now, all.len() - 1);
+}
+
+/// On a file system that takes no writing a reader asks for none, whatever a killed writer left there.
+#[test]
+fn reader_on_a_read_only_file_system_asks_for_no_writing() {
+    let disk = SimDirectory::new();
+    let database = on(&disk);
+    let series = database.create_series("s", &parameters(8, 5)).unwrap();
+    fill(&series, 1..=12);
+    let varlen = database
+        .create_varlen_series("v", &VarlenParameters::default())
+        .unwrap();
+    varlen.append(Timestamp(5), &[9; 600]).unwrap();
+    database.create_snapshot("one", SystemTime::UNIX_EPOCH).unwrap();
+    let left = disk.killed().unwrap();
+    database.close().unwrap();
+    let reads = [
+        Verb::List,
+        Verb::Open,
+        Verb::ReadFile,
+        Verb::Stat,
+        Verb::Size,
+        Verb::Read,
+        Verb::Map,
+    ];
+    left.set_rule(move |operation| (!reads.contains(&operation.verb)).then_some(libc::EROFS));
+    left.take_operations();
+    let reader = Database::open_on(Arc::new(left.clone()), OpenOptions::read_only()).unwrap();
+    let expected: Vec<u64> = (1..=12).collect();
+    assert_eq!(timestamps(&reader.series("s").unwrap(), 0, 100), expected);
+    let varlen = reader.varlen_series("v").unwrap();
+    assert_eq!(varlen.latest().unwrap().unwrap().value, [9; 600]);
+    assert_eq!(frozen_timestamps(&reader.snapshot("one").unwrap(), "s"), expected);
+    assert_eq!(reader.check(None).unwrap(), []);
+    reader.close().unwrap();
+    let refused = left.take_operations();
+    let refused = refused.iter().find(|operation| !reads.contains(&operation.verb));
+    assert_eq!(refused, None);
+}
+
+/// Opening a varlen series looks at the last chunks of its parts, not at each chunk.
+#[test]
+fn opening_a_varlen_series_costs_the_same_with_many_chunks() {
+    let disk = SimDirectory::new();
+    let database = on(&disk);
+    let profile = VarlenParameters {
+        length_profile: vec![4],
+        size_struct: 1,
+        entries_per_chunk: 1,
+    };
+    let series = database.create_varlen_series("v", &profile).unwrap();
+    for timestamp in 0..200 {
+        series.append(Timestamp(timestamp), b"abc").unwrap();
+    }
+    database.close().unwrap();
+    drop((series, database));
+    let database = on(&disk);
+    disk.take_operations();
+    let series = database.varlen_series("v").unwrap();
+    let opened = disk.count(Verb::Open);
+    assert!(opened < 10, "{opened} files were opened");
+    assert_eq!(series.entries().unwrap(), 200);
+    database.close().unwrap();
 }
 
 /// T29: one writer, several readers, a trimmer and a snapshotter at once: every read is a contiguous run of right entries.

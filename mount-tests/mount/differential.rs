@@ -223,7 +223,7 @@ fn errors_are_those_of_an_append_only_file_of_ext4() {
     let kind = shell(&format!("stat -f -c %T {}", mount.scratch("host").display()));
     let peer = AppendOnly::new(mount.scratch("host/raw")).filter(|_| kind.starts_with("ext"));
     let Some(peer) = peer else {
-        return eprintln!("SKIPPED: chattr +a needs root and an ext4 file system, this is {kind}");
+        return crate::peer::skip(&format!("chattr +a needs root and an ext4 file system, this is {kind}"));
     };
     let mut differences = Vec::new();
     for (name, call) in CALLS {

@@ -290,7 +290,7 @@ fn others_look_in_only_where_they_are_let_in() {
 fn a_user_mounts_through_the_helper() {
     let helper = try_shell("test -u $(command -v fusermount3) && test -x $(command -v fusermount3)");
     if !helper.status.success() || !try_shell("test $(id -u) = 0 && command -v setpriv").status.success() {
-        return eprintln!("SKIPPED: becoming another user takes root, setpriv and a set-user-id fusermount3");
+        return crate::peer::skip("becoming another user takes root, setpriv and a set-user-id fusermount3");
     }
     let directory = TempDir::new().unwrap();
     fs::create_dir(directory.path().join("m")).unwrap();

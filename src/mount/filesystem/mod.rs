@@ -1,7 +1,7 @@
 //! The mounted file system without FUSE: every operation as a method, testable without a mount.
 //!
 //! [`lookup`] finds places by name and lists directories, [`attributes`] says what stat shows, [`open`] opens, closes
-//! and syncs, [`io`](self::io) reads and writes, [`xattr`] is for extended attributes and [`flags`] for ioctls,
+//! and syncs, `io` reads and writes, [`xattr`] is for extended attributes and [`flags`] for ioctls,
 //! [`lifecycle`] makes, renames and removes, [`control`] runs `ctl`, [`report`] writes `stats` and `.stats`.
 //!
 //! No method calls the kernel. Where an operation makes what the kernel has cached untrue, it returns *stale* things

@@ -8,4 +8,5 @@ mod cli;
 mod mount;
 mod oracle;
 mod peer;
+mod raid;
 mod replay;

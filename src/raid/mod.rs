@@ -6,4 +6,4 @@
 pub mod metadata;
 mod types;
 
-pub use types::{Level, Sector, Slot};
+pub use types::{Level, SECTOR_BYTES, Sector, Slot, UnknownLevel};

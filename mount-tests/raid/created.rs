@@ -25,7 +25,15 @@ const BITMAP: Tracking = Tracking::Bitmap { chunk_bytes: 0 };
 type Case = (&'static [u64], Version, Level, u32, &'static str, u32, Tracking);
 
 const CASES: &[Case] = &[
-    (&[16 * MIB + 77 * 512; 2], Version::V1_2, Level::Raid1, 0, "", 0, Tracking::None),
+    (
+        &[16 * MIB + 77 * 512; 2],
+        Version::V1_2,
+        Level::Raid1,
+        0,
+        "",
+        0,
+        Tracking::None,
+    ),
     (&[100 * MIB; 2], Version::V1_2, Level::Raid1, 0, "", 0, BITMAP),
     (&[5 * GIB; 3], Version::V1_2, Level::Raid1, 0, "", 0, BITMAP),
     (&[300 * GIB; 2], Version::V1_2, Level::Raid1, 0, "", 0, BITMAP),

@@ -74,7 +74,7 @@ impl Kernel {
             .output()
             .unwrap();
         let text = said(&output);
-        assert!(output.status.success(), "{}:\n{text}\nof\n{script}", output.status);
+        assert!(output.status.success(), "{}:\n{text}", output.status);
         text
     }
 }

@@ -8,6 +8,7 @@
 
 pub mod badblocks;
 pub mod bitmap;
+pub mod gpt;
 pub mod identity;
 pub mod plan;
 pub mod superblock;

@@ -157,7 +157,7 @@ impl Level {
     }
 
     /// The fewest members that md runs the level with. What may be created is stricter: see
-    /// `geometry::ArrayKind`.
+    /// [`ArrayKind`](super::geometry::ArrayKind).
     pub const fn minimum_members(self) -> u16 {
         match self {
             Self::Linear | Self::Raid0 | Self::Raid1 => 1,

@@ -19,7 +19,8 @@ use crate::mount::{
     filesystem::{
         Effect, Filesystem,
         attributes::{Attributes, Found, TRANSFER_BYTES},
-        lookup::{FileKind, Listed},
+        listing::Listed,
+        lookup::FileKind,
     },
     options::LiveRead,
 };

@@ -294,23 +294,21 @@ impl fuser::Filesystem for Adapter {
 
     fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match self.run(Operation::OpenDirectory, |fs| fs.open_directory(node.0)) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Ok(opened) => {
+                let mut flags = FopenFlags::empty();
+                flags.set(FopenFlags::FOPEN_CACHE_DIR, opened.keep);
+                flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.kept);
+                reply.opened(FileHandle(opened.handle), flags);
+            }
             Err(errno) => reply.error(errno),
         }
     }
 
     fn readdir(&self, _r: &Request, _node: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let filled = self.run(Operation::ReadDirectory, |fs| {
-            let mut position = offset;
-            while let Some(listed) = fs.listed(handle.0, position)? {
-                position += 1;
-                let place = listed.place;
-                if reply.add(
-                    INodeNo(place.file_id()),
-                    position,
-                    file_type(place.kind()),
-                    &listed.name,
-                ) {
+            for (next, listed) in fs.lines(handle.0, offset)?.iter() {
+                let number = INodeNo(listed.place.file_id());
+                if reply.add(number, next, file_type(listed.place.kind()), &listed.name) {
                     break;
                 }
             }
@@ -331,20 +329,18 @@ impl fuser::Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let filled = self.run(Operation::ReadDirectory, |fs| {
-            let mut position = offset;
-            while let Some(listed) = fs.listed(handle.0, position)? {
-                position += 1;
+            for (next, listed) in fs.lines(handle.0, offset)?.iter() {
                 let is_dot = matches!(listed.name.as_str(), "." | "..");
-                let found = if is_dot { None } else { fs.found_listed(&listed) };
+                let found = if is_dot { None } else { fs.found_listed(listed) };
                 let (hold, attributes) = match &found {
                     // The kernel has one time for both here.
                     Some(found) => (
                         found.attributes_hold.min(found.name_holds),
                         packed(&found.attributes, found.node),
                     ),
-                    None => (Duration::ZERO, name_only(&listed)),
+                    None => (Duration::ZERO, name_only(listed)),
                 };
-                let full = reply.add(attributes.ino, position, &listed.name, &hold, &attributes, GENERATION);
+                let full = reply.add(attributes.ino, next, &listed.name, &hold, &attributes, GENERATION);
                 match found {
                     Some(found) if full => fs.forget(found.node, 1),
                     None if !full && !is_dot => fs.nodes().lend_file_id(listed.place),

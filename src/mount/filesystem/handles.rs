@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::{lookup::Listed, metadata::MetadataBuffer};
+use super::{listing::OpenDirectory, metadata::MetadataBuffer};
 use crate::{
     mount::{
         appending::Appending,
@@ -25,8 +25,8 @@ use crate::{
 
 /// What an open file or directory is.
 pub enum Handle {
-    /// A directory with its listing.
-    Listing(Vec<Listed>),
+    /// A directory.
+    Listing(OpenDirectory),
     /// A file of entries, open for reading.
     Entries {
         /// Its series.

@@ -20,7 +20,7 @@ use crate::{
         offsets::Form,
         view::SeriesView,
     },
-    series::Storage,
+    series::{Storage, Timestamp},
 };
 
 /// What an open file or directory is.
@@ -49,6 +49,8 @@ pub enum Handle {
         view: Arc<SeriesView>,
         /// The file.
         storage: Arc<dyn Storage>,
+        /// Part and first timestamp where the chunk is closed.
+        closed: Option<(u32, Timestamp)>,
     },
     /// A small file whose bytes were made when it was opened.
     Made(Vec<u8>),

@@ -116,7 +116,8 @@ impl Filesystem {
                     false => Caching::Direct,
                 };
                 let storage = view.part(part).ok_or_else(gone)?.chunk_storage(first)?;
-                Ok(self.opened(Handle::Chunk { view, storage }, caching))
+                let closed = (caching == Caching::Passthrough).then_some((part, first));
+                Ok(self.opened(Handle::Chunk { view, storage, closed }, caching))
             }
             Item::Latest => Ok(self.opened(Handle::Made(view.latest_line()?), Caching::Direct)),
             Item::Stats => Ok(self.opened(Handle::Made(self.series_report(&view)?.into_bytes()), Caching::Direct)),

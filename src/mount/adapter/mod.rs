@@ -199,20 +199,21 @@ impl fuser::Filesystem for Adapter {
             Err(errno) => return reply.error(errno),
         };
         let handle = FileHandle(opened.value.handle);
-        let flags = match opened.value.caching {
+        let mut flags = match opened.value.caching {
             Caching::Direct => FopenFlags::FOPEN_DIRECT_IO,
             Caching::UntilReopened => FopenFlags::empty(),
-            Caching::Keep => FopenFlags::FOPEN_KEEP_CACHE,
-            Caching::Passthrough => {
-                let file = |file: Option<BorrowedFd<'_>>| self.passthrough.open(node.0, handle.0, file, &reply);
-                let backing = self.filesystem.with_backing(handle.0, file).ok().flatten();
-                self.filesystem.set_passthrough(self.passthrough.is_offered());
-                return match backing {
-                    Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
-                    None => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
-                };
-            }
+            Caching::Keep | Caching::Passthrough => FopenFlags::FOPEN_KEEP_CACHE,
         };
+        flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.value.flush);
+        if opened.value.caching == Caching::Passthrough {
+            let file = |file: Option<BorrowedFd<'_>>| self.passthrough.open(node.0, handle.0, file, &reply);
+            let backing = self.filesystem.with_backing(handle.0, file).ok().flatten();
+            self.filesystem.set_passthrough(self.passthrough.is_offered());
+            return match backing {
+                Some(backing) => reply.opened_passthrough(handle, FopenFlags::FOPEN_NOFLUSH, &backing),
+                None => reply.opened(handle, flags),
+            };
+        }
         self.notices.settle(opened.stale, move || reply.opened(handle, flags));
     }
 

@@ -35,7 +35,7 @@ impl Filesystem {
         self.writable(parent.tree())?;
         let name = storable(name)?;
         let place = match parent {
-            Place::Root(_) if matches!(name, ".snapshot" | ".stats") => {
+            Place::Root(_) if super::OWN_NAMES.contains(&name) => {
                 return Err(Refusal::Exists { name: name.to_owned() });
             }
             Place::Root(_) => {

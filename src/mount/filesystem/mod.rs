@@ -42,6 +42,9 @@ use super::{
 };
 use crate::series::{self, Capacity, Database, Kind, SeriesId, SeriesKey, Snapshot};
 
+/// Names in the root that are the mount's own, whatever series there are.
+const OWN_NAMES: [&str; 2] = [".snapshot", ".stats"];
+
 /// Something that the kernel has to forget before the request that caused it is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stale {
@@ -139,6 +142,18 @@ impl Filesystem {
     /// The database's metadata cannot be read.
     pub fn new(database: Database, options: Options, owner: (u32, u32)) -> Result<Self> {
         let defaults = Defaults::load(database.metadata()?.as_ref());
+        for hidden in database
+            .keys()?
+            .iter()
+            .filter(|key| OWN_NAMES.contains(&key.name.as_str()))
+        {
+            if hidden.kind == Kind::Fixed {
+                log::warn!(
+                    "series {:?} is hidden by the mount's own file of that name",
+                    hidden.name
+                );
+            }
+        }
         let owner = (options.uid.unwrap_or(owner.0), options.gid.unwrap_or(owner.1));
         Ok(Self {
             database,

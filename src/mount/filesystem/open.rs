@@ -41,6 +41,8 @@ pub struct Opened {
     pub handle: u64,
     /// What the kernel may keep.
     pub caching: Caching,
+    /// Its closing has something to say.
+    pub flush: bool,
 }
 
 /// Flags of open(2), as far as they matter.
@@ -92,8 +94,12 @@ impl Filesystem {
     }
 
     fn opened(&self, handle: Handle, caching: Caching) -> Effect<Opened> {
+        let flush = matches!(
+            handle,
+            Handle::Appending { .. } | Handle::Metadata { .. } | Handle::Control { .. }
+        );
         let handle = self.handles.insert(handle);
-        Opened { handle, caching }.into()
+        Opened { handle, caching, flush }.into()
     }
 
     fn open_for_reading(&self, view: Arc<SeriesView>, item: Item) -> Result<Effect<Opened>> {

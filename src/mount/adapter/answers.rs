@@ -19,7 +19,8 @@ use crate::mount::{
     filesystem::{
         Effect, Filesystem,
         attributes::{Attributes, Found, TRANSFER_BYTES},
-        lookup::{FileKind, Listed},
+        listing::Listed,
+        lookup::FileKind,
     },
     options::LiveRead,
 };
@@ -182,5 +183,26 @@ pub(super) fn reply_attribute(reply: ReplyXattr, size: u32, value: Result<Vec<u8
             };
             reply.error(fuser::Errno::from_i32(errno(&refusal).0));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        mount::options::Options,
+        series::{Database, OpenOptions},
+    };
+
+    #[test]
+    fn a_panic_costs_its_caller_an_error_and_nobody_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::create(&directory.path().join("db"), OpenOptions::read_write()).unwrap();
+        let filesystem = Filesystem::new(database, Options::default(), (0, 0)).unwrap();
+        let outcome = run_on(&filesystem, Operation::Read, |_| -> Result<()> { panic!("of a test") });
+        assert_eq!(outcome.unwrap_err(), fuser::Errno::EIO);
+        assert!(filesystem.metrics().contains("\nheadstack_panics_total 1\n"));
+        assert_eq!(filesystem.counters().errors(Operation::Read), 1);
+        assert!(run_on(&filesystem, Operation::Lookup, |fs| fs.lookup(1, "varlen".as_ref())).is_ok());
     }
 }

@@ -199,20 +199,21 @@ impl fuser::Filesystem for Adapter {
             Err(errno) => return reply.error(errno),
         };
         let handle = FileHandle(opened.value.handle);
-        let flags = match opened.value.caching {
+        let mut flags = match opened.value.caching {
             Caching::Direct => FopenFlags::FOPEN_DIRECT_IO,
             Caching::UntilReopened => FopenFlags::empty(),
-            Caching::Keep => FopenFlags::FOPEN_KEEP_CACHE,
-            Caching::Passthrough => {
-                let file = |file: Option<BorrowedFd<'_>>| self.passthrough.open(node.0, handle.0, file, &reply);
-                let backing = self.filesystem.with_backing(handle.0, file).ok().flatten();
-                self.filesystem.set_passthrough(self.passthrough.is_offered());
-                return match backing {
-                    Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
-                    None => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
-                };
-            }
+            Caching::Keep | Caching::Passthrough => FopenFlags::FOPEN_KEEP_CACHE,
         };
+        flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.value.flush);
+        if opened.value.caching == Caching::Passthrough {
+            let file = |file: Option<BorrowedFd<'_>>| self.passthrough.open(node.0, handle.0, file, &reply);
+            let backing = self.filesystem.with_backing(handle.0, file).ok().flatten();
+            self.filesystem.set_passthrough(self.passthrough.is_offered());
+            return match backing {
+                Some(backing) => reply.opened_passthrough(handle, FopenFlags::FOPEN_NOFLUSH, &backing),
+                None => reply.opened(handle, flags),
+            };
+        }
         self.notices.settle(opened.stale, move || reply.opened(handle, flags));
     }
 
@@ -294,23 +295,21 @@ impl fuser::Filesystem for Adapter {
 
     fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match self.run(Operation::OpenDirectory, |fs| fs.open_directory(node.0)) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Ok(opened) => {
+                let mut flags = FopenFlags::empty();
+                flags.set(FopenFlags::FOPEN_CACHE_DIR, opened.keep);
+                flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.kept);
+                reply.opened(FileHandle(opened.handle), flags);
+            }
             Err(errno) => reply.error(errno),
         }
     }
 
     fn readdir(&self, _r: &Request, _node: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let filled = self.run(Operation::ReadDirectory, |fs| {
-            let mut position = offset;
-            while let Some(listed) = fs.listed(handle.0, position)? {
-                position += 1;
-                let place = listed.place;
-                if reply.add(
-                    INodeNo(place.file_id()),
-                    position,
-                    file_type(place.kind()),
-                    &listed.name,
-                ) {
+            for (next, listed) in fs.lines(handle.0, offset)?.iter() {
+                let number = INodeNo(listed.place.file_id());
+                if reply.add(number, next, file_type(listed.place.kind()), &listed.name) {
                     break;
                 }
             }
@@ -331,20 +330,18 @@ impl fuser::Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let filled = self.run(Operation::ReadDirectory, |fs| {
-            let mut position = offset;
-            while let Some(listed) = fs.listed(handle.0, position)? {
-                position += 1;
+            for (next, listed) in fs.lines(handle.0, offset)?.iter() {
                 let is_dot = matches!(listed.name.as_str(), "." | "..");
-                let found = if is_dot { None } else { fs.found_listed(&listed) };
+                let found = if is_dot { None } else { fs.found_listed(listed) };
                 let (hold, attributes) = match &found {
                     // The kernel has one time for both here.
                     Some(found) => (
                         found.attributes_hold.min(found.name_holds),
                         packed(&found.attributes, found.node),
                     ),
-                    None => (Duration::ZERO, name_only(&listed)),
+                    None => (Duration::ZERO, name_only(listed)),
                 };
-                let full = reply.add(attributes.ino, position, &listed.name, &hold, &attributes, GENERATION);
+                let full = reply.add(attributes.ino, next, &listed.name, &hold, &attributes, GENERATION);
                 match found {
                     Some(found) if full => fs.forget(found.node, 1),
                     None if !full && !is_dot => fs.nodes().lend_file_id(listed.place),

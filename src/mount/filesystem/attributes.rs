@@ -5,11 +5,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{
-    Filesystem,
-    handles::Handle,
-    lookup::{FileKind, Listed},
-};
+use super::{Filesystem, handles::Handle, listing::Listed, lookup::FileKind};
 use crate::{
     mount::{
         errno::{Refusal, Result},

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::{lookup::Listed, metadata::MetadataBuffer};
+use super::{listing::OpenDirectory, metadata::MetadataBuffer};
 use crate::{
     mount::{
         appending::Appending,
@@ -20,13 +20,13 @@ use crate::{
         offsets::Form,
         view::SeriesView,
     },
-    series::Storage,
+    series::{Storage, Timestamp},
 };
 
 /// What an open file or directory is.
 pub enum Handle {
-    /// A directory with its listing.
-    Listing(Vec<Listed>),
+    /// A directory.
+    Listing(OpenDirectory),
     /// A file of entries, open for reading.
     Entries {
         /// Its series.
@@ -49,6 +49,8 @@ pub enum Handle {
         view: Arc<SeriesView>,
         /// The file.
         storage: Arc<dyn Storage>,
+        /// Part and first timestamp where the chunk is closed.
+        closed: Option<(u32, Timestamp)>,
     },
     /// A small file whose bytes were made when it was opened.
     Made(Vec<u8>),

@@ -25,7 +25,9 @@ impl Filesystem {
         let length = match &*self.handles.get(handle)? {
             Handle::Entries { view, item } => view.read(*item, offset, buffer)?,
             Handle::Appending { view, form, .. } => view.read(Item::Entries(*form), offset, buffer)?,
-            Handle::Chunk { view, storage } => storage.read_at(buffer, offset).map_err(|source| view.failed(source))?,
+            Handle::Chunk { view, storage, .. } => {
+                storage.read_at(buffer, offset).map_err(|source| view.failed(source))?
+            }
             Handle::Made(bytes) => copy_at(bytes, offset, buffer),
             Handle::Metadata { buffer: written, .. } => copy_at(lock(written).bytes(), offset, buffer),
             Handle::Control { .. } => 0,
@@ -54,6 +56,11 @@ impl Filesystem {
         let packed = match &*open {
             Handle::Entries { view, item } => view.packed_run(*item, offset, buffer.len())?,
             Handle::Appending { view, form, .. } => view.packed_run(Item::Entries(*form), offset, buffer.len())?,
+            Handle::Chunk {
+                view,
+                closed: Some((part, first)),
+                ..
+            } => view.chunk_run(*part, *first, offset, buffer.len())?,
             _ => None,
         };
         if let Some((run, range)) = packed {

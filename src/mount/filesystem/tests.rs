@@ -320,3 +320,44 @@ fn a_refusal_says_what_to_do() {
     assert!(matches!(error, Refusal::AppendOnly { .. }));
     assert!(error.to_string().contains("O_APPEND") && error.to_string().contains("lax-append"));
 }
+
+/// Bytes are the same whether they are copied or given away where they lie, wherever a read begins and ends.
+#[test]
+fn bytes_given_away_are_the_bytes_that_are_copied() {
+    let fixture = Fixture::new("");
+    fixture.series("s", "5000");
+    fixture.append("s/raw", 1..=12_000);
+    for path in [
+        "s/raw",
+        "s/range/100-11000.raw",
+        "s/chunks/00000000000000005001.chunk",
+        "s/chunks/00000000000000010001.chunk",
+        "s/text",
+    ] {
+        let handle = fixture.open(path, libc::O_RDONLY).unwrap().value.handle;
+        let size = usize::try_from(fixture.size(path)).unwrap();
+        let mut whole = vec![0; size];
+        assert_eq!(fixture.fs.read(handle, 0, &mut whole).unwrap(), size);
+        let mut buffer = vec![0xaa; size + 100];
+        for (from, length) in [
+            (0, size + 100),
+            (4, 16 << 10),
+            (5, 20_000),
+            (0, 16 << 10),
+            (size - 20_000, 20_000),
+            (size - 17_000, 17_100),
+            (size / 2 - 9000, 18_000),
+            (size, 20_000),
+        ] {
+            let given = fixture
+                .fs
+                .read_with(handle, from as u64, &mut buffer[..length], <[u8]>::to_vec)
+                .unwrap();
+            assert!(
+                given == whole[from..size.min(from + length)],
+                "{path} {from} {length}: {}",
+                given.len()
+            );
+        }
+    }
+}

@@ -17,7 +17,7 @@ use crate::{
         nodes::Item,
         offsets::{Form, Offsets},
     },
-    series::{AnyContents, ChunkInfo, Contents, Records, Timestamp, VarlenContents},
+    series::{AnyContents, ChunkInfo, Contents, Records, Timestamp, VarlenContents, chunk::format::HEADER_BYTES},
 };
 
 /// Bytes from which on a read is answered from the chunk itself: below, finding the run costs more than a copy.
@@ -138,6 +138,34 @@ impl SeriesView {
         let is_whole = first + run.len() as u64 == last;
         let range = skip..run.bytes().len().min(skip + length);
         Ok((is_whole && !range.is_empty()).then_some((run, range)))
+    }
+
+    /// Bytes of a closed chunk's file where they lie, as [`SeriesView::packed_run`]; none where the read touches more than
+    /// its records.
+    pub fn chunk_run(
+        &self,
+        part: u32,
+        first: Timestamp,
+        offset: u64,
+        length: usize,
+    ) -> Result<Option<(Records, Range<usize>)>> {
+        let Some(contents) = self.part(part).filter(|_| length >= WORTH_A_RUN_BYTES) else {
+            return Ok(None);
+        };
+        let width = contents.record_size() as u64;
+        let Some(from) = offset.checked_sub(HEADER_BYTES) else {
+            return Ok(None);
+        };
+        let chunk = contents.open_chunk(first)?;
+        let (begin, end) = (from / width, (from + length as u64).div_ceil(width));
+        let (Ok(begin), Ok(end)) = (u32::try_from(begin), u32::try_from(end)) else {
+            return Ok(None);
+        };
+        if !chunk.is_mapped() || end > chunk.entries() || begin >= end {
+            return Ok(None);
+        }
+        let skip = usize::try_from(from % width).unwrap_or(0);
+        Ok(Some((chunk.records(begin..end)?, skip..skip + length)))
     }
 
     fn read_span(&self, span: &Span, offset: u64, buffer: &mut [u8]) -> Result<usize> {

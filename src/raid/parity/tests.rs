@@ -17,7 +17,7 @@ fn noise(seed: u64, length: usize) -> Vec<u8> {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        (state >> 32) as u8
+        state.to_le_bytes()[4]
     };
     (0..length).map(|_| next()).collect()
 }
@@ -282,7 +282,7 @@ fn a_single_wrong_part_is_found_and_two_are_not() {
         for chunk in 0..6 {
             let mut wrong = right.clone();
             wrong[chunk] = noise(77, length);
-            let expected = Suspect::One(Part::Data(chunk as u16));
+            let expected = Suspect::One(Part::Data(u16::try_from(chunk).unwrap()));
             assert_eq!(suspect(&parity, &sum, &slices(&wrong), &exponents), expected);
             wrong[(chunk + 1) % 6][0] ^= 1;
             assert_eq!(suspect(&parity, &sum, &slices(&wrong), &exponents), Suspect::Several);

@@ -78,7 +78,7 @@ impl Zones {
         };
         // md masks sizes with the chunk less one. That rounds to chunks where the chunk is a power of two, and leaves
         // the end of the last zone out where it is not.
-        let masked = |bytes: &u64| bytes / SECTOR_BYTES & !(chunk_bytes / SECTOR_BYTES - 1);
+        let masked = |bytes: &u64| (bytes / SECTOR_BYTES) & !(chunk_bytes / SECTOR_BYTES - 1);
         Ok(Self {
             chunk_bytes,
             turn,

@@ -135,7 +135,7 @@ mod tests {
                 assert_eq!(by_nibbles, expected);
                 let rows = MATRICES[usize::from(x)].to_be_bytes();
                 let by_matrix = (0..8)
-                    .map(|bit| ((rows[bit] & y).count_ones() as u8 & 1) << bit)
+                    .map(|bit| u8::from((rows[bit] & y).count_ones() % 2 == 1) << bit)
                     .sum::<u8>();
                 assert_eq!(by_matrix, expected);
             }

@@ -11,6 +11,10 @@ use super::{ladder::Ladder, portable};
 ///
 /// Every function is safe to call with buffers of one length, where the processor has the instructions: only
 /// [`available`] hands out tables, and it asks the processor first.
+#[expect(
+    clippy::type_complexity,
+    reason = "signatures of kernels, which names would only hide"
+)]
 pub(super) struct Kernels {
     /// What it is made of.
     pub(super) name: &'static str,

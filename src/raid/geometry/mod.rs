@@ -163,7 +163,8 @@ impl Geometry {
                 (Placement::Parity(rotation), capacity)
             }
         };
-        if capacity_bytes == 0 {
+        let counted = if level == Level::Raid10 { 0 } else { chunk_bytes };
+        if capacity_bytes == 0 || smallest < counted.max(1) {
             return Err(GeometryError::Empty { level, chunk_bytes });
         }
         Ok(Self {

@@ -279,10 +279,10 @@ fn a_single_wrong_part_is_found_and_two_are_not() {
         let (mut parity, mut sum) = (vec![0; length], vec![0; length]);
         pq(&mut parity, &mut sum, &slices(&right), &exponents);
         assert_eq!(suspect(&parity, &sum, &slices(&right), &exponents), Suspect::Nobody);
-        for chunk in 0..6 {
+        for (chunk, part) in (0..6).zip((0..).map(Part::Data)) {
             let mut wrong = right.clone();
             wrong[chunk] = noise(77, length);
-            let expected = Suspect::One(Part::Data(u16::try_from(chunk).unwrap()));
+            let expected = Suspect::One(part);
             assert_eq!(suspect(&parity, &sum, &slices(&wrong), &exponents), expected);
             wrong[(chunk + 1) % 6][0] ^= 1;
             assert_eq!(suspect(&parity, &sum, &slices(&wrong), &exponents), Suspect::Several);

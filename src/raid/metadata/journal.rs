@@ -8,9 +8,10 @@
 //!
 //! Replay after a crash: records of one sequence number are a *group*. A group is replayed where every participant that
 //! is present has its record, and dropped otherwise, for then nothing was written in place. A participant that was lost
-//! with its journal is not missed: its bytes follow from the parity of the others, all old or all new. Groups are
-//! replayed in ascending order; to replay twice is to replay once. A stripe that has a live record and is then written
-//! without one must be retired first, durably on all members; whoever writes keeps that rule.
+//! with its journal is not missed: its bytes follow from the parity of the others. Groups are replayed in ascending
+//! order; to replay twice is to replay once. So what is retired is always all below one sequence number, on all members
+//! alike: a record that outlived a later one of its stripe would bring back the past. For the same reason a stripe with
+//! a record that is not retired is written through the journal only; [`Ledger`] keeps both rules.
 //!
 //! The journal of a member is its *checkpoint*, twice, then a ring of records. Little endian, blocks of 4096 bytes:
 //!
@@ -31,12 +32,14 @@
 //! A record that is torn does not hide those after it: every block of the ring is looked at.
 
 mod checkpoint;
+mod ledger;
 mod record;
 mod replay;
 #[cfg(test)]
 mod tests;
 
 pub use checkpoint::{Checkpoint, Stamp};
+pub use ledger::{Entry, Ledger, Place};
 pub use record::{Kind, Range, Record, Scanned, scan};
 pub use replay::{Doubt, Journal, Replay, ReplayWrite, replay};
 
@@ -83,70 +86,4 @@ fn bad<T>(field: &'static str, value: u64, reason: &'static str) -> Result<T, Jo
 fn block_checksum(block: &[u8], at: usize) -> u32 {
     let before = crc32c::crc32c(&block[..at]);
     crc32c::crc32c_append(crc32c::crc32c_append(before, &[0; 4]), &block[at + 4..])
-}
-
-/// Which places of a ring are taken: positions count bytes since the epoch began and never go back.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ring {
-    ring_bytes: u64,
-    head: u64,
-    tail: u64,
-}
-
-/// A place for one record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
-    /// Position, which goes into the record.
-    pub position: u64,
-    /// Offset in the member's journal, in bytes.
-    pub offset_bytes: u64,
-}
-
-impl Ring {
-    /// Empty ring of `ring_bytes`, rounded down to whole blocks.
-    pub fn new(ring_bytes: u64) -> Self {
-        Self {
-            ring_bytes: ring_bytes / BLOCK_BYTES as u64 * BLOCK_BYTES as u64,
-            head: 0,
-            tail: 0,
-        }
-    }
-
-    /// Size in bytes.
-    pub fn ring_bytes(&self) -> u64 {
-        self.ring_bytes
-    }
-
-    /// Takes a place for a record with `payload_sectors`; none while the ring is too full, and for ever where the ring
-    /// is too small. A record never wraps: what is left at the end of a lap is skipped.
-    pub fn take(&mut self, payload_sectors: u32) -> Option<Place> {
-        let length = Record::length_bytes(payload_sectors);
-        if length > self.ring_bytes {
-            return None;
-        }
-        let left = self.ring_bytes - self.head % self.ring_bytes;
-        let position = if length > left { self.head + left } else { self.head };
-        if position + length - self.tail > self.ring_bytes {
-            return None;
-        }
-        self.head = position + length;
-        Some(Place {
-            position,
-            offset_bytes: RING_AT + position % self.ring_bytes,
-        })
-    }
-
-    /// Position after the newest record.
-    pub fn head(&self) -> u64 {
-        self.head
-    }
-
-    /// Gives back all before `position`, which a durable checkpoint names as its tail.
-    ///
-    /// # Panics
-    /// If `position` was not taken yet or was given back before.
-    pub fn release(&mut self, position: u64) {
-        assert!((self.tail..=self.head).contains(&position), "{position} of {self:?}");
-        self.tail = position;
-    }
 }

@@ -73,7 +73,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Encodes one block. Checkpoint number `generation` goes to block `generation % 2`.
+    /// Encodes one block, which goes to the place that [`Checkpoint::place`] gives.
     pub fn encode(&self) -> Vec<u8> {
         let mut fixed = Fixed {
             magic: MAGIC,
@@ -160,6 +160,17 @@ impl Checkpoint {
             (Ok(first), _) => Ok(first),
             (Err(_), Ok(second)) => Ok(second),
             (Err(damage), Err(_)) => Err(damage),
+        }
+    }
+
+    /// Offset of the block that the next checkpoint is written to, in bytes: not that of the newest whole one.
+    pub fn place(blocks: &[u8]) -> u64 {
+        let newest = Self::newest(blocks).map(|newest| newest.generation);
+        let first = Self::decode(blocks).map(|first| first.generation);
+        if newest.is_ok() && newest == first {
+            BLOCK_BYTES as u64
+        } else {
+            0
         }
     }
 

@@ -36,8 +36,9 @@ pub struct ReplayWrite {
     pub payload: std::ops::Range<usize>,
 }
 
-/// A stripe of which it cannot be told whether it was being written: the journal of a member that took part is gone.
-/// Without redundancy for a resync its blocks are to be treated as bad.
+/// A member that took part in a write of a stripe, is present, but has no journal any more: it may hold the old bytes or
+/// the new ones, while the others get the new ones. Its part of the stripe is to be computed from theirs after the
+/// replay; where too many members are missing for that, its blocks of the stripe are bad.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Doubt {
     /// Number of the write.
@@ -53,9 +54,10 @@ pub struct Doubt {
 pub struct Replay {
     /// Writes in their order.
     pub writes: Vec<ReplayWrite>,
-    /// Sequence numbers of groups that were not complete: nothing of them was written in place.
+    /// Sequence numbers of groups that were not complete, of which nothing was written in place, and of groups that we
+    /// never wrote so: their records contradict each other or lie outside of the data.
     pub dropped: Vec<u64>,
-    /// Stripes that cannot be told.
+    /// What is to be rebuilt after the writes.
     pub doubts: Vec<Doubt>,
     /// True where the journals speak of another state of the array: it ran elsewhere since, and they were ignored.
     pub void: bool,
@@ -139,25 +141,17 @@ fn judge(sequence: u64, group: &[(&Journal, &Scanned)], journals: &[Journal], wi
     });
     let has = |slot: &Slot| group.iter().any(|(journal, _)| journal.slot == *slot);
     let present = |slot: &&Slot| journals.iter().any(|journal| journal.slot == **slot);
-    let lacking: Vec<&Slot> = participants.iter().filter(present).filter(|slot| !has(slot)).collect();
-    if lacking.iter().any(|slot| !without.contains(slot)) {
-        // A member that has a journal never got its record, so nobody went on to write in place.
+    let lacking = participants.iter().filter(present).filter(|slot| !has(slot));
+    // A member that has a journal but not the record never got it, so nobody went on to write in place.
+    if !agree || lacking.clone().any(|slot| !without.contains(slot)) {
         plan.dropped.push(sequence);
         return;
     }
-    let odd = if agree {
-        lacking.first().copied()
-    } else {
-        Some(&first.record.slot)
-    };
-    if let Some(&slot) = odd {
-        plan.doubts.push(Doubt {
-            sequence,
-            stripe: *stripe,
-            slot,
-        });
-        return;
-    }
+    plan.doubts.extend(lacking.map(|&slot| Doubt {
+        sequence,
+        stripe: *stripe,
+        slot,
+    }));
     for (journal, scanned) in group {
         let mut at = scanned.payload.start;
         for range in &scanned.record.ranges {

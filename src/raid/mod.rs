@@ -1,9 +1,25 @@
 //! Engine 2: RAID arrays over image files, in Linux md's own format.
 //!
-//! An *array* is made of *members* (image files or partitions in them); each has a *slot*, its place in the geometry.
-//! [`metadata`] holds the formats that stand beside the data: they take and return bytes and do no I/O.
+//! An *array* is one run of bytes spread over *members*; a member is a file, or a GPT partition in one, and stands in a
+//! *slot* (md: role). Its *data area* begins at the *data offset*; all offsets on a member here are from there, unless
+//! a name says otherwise. A *chunk* is the run of bytes that lies on one member; chunks side by side are a *stripe*,
+//! *P* and *Q* its parities. A *copy* is one of the places of a byte in a mirror. Members that are gone make an array
+//! *degraded*; *rebuild* fills a new member, *resync* makes redundancy true again, *verify* only looks, *reshape*
+//! moves an array to another geometry while it is in use.
+//!
+//! [`geometry`] is pure: where bytes lie. [`metadata`] holds the formats that stand beside the data: bytes in, bytes out.
+//! I/O begins with [`member`]; [`create`] and [`assemble`] lead to an [`Array`], which serves.
 
+pub mod array;
+pub mod assemble;
+pub mod create;
+pub mod error;
+pub mod geometry;
+pub mod member;
 pub mod metadata;
+pub mod rebuild;
 mod types;
 
-pub use types::{Level, Sector, Slot};
+pub use array::{Array, Extent, ExtentKind, Zeroes};
+pub use error::{Error, Result};
+pub use types::{Level, SECTOR_BYTES, Sector, Slot, UnknownLevel};

@@ -14,4 +14,5 @@ mod cli;
 mod mount;
 mod oracle;
 mod peer;
+mod raid;
 mod replay;

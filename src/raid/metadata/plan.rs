@@ -220,7 +220,7 @@ fn available(array: &NewArray, offset: Sector, device: Sector) -> Option<u64> {
 /// Sectors of each member that the array uses; 0 for levels that use all of each.
 fn used_size(array: &NewArray, offset: Sector, present: &[(usize, NewMember)]) -> Result<Sector, PlanError> {
     let unit = match array.level {
-        Level::Raid1 => 2,
+        Level::Raid1 => 128,
         _ => u64::from(array.chunk).max(2),
     };
     let mut least = u64::MAX;
@@ -336,7 +336,7 @@ fn first_superblock(
     };
     let features = Features::default()
         .with(Features::BITMAP, bitmap.is_some())
-        .with(Features::MULTIPLE_PPLS, array.tracking == Tracking::Ppl)
+        .with(Features::PPL, array.tracking == Tracking::Ppl)
         .with(Features::RAID0_LAYOUT, needs_layout(array, members, offset));
     let unsynced = !matches!(array.level, Level::Linear | Level::Raid0) && !array.clean;
     Superblock {

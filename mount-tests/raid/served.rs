@@ -18,7 +18,7 @@ use headstack::{
         create::{Initialisation, NewImage, Wish, create},
         metadata::identity::{Time, Uuid},
     },
-    storage::{Access, Directory as _, HostDirectory},
+    storage::HostDirectory,
 };
 
 use super::{image, md::Kernel};
@@ -209,9 +209,7 @@ fn fill(folder: &Path, number: usize, shape: Shape) -> Vec<PathBuf> {
         write(0, 400_000);
         let spare = name(members);
         paths[1] = image(folder, spare.to_str().unwrap(), 12 * MIB);
-        let directory = HostDirectory::open(folder).unwrap();
-        let storage = directory.open(&spare, Access::ReadWrite).unwrap();
-        array.add(&paths[1], storage, uuid(number, 100)).unwrap();
+        array.add(&images(folder, [spare])[0], uuid(number, 100)).unwrap();
         let mut steps = 0;
         let mut pace = |_| {
             steps += 1;

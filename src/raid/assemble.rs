@@ -14,6 +14,7 @@ use super::{
     array::{Array, Control, Device, Intent, Parts},
     error::{Error, Result},
     geometry::Geometry,
+    journal::{Journal, Replay, Sidecar},
     member::{Member, Place},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
@@ -40,6 +41,11 @@ impl Image {
         self.directory.path().join(&self.name)
     }
 
+    /// Where its part of a stripe journal is.
+    pub fn sidecar(&self) -> Sidecar {
+        Sidecar::of(&self.directory, &self.name)
+    }
+
     /// Opens it.
     ///
     /// # Errors
@@ -64,6 +70,8 @@ pub struct Assembly {
     pub read_only: bool,
     /// Start an array whose redundancy may be wrong where it is needed: dirty and degraded, with parity.
     pub force: bool,
+    /// Keep a stripe journal not only while a member is missing.
+    pub journal_always: bool,
 }
 
 /// A member that was found in an image.
@@ -129,8 +137,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         found.extend(find(&image.path(), &*storage, number)?);
         readers.push(storage);
     }
-    let choice = choose(images, &found, how)?;
+    let choice = choose(images, &found)?;
     let bitmap = read_bitmap(images, &readers, &choice)?;
+    let replay = read_journal(images, &choice, how)?;
     let read_only = how.read_only || choice.read_only || bitmap.as_ref().is_some_and(|(_, writable)| !writable);
     let access = if read_only { Access::Read } else { Access::ReadWrite };
     let mut seats = vec![None; usize::from(choice.geometry.slots())];
@@ -142,7 +151,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         } else {
             image.open(access)?
         };
-        let member = Arc::new(Member::new(&image.path(), storage, place_of(found)));
+        let member = Arc::new(Member::new(&image.path(), storage, place_of(found)).with_sidecar(image.sidecar()));
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
@@ -156,7 +165,11 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         devices.push(Device { member, superblock });
     }
     let freshest = &choice.freshest.superblock;
-    let mut control = Control::new(freshest.level, freshest, devices);
+    let journal = Arc::new(Journal::new(freshest.array_uuid, replay.next, replay.generation));
+    if replay.active && !read_only {
+        replay_all(&replay, &seats, &journal, freshest.events, !choice.missing.is_empty())?;
+    }
+    let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
     let dirty = choice.dirty;
     control.dirty = dirty;
@@ -169,7 +182,86 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         control,
         intent: Intent::new(bitmap.map(|(bitmap, _)| bitmap), dirty),
         read_only,
+        journal,
+        journal_always: how.journal_always,
     }))
+}
+
+/// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.
+fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> Result<Replay> {
+    let view = &choice.freshest.superblock;
+    if view.level.parities() == 0 {
+        return Ok(Replay::default());
+    }
+    let seated = choice
+        .devices
+        .iter()
+        .filter_map(|(found, slot)| Some((found, (*slot)?)));
+    let sidecars: Vec<(Slot, Sidecar)> = seated
+        .map(|(found, slot)| (slot, images[found.image].sidecar()))
+        .collect();
+    let replay = Replay::read(view.array_uuid, view.events, &sidecars).map_err(|source| Error::Member {
+        path: images[choice.freshest.image].path(),
+        verb: "read its journal",
+        source,
+    })?;
+    let torn = choice.dirty && !choice.missing.is_empty();
+    let refusal = if torn && !replay.covers && !how.force && !how.read_only {
+        Some((
+            "it was not stopped cleanly and members are missing: what parity gives for them may be wrong",
+            "give all members, or start it with --force and check what is on it",
+        ))
+    } else if torn && how.read_only && !replay.entries.is_empty() {
+        Some((
+            "writes in its stripe journal are to be done again first",
+            "start it once for writing",
+        ))
+    } else {
+        None
+    };
+    match refusal {
+        None => Ok(replay),
+        Some((reason, remedy)) => Err(Error::NotStartable {
+            array: view.name.short(),
+            reason: reason.to_owned(),
+            remedy,
+        }),
+    }
+}
+
+/// Does the writes of a journal again, and makes a new beginning of it.
+fn replay_all(
+    replay: &Replay,
+    seats: &[Option<Arc<Member>>],
+    journal: &Journal,
+    events: u64,
+    degraded: bool,
+) -> Result<()> {
+    let failed = |member: &Arc<Member>, source| Error::Member {
+        path: member.path().to_path_buf(),
+        verb: "replay its journal",
+        source,
+    };
+    for entry in &replay.entries {
+        if let Some(member) = seats.get(usize::from(entry.slot)).and_then(Option::as_ref) {
+            let written = member.write(&entry.bytes, entry.offset_bytes);
+            written.map_err(|source| failed(member, source))?;
+        }
+    }
+    let members = || seats.iter().flatten();
+    for member in members() {
+        member.flush().map_err(|source| failed(member, source))?;
+    }
+    let begun = journal.activate(members(), events);
+    let begun = if degraded {
+        begun
+    } else {
+        begun.and_then(|()| journal.deactivate())
+    };
+    match (begun, members().next()) {
+        (Err(source), Some(member)) => Err(failed(member, source)),
+        _ => Ok(()),
+    }
 }
 
 /// Where a member that was found has what.
@@ -194,10 +286,11 @@ struct Choice {
     /// True where redundancy may not be right.
     dirty: bool,
     read_only: bool,
+    missing: Vec<Slot>,
 }
 
 /// Decides from what was found, without any I/O.
-fn choose(images: &[Image], found: &[Found], how: Assembly) -> Result<Choice> {
+fn choose(images: &[Image], found: &[Found]) -> Result<Choice> {
     let path = |found: &Found| images[found.image].path().display().to_string();
     let Some(freshest) = found.iter().max_by_key(|found| found.superblock.events) else {
         return Err(Error::NotStartable {
@@ -244,14 +337,6 @@ fn choose(images: &[Image], found: &[Found], how: Assembly) -> Result<Choice> {
         return refuse(format!("members {} are missing", list.join(", ")), "give all members");
     }
     let dirty = !view.level.is_bare() && !view.is_clean();
-    if dirty && !missing.is_empty() && view.level.parities() > 0 && !how.force && !how.read_only {
-        let reason =
-            "it was not stopped cleanly and members are missing: what parity gives for them may be wrong".to_owned();
-        return refuse(
-            reason,
-            "give all members, or start it with --force and check what is on it",
-        );
-    }
     let foreign = [
         Features::JOURNAL,
         Features::PPL,
@@ -269,6 +354,7 @@ fn choose(images: &[Image], found: &[Found], how: Assembly) -> Result<Choice> {
         geometry,
         dirty,
         read_only: foreign,
+        missing,
     })
 }
 

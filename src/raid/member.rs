@@ -15,6 +15,7 @@ use std::{
 
 use rustix::io::Errno;
 
+use super::journal::Sidecar;
 use crate::storage::{Span, Storage};
 
 /// A position that stands for "all of it".
@@ -30,6 +31,7 @@ pub struct Member {
     data_offset_bytes: u64,
     data_bytes: u64,
     bitmap_bytes: Option<u64>,
+    sidecar: Option<Sidecar>,
     /// How far its data are right; see [`Member::recovered`].
     recovered: AtomicU64,
     /// How far that is durable, to be said in its superblock.
@@ -67,6 +69,7 @@ impl Member {
             data_offset_bytes: place.data_offset_bytes,
             data_bytes: place.data_bytes,
             bitmap_bytes: place.bitmap_bytes,
+            sidecar: None,
             recovered: AtomicU64::new(WHOLE),
             checkpoint: AtomicU64::new(WHOLE),
             read_errors: AtomicU64::new(0),
@@ -75,6 +78,18 @@ impl Member {
             suspect: AtomicBool::new(false),
             delta: AtomicBool::new(false),
         }
+    }
+
+    /// The same with a place for its part of a stripe journal.
+    #[must_use]
+    pub fn with_sidecar(mut self, sidecar: Sidecar) -> Self {
+        self.sidecar = Some(sidecar);
+        self
+    }
+
+    /// The place for its part of a stripe journal.
+    pub fn sidecar(&self) -> Option<&Sidecar> {
+        self.sidecar.as_ref()
     }
 
     /// Path of its file, for messages.

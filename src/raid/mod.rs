@@ -15,6 +15,7 @@ pub mod assemble;
 pub mod create;
 pub mod error;
 pub mod geometry;
+pub mod journal;
 pub mod member;
 pub mod metadata;
 pub mod rebuild;

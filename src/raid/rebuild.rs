@@ -9,7 +9,7 @@ use std::{io, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
 use super::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Device, Failures, Roster, Rows, SLAB_BYTES, Slab},
-    assemble::{Found, find, place_of},
+    assemble::{Found, Image, find, place_of},
     error::{Error, Result},
     geometry::Cell,
     member::{Member, WHOLE},
@@ -18,7 +18,7 @@ use super::{
         superblock::{BadBlockFields, Features, MAX_SECTOR, Role, Superblock, Version},
     },
 };
-use crate::storage::Storage;
+use crate::storage::Access;
 
 /// Bytes of a member between two checkpoints.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
@@ -334,7 +334,8 @@ impl Array {
         member.set_recovered(WHOLE);
         member.set_checkpoint(WHOLE);
         member.set_delta(false);
-        self.commit_all()
+        self.commit_all()?;
+        self.rest_journal()
     }
 
     /// Adds a device: as a member that returns, as one that takes a free slot, or as a spare. `uuid` is its identity if it
@@ -342,7 +343,8 @@ impl Array {
     ///
     /// # Errors
     /// [`Error::BadParameter`] where the device does not fit, [`Error::WrongState`] where the array takes none.
-    pub fn add(&self, path: &Path, storage: Arc<dyn Storage>, uuid: Uuid) -> Result<Added> {
+    pub fn add(&self, image: &Image, uuid: Uuid) -> Result<Added> {
+        let (path, storage) = (&*image.path(), image.open(Access::ReadWrite)?);
         if self.level().is_bare() || self.is_read_only() {
             return Err(Error::WrongState {
                 array: self.name().to_owned(),
@@ -391,7 +393,8 @@ impl Array {
             .map(Slot)
             .find(|slot| roster.seat(*slot).is_none());
         let slot = returning.or(free);
-        let member = Arc::new(Member::new(path, storage, place_of(&found)));
+        let member = Member::new(path, storage, place_of(&found)).with_sidecar(image.sidecar());
+        let member = Arc::new(member);
         member.set_delta(returning.is_some());
         let number = found.superblock.device_number;
         control.assign(number, slot.map_or(Role::Spare, Role::Active));
@@ -401,10 +404,12 @@ impl Array {
         }
         let failed = |source| Error::Member {
             path: path.to_path_buf(),
-            verb: "write its bitmap",
+            verb: "write its bitmap or journal",
             source,
         };
-        self.write_bitmap(&member).map_err(failed)?;
+        self.write_bitmap(&member)
+            .and_then(|()| self.journal().admit(&member))
+            .map_err(failed)?;
         let superblock = found.superblock;
         control.devices.push(Device {
             member: Arc::clone(&member),
@@ -443,6 +448,11 @@ impl Array {
             let (Some(slot), Some(spare)) = (free, spare) else {
                 return Ok(None);
             };
+            self.journal().admit(&spare.member).map_err(|source| Error::Member {
+                path: spare.member.path().to_path_buf(),
+                verb: "write its journal",
+                source,
+            })?;
             spare.member.set_recovered(0);
             spare.member.set_checkpoint(0);
             control.assign(spare.superblock.device_number, Role::Active(slot));

@@ -8,6 +8,7 @@ use std::{io, sync::Arc};
 
 use crate::raid::{
     Level, SECTOR_BYTES, Sector,
+    journal::Journal,
     member::{Member, WHOLE},
     metadata::{
         bitmap::Bitmap,
@@ -38,12 +39,19 @@ pub(in crate::raid) struct Control {
     pub(in crate::raid) synced_to: Sector,
     /// The time that the caller last told.
     pub(in crate::raid) now: Time,
+    /// The stripe journal, whose sidecars go with the superblocks.
+    pub(in crate::raid) journal: Arc<Journal>,
     /// False for levels whose superblocks stay as they are.
     writes: bool,
 }
 
 impl Control {
-    pub(in crate::raid) fn new(level: Level, freshest: &Superblock, devices: Vec<Device>) -> Self {
+    pub(in crate::raid) fn new(
+        level: Level,
+        freshest: &Superblock,
+        devices: Vec<Device>,
+        journal: Arc<Journal>,
+    ) -> Self {
         Self {
             devices,
             roles: freshest.roles.clone(),
@@ -51,6 +59,7 @@ impl Control {
             dirty: false,
             synced_to: MAX_SECTOR,
             now: freshest.updated,
+            journal,
             writes: !level.is_bare(),
         }
     }
@@ -104,6 +113,7 @@ impl Control {
         if let Some(number) = self.number_of(member) {
             self.assign(number, Role::Faulty);
             self.devices.retain(|device| !Arc::ptr_eq(&device.member, member));
+            self.journal.forget(member);
         }
     }
 
@@ -122,7 +132,7 @@ impl Control {
             bitmap.header().encode()
         });
         let resync_offset = if self.dirty { Sector(0) } else { self.synced_to };
-        let mut failed = Vec::new();
+        let mut failed = self.journal.stamp(self.events);
         for device in &mut self.devices {
             let superblock = &mut device.superblock;
             superblock.events = self.events;

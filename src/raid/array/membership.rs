@@ -27,7 +27,10 @@ impl Array {
             return Ok(());
         }
         let before = std::mem::replace(&mut control.dirty, true);
-        let degraded = self.roster().is_degraded();
+        let roster = self.roster();
+        let degraded = roster.is_degraded();
+        // Nothing was written yet that could be torn.
+        self.activate_journal(&roster, control.events + 1);
         let failed = control.commit(self.intent.lock().as_mut(), degraded);
         if failed.len() == control.devices.len() {
             control.dirty = before;
@@ -109,12 +112,60 @@ impl Array {
                 failures.members().for_each(|member| member.set_suspect(false));
                 return false;
             }
+            // What was written past the journal so far must be whole on disk before only parity knows the lost member.
+            for (_, member) in next.members().filter(|_| self.wants_journal(&next)) {
+                if let Err(error) = member.flush() {
+                    log::warn!("{}: not flushed: {error}", member.path().display());
+                }
+            }
+            self.activate_journal(&next, changed.events + 1);
             let failed = changed.commit(self.intent.lock().as_mut(), next.is_degraded());
             going = failed.into_iter().map(|(member, _)| member).collect();
         }
         *control = changed;
         self.set_roster(next);
         true
+    }
+
+    /// True where the journal is to become active.
+    fn wants_journal(&self, roster: &Roster) -> bool {
+        let needed = self.journal_always || roster.is_degraded();
+        needed && self.level().parities() > 0 && !self.journal.is_active()
+    }
+
+    /// Makes the journal active where a crash could tear a stripe; no write is under way.
+    fn activate_journal(&self, roster: &Roster, events: u64) {
+        if !self.wants_journal(roster) {
+            return;
+        }
+        if let Err(error) = self
+            .journal
+            .activate(roster.members().map(|(_, member)| member), events)
+        {
+            log::warn!(
+                "array {}: no stripe journal, a crash may tear stripes: {error}",
+                self.name()
+            );
+        }
+    }
+
+    /// Lets writes go past the journal once no member is missing any more.
+    ///
+    /// # Errors
+    /// As [`Array::flush`]; where a sidecar cannot be written the journal stays active.
+    pub(in crate::raid) fn rest_journal(&self) -> Result<()> {
+        let _gate = self.exclude();
+        if self.journal_always || self.roster().is_degraded() || !self.journal.is_active() {
+            return Ok(());
+        }
+        let failures = self.flush_members()?;
+        if !failures.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.journal.deactivate() {
+            log::warn!("array {}: the stripe journal stays in use: {error}", self.name());
+        }
+        Ok(())
     }
 
     /// Writes the superblocks as they are to be now.

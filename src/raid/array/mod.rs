@@ -43,6 +43,7 @@ use super::{
     Level, Slot,
     error::{Error, Result},
     geometry::Geometry,
+    journal::Journal,
     member::Member,
     metadata::identity::Uuid,
 };
@@ -56,6 +57,9 @@ pub(super) struct Parts {
     pub(super) control: Control,
     pub(super) intent: Intent,
     pub(super) read_only: bool,
+    pub(super) journal: Arc<Journal>,
+    /// Journal every write of a stripe, not only while a member is missing.
+    pub(super) journal_always: bool,
 }
 
 /// An array that is in use. Dropping it without [`Array::stop`] is a crash: the next assembly resyncs.
@@ -69,6 +73,8 @@ pub struct Array {
     lanes: lanes::Lanes,
     control: Mutex<Control>,
     intent: Intent,
+    journal: Arc<Journal>,
+    journal_always: bool,
     /// The superblocks say so since this assembly, and who is missing.
     dirty: AtomicBool,
     /// A flush failed, or more members than the array can do without.
@@ -91,6 +97,8 @@ impl Array {
             dirty: AtomicBool::new(false),
             control: Mutex::new(parts.control),
             intent: parts.intent,
+            journal: parts.journal,
+            journal_always: parts.journal_always,
             lost: AtomicBool::new(false),
             writes: AtomicU64::new(0),
             writes_at_tick: AtomicU64::new(0),
@@ -158,6 +166,10 @@ impl Array {
 
     pub(in crate::raid) fn intent(&self) -> &Intent {
         &self.intent
+    }
+
+    pub(in crate::raid) fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// Waits for the lanes of a range of the array, for levels whose redundancy is copies.

@@ -19,6 +19,7 @@ use crate::raid::{
     Slot,
     error::{Error, Result},
     geometry::Stripe,
+    journal::Part,
     member::Member,
 };
 
@@ -50,10 +51,6 @@ impl Slab<'_> {
     /// Where it begins on every member.
     pub(in crate::raid) fn at(&self) -> u64 {
         self.stripe.member_offset_bytes + self.column
-    }
-
-    fn is_full(&self) -> bool {
-        self.new.iter().all(Option::is_some)
     }
 }
 
@@ -101,7 +98,8 @@ impl Array {
             (0, chunk)
         };
         let _held = self.hold_stripe(stripe.number, first, last);
-        if matches!(part, Source::Hole(length) if length == self.geometry.stripe_bytes()) {
+        let whole = matches!(part, Source::Hole(length) if length == self.geometry.stripe_bytes());
+        if whole && !self.journal.is_active() {
             self.punch_stripe(roster, stripe, failures);
             return Ok(());
         }
@@ -159,12 +157,37 @@ impl Array {
         let parities = parities
             .into_iter()
             .filter_map(|(slot, bytes)| Some((slot?, Source::Bytes(bytes?))));
-        for (slot, source) in data.chain(parities) {
-            if let Some(member) = trusted(roster, slot, slab.at(), slab.length) {
-                failures.note(member, put_on(member, source, slab.at()));
-            }
+        let writes: Vec<(Slot, &Arc<Member>, Source<'_>)> = data
+            .chain(parities)
+            .filter_map(|(slot, source)| Some((slot, trusted(roster, slot, slab.at(), slab.length)?, source)))
+            .collect();
+        let record = self.record(slab, &writes)?;
+        for (_, member, source) in writes {
+            failures.note(member, put_on(member, source, slab.at()));
+        }
+        if let Some(sequence) = record {
+            self.journal.applied(sequence);
         }
         Ok(())
+    }
+
+    /// Puts what is about to be written into the journal, where it is active.
+    fn record(&self, slab: &Slab<'_>, writes: &[(Slot, &Arc<Member>, Source<'_>)]) -> Result<Option<u64>> {
+        if !self.journal.is_active() {
+            return Ok(None);
+        }
+        let parts: Vec<Part<'_>> = writes
+            .iter()
+            .map(|(slot, member, source)| Part {
+                slot: *slot,
+                member,
+                offset_bytes: slab.at(),
+                bytes: source.bytes(),
+            })
+            .collect();
+        let sequence = self.journal.record(&parts);
+        let at = slab.stripe.array_offset_bytes() + slab.column;
+        sequence.map(Some).map_err(|error| self.not_written(at, error))
     }
 
     /// Takes a member that could not be read out of the reckoning for one slab.
@@ -353,12 +376,4 @@ pub(in crate::raid) struct Parity {
 /// yet, because parity may have taken that write in already.
 pub(in crate::raid) fn trusted(roster: &Roster, slot: Slot, at: u64, length: u64) -> Option<&Arc<Member>> {
     roster.holder(slot, at, length).filter(|member| !member.is_suspect())
-}
-
-/// True where a crash in the middle of writing the slab could change bytes that it does not write: some data chunk that is
-/// not written is missing, so that only parity knows it.
-pub(in crate::raid) fn can_tear(roster: &Roster, slab: &Slab<'_>) -> bool {
-    let mut chunks = slab.new.iter().zip(slab.stripe.data());
-    !slab.is_full()
-        && chunks.any(|(new, slot)| new.is_none() && trusted(roster, slot, slab.at(), slab.length).is_none())
 }

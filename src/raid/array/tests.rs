@@ -19,7 +19,7 @@ use crate::{
         rebuild::{Added, Ending},
     },
     storage::{
-        Access, Directory, SimDirectory,
+        Directory, SimDirectory,
         sim::{Operation, Verb},
     },
 };
@@ -351,11 +351,9 @@ impl World {
             self.images.push(name.clone());
             (name, number)
         };
-        let storage = self.directory.open(&name, Access::ReadWrite).unwrap();
-        let path = image(&self.directory, &name).path();
         self.clock += 1;
         let identity = uuid(number + 1000 * usize::try_from(self.clock).unwrap());
-        let added = self.array().add(&path, storage, identity);
+        let added = self.array().add(&image(&self.directory, &name), identity);
         self.log.push(format!("add {}: {added:?}", name.display()));
         if !matches!(added, Ok(Added::Rebuild(_) | Added::Return(_))) {
             self.fail("it was not added");
@@ -413,11 +411,8 @@ impl World {
 
     /// Runs something, and lets the machine die at one of its operations on storage.
     fn die(&mut self) {
-        if self.array().roster().is_degraded() && self.shape.level.parities() > 0 && !self.survives_degraded() {
-            return;
-        }
         let power = self.chance.below(2) == 0;
-        let at = self.chance.below(12);
+        let at = self.chance.below(30);
         let seed = self.chance.below(1 << 40);
         let taken: Arc<Mutex<Option<SimDirectory>>> = Arc::default();
         let (disk, place, count) = (self.directory.clone(), Arc::clone(&taken), AtomicU64::new(0));
@@ -466,10 +461,6 @@ impl World {
         self.check_all("read again");
         self.resync();
         self.check_all("after the resync");
-    }
-
-    fn survives_degraded(&self) -> bool {
-        false
     }
 
     fn step(&mut self) {

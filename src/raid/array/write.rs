@@ -49,6 +49,16 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// The bytes; zeros of a slab's length at most for a hole.
+    pub(super) fn bytes(self) -> &'a [u8] {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Hole(length) => {
+                &ZEROS[..usize::try_from(length).map_or(ZEROS_BYTES, |length| length.min(ZEROS_BYTES))]
+            }
+        }
+    }
+
     pub(super) fn split(self, length: u64) -> (Self, Self) {
         match self {
             Self::Bytes(bytes) => {

@@ -1,16 +1,22 @@
 //! Superblocks, bitmaps and bad-block logs that we encode: Linux md takes them and sees in them what we meant.
 //!
 //! Images of zeros get metadata only, which is enough for md: all zeros are in sync at every level. One boot assembles
-//! all cases, most of them read-only so that md shows the state that it found instead of mending it.
+//! all cases, most of them read-only so that md shows the state that it found instead of mending it. Members are
+//! partitions of a few images, so the kernel reads our partition tables too.
 
-use std::{collections::BTreeMap, fmt::Write as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
 use headstack::raid::{
     Level, Sector, Slot,
     metadata::{
         badblocks::BadBlocks,
         bitmap::Bitmap,
-        identity::{Name, Time, Uuid},
+        gpt::{Gpt, Partition, PartitionName},
+        identity::{Guid, Name, Time, Uuid},
         plan::{NewArray, NewMember, Plan, Tracking, plan},
         superblock::{Features, Role, Superblock, Version},
     },
@@ -24,6 +30,8 @@ use super::{
 
 const MIB: u64 = 1 << 20;
 const MEMBER_BYTES: u64 = 24 * MIB;
+/// Type of a partition that the limit of four arrays does not count.
+const LINUX_DATA: Guid = Guid::from_printed(0x0FC6_3DAF_8483_4772_8E79_3D69_D847_7DE4);
 
 /// One array that md is given.
 struct Case {
@@ -104,25 +112,24 @@ impl Case {
         self.each(|superblock| superblock.roles[slot] = Role::Faulty);
     }
 
-    fn write(&self, directory: &Path, index: usize) -> Vec<String> {
-        let mut names = Vec::new();
-        for (member, superblock) in self.superblocks.iter().enumerate() {
-            let Some(superblock) = superblock else { continue };
-            let name = format!("c{index}m{member}");
-            let path = image(directory, &name, MEMBER_BYTES);
-            write(&path, superblock.super_offset, &superblock.encode());
-            if let (Some(bitmap), Some(start)) = (&self.bitmap, superblock.bitmap_start()) {
-                write(&path, start, &bitmap.encode());
-            }
-            if superblock.features.has(Features::BAD_BLOCKS) {
-                let fields = superblock.bad_blocks;
-                let log = self.bad_blocks.encode(fields.sectors, fields.shift).unwrap();
-                write(&path, superblock.bad_block_area().unwrap().start, &log);
-            }
-            assert_eq!(&superblock_at(&path, self.version), superblock, "{}", self.name);
-            names.push(name);
+    /// Writes the metadata of one member, whose first sector is `base` of an image.
+    fn write(&self, superblock: &Superblock, path: &Path, base: Sector) {
+        let at = |place: Sector| Sector(base.0 + place.0);
+        write(path, at(superblock.super_offset), &superblock.encode());
+        if let (Some(bitmap), Some(start)) = (&self.bitmap, superblock.bitmap_start()) {
+            write(path, at(start), &bitmap.encode());
         }
-        names
+        if superblock.features.has(Features::BAD_BLOCKS) {
+            let fields = superblock.bad_blocks;
+            let log = self.bad_blocks.encode(fields.sectors, fields.shift).unwrap();
+            write(path, at(superblock.bad_block_area().unwrap().start), &log);
+        }
+    }
+
+    /// Members with their slots.
+    fn members(&self) -> impl Iterator<Item = (usize, &Superblock)> {
+        let slots = self.superblocks.iter().enumerate();
+        slots.filter_map(|(slot, superblock)| superblock.as_ref().map(|superblock| (slot, superblock)))
     }
 }
 
@@ -206,14 +213,14 @@ fn unfinished(cases: &mut Vec<Case>) {
     member.features = member.features.with(Features::RECOVERY, true);
     member.recovery_offset = 8192;
     case.wants("degraded", 1);
-    case.wants("dev-loop1/recovery_start", 8192);
-    case.wants("dev-loop1/slot", 1);
+    case.wants("dev-1/recovery_start", 8192);
+    case.wants("dev-1/slot", 1);
     cases.push(case);
 
     let mut case = Case::new("raid1 with flags", &array(number + 4, Level::Raid1, 0, 0), 2);
     case.superblocks[1].as_mut().unwrap().device_flags = 1;
-    case.wants("dev-loop1/state", "in_sync,write_mostly");
-    case.wants("dev-loop0/state", "in_sync");
+    case.wants("dev-1/state", "in_sync,write_mostly");
+    case.wants("dev-0/state", "in_sync");
     cases.push(case);
 
     let mut case = Case::new("raid1 with bad blocks", &array(number + 5, Level::Raid1, 0, 0), 2);
@@ -224,8 +231,8 @@ fn unfinished(cases: &mut Vec<Case>) {
     let member = case.superblocks[0].as_mut().unwrap();
     member.features = member.features.with(Features::BAD_BLOCKS, true);
     let blocks = format!("{} 8|{} 512|{} 488", start + 3000, start + 5000, start + 5512);
-    case.wants("dev-loop0/bad_blocks", blocks);
-    case.wants("dev-loop1/bad_blocks", "");
+    case.wants("dev-0/bad_blocks", blocks);
+    case.wants("dev-1/bad_blocks", "");
     cases.push(case);
 
     let mut case = Case::new(
@@ -238,7 +245,7 @@ fn unfinished(cases: &mut Vec<Case>) {
         superblock.roles[3] = Role::Active(Slot(1));
     });
     case.superblocks[1].as_mut().unwrap().device_number = 3;
-    case.wants("dev-loop1/slot", 1);
+    case.wants("dev-1/slot", 1);
     cases.push(case);
 
     let mut case = Case::new("a member one event behind", &array(number + 7, Level::Raid5, 2, 128), 3);
@@ -308,8 +315,8 @@ fn reshaping(cases: &mut Vec<Case>) {
     });
     case.wants("raid_disks", "4 (3)");
     case.wants("reshape_position", 3072);
-    case.wants("dev-loop0/offset", 2048);
-    case.wants("dev-loop0/new_offset", 1024);
+    case.wants("dev-0/offset", 2048);
+    case.wants("dev-0/new_offset", 1024);
     cases.push(case);
 
     let mut case = Case::new(
@@ -334,39 +341,75 @@ fn reshaping(cases: &mut Vec<Case>) {
     cases.push(case);
 }
 
-/// Lines that assemble one case, print what md sees, and stop it.
-fn commands(index: usize, case: &Case, names: &[String]) -> String {
-    let mut script = String::from("set --\n");
-    for name in names {
-        writeln!(script, "set -- \"$@\" $(losetup --show -f {name})").unwrap();
+/// Images with a partition for each case: member `m` of case `c` is partition `c + 1` of image `m`.
+fn disks(cases: &[Case], directory: &Path) -> Vec<PathBuf> {
+    let count = cases.iter().map(|case| case.superblocks.len()).max().unwrap();
+    let length = Sector(MEMBER_BYTES / 512);
+    let device = Sector(2 * 2048 + length.0 * cases.len() as u64);
+    let mut images = Vec::new();
+    for disk in 0..count {
+        let path = image(directory, &format!("disk{disk}"), device.0 * 512);
+        let mut gpt = Gpt::new(Guid([7; 16]), device).unwrap();
+        for (index, case) in cases.iter().enumerate() {
+            let area = gpt.place(length).unwrap();
+            let number = gpt.add(Partition {
+                kind: LINUX_DATA,
+                id: Guid([u8::try_from(index).unwrap(); 16]),
+                area,
+                attributes: 0,
+                name: PartitionName::new(case.name),
+            });
+            assert_eq!(number, Ok(index + 1));
+            if let Some((_, superblock)) = case.members().find(|(slot, _)| *slot == disk) {
+                case.write(superblock, &path, area.start);
+            }
+        }
+        let bytes = gpt.encode();
+        write(&path, Sector(0), &bytes.head);
+        write(&path, Sector(device.0 - 33), &bytes.tail);
+        images.push(path);
     }
-    let options = case.options;
-    writeln!(
-        script,
-        "mdadm --assemble /dev/md{index} --run --freeze-reshape {options} \"$@\""
-    )
-    .unwrap();
-    if options.is_empty()
-        && !case
-            .superblocks
-            .iter()
-            .flatten()
-            .any(|superblock| superblock.level.is_bare())
-    {
+    images
+}
+
+/// Name of a member's device in the guest.
+fn device(index: usize, slot: usize) -> String {
+    format!("ubd{}{}", char::from(b'a' + u8::try_from(slot).unwrap()), index + 1)
+}
+
+/// Lines that assemble one case, print what md sees, and stop it.
+fn commands(index: usize, case: &Case) -> String {
+    let mut script = format!(
+        "mdadm --assemble /dev/md{index} --run --freeze-reshape {}",
+        case.options
+    );
+    for (slot, _) in case.members() {
+        write!(script, " /dev/{}", device(index, slot)).unwrap();
+    }
+    script.push('\n');
+    if case.options.is_empty() && case.members().all(|(_, superblock)| !superblock.level.is_bare()) {
         writeln!(script, "verify {index}").unwrap();
     }
     for (attribute, _) in &case.wanted {
-        writeln!(script, "show {index} {attribute}").unwrap();
+        writeln!(script, "show {index} {attribute} {}", path(index, attribute)).unwrap();
     }
-    writeln!(script, "mdadm --stop /dev/md{index}\nlosetup -D").unwrap();
+    writeln!(script, "mdadm --stop /dev/md{index}").unwrap();
     script
+}
+
+/// An attribute as a path; `dev-M/` stands for the member in slot M.
+fn path(index: usize, attribute: &str) -> String {
+    match attribute.strip_prefix("dev-").and_then(|rest| rest.split_once('/')) {
+        Some((slot, rest)) => format!("dev-{}/{rest}", device(index, slot.parse().unwrap())),
+        None => attribute.to_owned(),
+    }
 }
 
 /// Functions of the script. To start a program takes long in the guest, so they are made of the shell's own means.
 const FUNCTIONS: &str = "\
 show() {
     local lines IFS='|'
-    mapfile -t lines <\"/sys/block/md$1/md/$2\" && echo \"$1:$2=${lines[*]}\"
+    mapfile -t lines <\"/sys/block/md$1/md/$3\" && echo \"$1:$2=${lines[*]}\"
 }
 verify() {
     local action=
@@ -387,10 +430,9 @@ fn the_kernel_takes_what_we_write() {
     reshaping(&mut cases);
     let mut script = String::from(FUNCTIONS);
     for (index, case) in cases.iter().enumerate() {
-        let names = case.write(scratch.path(), index);
-        script.push_str(&commands(index, case, &names));
+        script.push_str(&commands(index, case));
     }
-    let text = kernel.run(scratch.path(), &script, &[]);
+    let text = kernel.run(scratch.path(), &script, &disks(&cases, scratch.path()));
     let seen: BTreeMap<&str, &str> = text.lines().filter_map(|line| line.split_once('=')).collect();
     let mut wrong = Vec::new();
     for (index, case) in cases.iter().enumerate() {
@@ -418,10 +460,11 @@ fn mdadm_examines_what_we_write() {
     versions(&mut cases);
     reshaping(&mut cases);
     for (index, case) in cases.iter().enumerate() {
-        let names = case.write(scratch.path(), index);
-        for (name, superblock) in names.iter().zip(case.superblocks.iter().flatten()) {
-            let said = mdadm.examine(&scratch.path().join(name));
-            same(case, superblock, &said);
+        for (slot, superblock) in case.members() {
+            let path = image(scratch.path(), &format!("c{index}m{slot}"), MEMBER_BYTES);
+            case.write(superblock, &path, Sector(0));
+            assert_eq!(&superblock_at(&path, case.version), superblock, "{}", case.name);
+            same(case, superblock, &mdadm.examine(&path));
         }
     }
 }

@@ -7,17 +7,20 @@
 //! *degraded*; *rebuild* fills a new member, *resync* makes redundancy true again, *verify* only looks, *reshape*
 //! moves an array to another geometry while it is in use.
 //!
-//! [`geometry`] is pure: where bytes lie. [`metadata`] holds the formats that stand beside the data: bytes in, bytes out.
-//! I/O begins with [`member`]; [`create`] and [`assemble`] lead to an [`Array`], which serves.
+//! [`geometry`], [`parity`] and [`health`] are pure: where bytes lie, how they are made again, what state that is.
+//! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`create`]
+//! and [`assemble`] lead to an [`Array`], which serves; [`journal`] keeps stripes whole, [`rebuild`] redundancy.
 
 pub mod array;
 pub mod assemble;
 pub mod create;
 pub mod error;
 pub mod geometry;
+pub mod health;
 pub mod journal;
 pub mod member;
 pub mod metadata;
+pub mod parity;
 pub mod rebuild;
 mod types;
 

@@ -9,7 +9,6 @@
 //! Time comes in with [`Array::tick`]; nothing here asks a clock.
 
 mod control;
-mod field;
 mod flush;
 mod intent;
 mod lanes;

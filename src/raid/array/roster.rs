@@ -79,7 +79,7 @@ impl Roster {
 
 /// Members that failed a write or a flush during a request. They are expelled after it, before it is answered.
 #[derive(Debug, Default)]
-pub(in crate::raid) struct Failures(Vec<(Arc<Member>, io::Error)>);
+pub(in crate::raid) struct Failures(Vec<(Arc<Member>, io::Error)>, bool);
 
 impl Failures {
     pub(in crate::raid) fn push(&mut self, member: &Arc<Member>, error: io::Error) {
@@ -87,6 +87,17 @@ impl Failures {
         if !self.has(member) {
             self.0.push((Arc::clone(member), error));
         }
+    }
+
+    /// Notes a member that failed before anything was written, so that the request is to be done again without it.
+    pub(in crate::raid) fn push_and_retry(&mut self, member: &Arc<Member>, error: io::Error) {
+        self.push(member, error);
+        self.1 = true;
+    }
+
+    /// True where the request is to be done again once the members are expelled.
+    pub(in crate::raid) fn wants_retry(&self) -> bool {
+        self.1
     }
 
     /// Notes the outcome of a write.

@@ -1,16 +1,19 @@
 //! The bytes of one slab: a row for each data chunk, P and Q, and the parity arithmetic over them.
 //!
-//! Between [`super::stripe`], which decides what to read and write, and the arithmetic, which knows bytes only. P is the
-//! xor of the rows; Q their sum too, each multiplied by its power of 2 in GF(256), which the stripe knows.
+//! Between [`super::stripe`], which decides what to read and write, and [`crate::raid::parity`], which knows bytes only.
 
 use std::{borrow::Cow, io};
 
 use super::{
-    Roster, field,
+    Roster,
     stripe::{Parity, trusted},
     write::Source,
 };
-use crate::raid::{Slot, geometry::Stripe};
+use crate::raid::{
+    Slot,
+    geometry::Stripe,
+    parity::{self, Code, Part, Recovery},
+};
 
 /// Rows of a slab; those that were neither read nor made are not there.
 pub(in crate::raid) struct Rows<'a> {
@@ -82,43 +85,46 @@ impl<'a> Rows<'a> {
 
     /// Parity of the rows of data, which are all there.
     pub(in crate::raid) fn parity(&self, with_p: bool, with_q: bool) -> Parity {
-        let mut parity = Parity {
-            p: with_p.then(|| vec![0; self.length]),
-            q: with_q.then(|| vec![0; self.length]),
-        };
-        for (index, row) in (0..).zip(&self.data) {
-            let row = row.as_deref().unwrap_or_default();
-            self.add(&mut parity, index, row);
+        let data: Vec<&[u8]> = self.data.iter().map(|row| row.as_deref().unwrap_or_default()).collect();
+        let mut p = vec![0; self.length];
+        if !with_q {
+            parity::p(&mut p, &data);
+            return Parity {
+                p: with_p.then_some(p),
+                q: None,
+            };
         }
-        parity
+        let mut q = vec![0; self.length];
+        parity::pq(&mut p, &mut q, &data, &self.exponents());
+        Parity {
+            p: with_p.then_some(p),
+            q: Some(q),
+        }
     }
 
     /// Parity as read, with what is to be written in place of the rows that were read.
     pub(in crate::raid) fn modified_parity(self, new: &[Option<Source<'_>>]) -> Parity {
-        let (mut rows, mut this) = (Vec::new(), self);
-        for (index, row) in (0..).zip(&mut this.data) {
-            rows.extend(row.take().map(|row| (index, row.into_owned())));
-        }
-        let mut parity = Parity {
-            p: this.p.take(),
-            q: this.q.take(),
-        };
-        for (index, mut row) in rows {
-            if let Some(Some(Source::Bytes(bytes))) = new.get(usize::from(index)) {
-                field::xor(&mut row, bytes);
+        let (mut p, mut q) = (self.p, self.q);
+        let stripe = self.stripe;
+        for (index, (row, source)) in (0..).zip(self.data.iter().zip(new)) {
+            let (Some(old), Some(source)) = (row, source) else {
+                continue;
+            };
+            let (new, exponent) = (source.bytes(), stripe.exponent(index));
+            match (&mut p, &mut q) {
+                (Some(p), Some(q)) => parity::update_pq(p, q, old, new, exponent),
+                (Some(p), None) => parity::update_p(p, old, new),
+                (None, Some(q)) => parity::update_q(q, old, new, exponent),
+                (None, None) => {}
             }
-            this.add(&mut parity, index, &row);
         }
-        parity
+        Parity { p, q }
     }
 
-    fn add(&self, parity: &mut Parity, index: u16, row: &[u8]) {
-        if let Some(p) = &mut parity.p {
-            field::xor(p, row);
-        }
-        if let Some(q) = &mut parity.q {
-            field::add_scaled(q, row, field::power(self.stripe.exponent(index)));
-        }
+    fn exponents(&self) -> Vec<u8> {
+        (0..self.stripe.data_chunks())
+            .map(|index| self.stripe.exponent(index))
+            .collect()
     }
 
     /// Makes the rows of data again that were not read.
@@ -126,55 +132,42 @@ impl<'a> Rows<'a> {
     /// # Errors
     /// The slot of one that cannot be made of what was read.
     pub(in crate::raid) fn recover(&mut self) -> Result<(), Slot> {
-        let missing: Vec<u16> = (0..)
-            .zip(&self.data)
-            .filter(|(_, row)| row.is_none())
-            .map(|(index, _)| index)
-            .collect();
-        match (missing.as_slice(), self.p.is_some(), self.q.is_some()) {
-            ([], _, _) => Ok(()),
-            ([one], true, _) => {
-                let row = self.remainder(true, false).p;
-                self.data[usize::from(*one)] = row.map(Cow::from);
-                Ok(())
-            }
-            ([one], false, true) => {
-                let mut row = self.remainder(false, true).q.unwrap_or_default();
-                field::scale(&mut row, field::inverse(self.factor(*one)));
-                self.data[usize::from(*one)] = Some(row.into());
-                Ok(())
-            }
-            ([one, two], true, true) => {
-                let parity = self.remainder(true, true);
-                let (mut second, mut first) = (parity.p.unwrap_or_default(), parity.q.unwrap_or_default());
-                // first * f1 + second * f2 = q and first + second = p give first.
-                let (f1, f2) = (self.factor(*one), self.factor(*two));
-                field::add_scaled(&mut first, &second, f2);
-                field::scale(&mut first, field::inverse(f1 ^ f2));
-                field::xor(&mut second, &first);
-                self.data[usize::from(*one)] = Some(first.into());
-                self.data[usize::from(*two)] = Some(second.into());
-                Ok(())
-            }
-            (several, _, _) => Err(self.stripe.data_slot(several[0])),
-        }
-    }
-
-    fn factor(&self, index: u16) -> u8 {
-        field::power(self.stripe.exponent(index))
-    }
-
-    /// Parity less the rows that are there: what is left is due to those that are not.
-    fn remainder(&self, with_p: bool, with_q: bool) -> Parity {
-        let mut parity = Parity {
-            p: self.p.clone().filter(|_| with_p),
-            q: self.q.clone().filter(|_| with_q),
+        let parts = (0..self.stripe.data_chunks()).map(Part::Data);
+        let wanted: Vec<Part> = parts.filter(|part| self.row(*part).is_none()).collect();
+        let Some(Part::Data(first)) = wanted.first().copied() else {
+            return Ok(());
         };
-        for (index, row) in (0..).zip(&self.data) {
-            if let Some(row) = row {
-                self.add(&mut parity, index, row);
+        let exponents = self.exponents();
+        let code = if self.stripe.q.is_some() {
+            Code::Pq(&exponents)
+        } else {
+            Code::P(self.stripe.data_chunks())
+        };
+        let parities = [Some(Part::P), self.stripe.q.map(|_| Part::Q)];
+        let unread = parities.into_iter().flatten().filter(|part| self.row(*part).is_none());
+        let lost: Vec<Part> = wanted.iter().copied().chain(unread).collect();
+        let Some(recovery) = Recovery::new(code, &lost, &wanted) else {
+            return Err(self.stripe.data_slot(first));
+        };
+        let mut made = vec![vec![0; self.length]; wanted.len()];
+        {
+            let sources: Vec<&[u8]> = recovery.sources().iter().filter_map(|part| self.row(*part)).collect();
+            let mut rows: Vec<&mut [u8]> = made.iter_mut().map(Vec::as_mut_slice).collect();
+            recovery.run(&mut rows, &sources);
+        }
+        for (part, row) in wanted.into_iter().zip(made) {
+            if let Part::Data(index) = part {
+                self.data[usize::from(index)] = Some(row.into());
             }
         }
-        parity
+        Ok(())
+    }
+
+    fn row(&self, part: Part) -> Option<&[u8]> {
+        match part {
+            Part::Data(index) => self.data.get(usize::from(index))?.as_deref(),
+            Part::P => self.p.as_deref(),
+            Part::Q => self.q.as_deref(),
+        }
     }
 }

@@ -161,7 +161,7 @@ impl Array {
             .chain(parities)
             .filter_map(|(slot, source)| Some((slot, trusted(roster, slot, slab.at(), slab.length)?, source)))
             .collect();
-        let record = self.record(slab, &writes)?;
+        let record = self.record(slab, &writes, failures)?;
         for (_, member, source) in writes {
             failures.note(member, put_on(member, source, slab.at()));
         }
@@ -172,7 +172,12 @@ impl Array {
     }
 
     /// Puts what is about to be written into the journal, where it is active.
-    fn record(&self, slab: &Slab<'_>, writes: &[(Slot, &Arc<Member>, Source<'_>)]) -> Result<Option<u64>> {
+    fn record(
+        &self,
+        slab: &Slab<'_>,
+        writes: &[(Slot, &Arc<Member>, Source<'_>)],
+        failures: &mut Failures,
+    ) -> Result<Option<u64>> {
         if !self.journal.is_active() {
             return Ok(None);
         }
@@ -185,9 +190,14 @@ impl Array {
                 bytes: source.bytes(),
             })
             .collect();
-        let sequence = self.journal.record(&parts);
-        let at = slab.stripe.array_offset_bytes() + slab.column;
-        sequence.map(Some).map_err(|error| self.not_written(at, error))
+        match self.journal.record(&parts) {
+            Ok(sequence) => Ok(Some(sequence)),
+            Err((member, error)) => {
+                let again = io::Error::other(error.to_string());
+                failures.push_and_retry(&member, error);
+                Err(self.not_written(slab.stripe.array_offset_bytes() + slab.column, again))
+            }
+        }
     }
 
     /// Takes a member that could not be read out of the reckoning for one slab.

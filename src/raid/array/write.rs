@@ -140,10 +140,15 @@ impl Array {
         let length = source.length();
         self.check_range(offset_bytes, length)?;
         self.check_writable()?;
-        if length > 0 {
+        while length > 0 {
             let mut failures = Failures::default();
             let result = self.put_inside(source, offset_bytes, &mut failures);
-            self.settle(result, failures, offset_bytes, length)?;
+            // Each round has one member less, so there are few.
+            let again = failures.wants_retry() && self.expel(&failures);
+            if !again {
+                self.settle(result, failures, offset_bytes, length)?;
+                break;
+            }
         }
         if fua { self.flush() } else { Ok(()) }
     }

@@ -81,6 +81,9 @@ pub struct Journal {
     applied: Condvar,
 }
 
+/// A member and its open sidecar.
+type Open = (Arc<Member>, Arc<dyn Storage>);
+
 struct Ring {
     active: bool,
     generation: u64,
@@ -88,7 +91,7 @@ struct Ring {
     next: u64,
     floor: u64,
     in_flight: BTreeSet<u64>,
-    sidecars: Vec<(Arc<Member>, Arc<dyn Storage>)>,
+    sidecars: Vec<Open>,
 }
 
 impl Ring {
@@ -225,8 +228,8 @@ impl Journal {
     /// Puts a record into the journal, durably. It has to be ended by [`Journal::applied`].
     ///
     /// # Errors
-    /// What the host says; nothing may be written in place then.
-    pub fn record(&self, parts: &[Part<'_>]) -> io::Result<u64> {
+    /// The member whose sidecar or flush failed; nothing may be written in place then.
+    pub fn record(&self, parts: &[Part<'_>]) -> Result<u64, (Arc<Member>, io::Error)> {
         let (sequence, sidecars) = {
             let mut ring = self.ring();
             while ring.next - ring.floor >= ENTRIES {
@@ -237,32 +240,43 @@ impl Journal {
             ring.in_flight.insert(sequence);
             (sequence, ring.sidecars.clone())
         };
-        let takers: Vec<u16> = parts.iter().map(|part| part.slot.0).collect();
-        let write = || {
-            let sidecar = |member| sidecars.iter().find(|(known, _)| Arc::ptr_eq(known, member));
-            for part in parts {
-                let (_, storage) = sidecar(part.member).ok_or_else(|| io::Error::other("the member has no sidecar"))?;
-                let entry = Entry::encode(
-                    self.array_uuid,
-                    sequence,
-                    part.slot.0,
-                    part.offset_bytes,
-                    part.bytes,
-                    &takers,
-                );
-                let entry = entry.ok_or_else(|| io::Error::other("the write does not fit the journal"))?;
-                storage.write_all_at(&entry, Entry::place_bytes(sequence))?;
-            }
-            parts
-                .iter()
-                .filter_map(|part| sidecar(part.member))
-                .try_for_each(|(_, storage)| storage.sync())
-        };
-        let written = write();
+        let written = self.write_entries(sequence, &sidecars, parts);
         if written.is_err() {
             self.applied(sequence);
         }
         written.map(|()| sequence)
+    }
+
+    fn write_entries(
+        &self,
+        sequence: u64,
+        sidecars: &[Open],
+        parts: &[Part<'_>],
+    ) -> Result<(), (Arc<Member>, io::Error)> {
+        let takers: Vec<u16> = parts.iter().map(|part| part.slot.0).collect();
+        let mut written = Vec::new();
+        for part in parts {
+            let failed = |error| (Arc::clone(part.member), error);
+            let known = sidecars.iter().find(|(known, _)| Arc::ptr_eq(known, part.member));
+            let (_, storage) = known.ok_or_else(|| failed(io::Error::other("the member has no sidecar")))?;
+            let entry = Entry::encode(
+                self.array_uuid,
+                sequence,
+                part.slot.0,
+                part.offset_bytes,
+                part.bytes,
+                &takers,
+            );
+            let entry = entry.ok_or_else(|| failed(io::Error::other("the write does not fit the journal")))?;
+            storage
+                .write_all_at(&entry, Entry::place_bytes(sequence))
+                .map_err(failed)?;
+            written.push((part.member, storage));
+        }
+        for (member, storage) in written {
+            storage.sync().map_err(|error| (Arc::clone(member), error))?;
+        }
+        Ok(())
     }
 
     /// Ends a record: it is in place, if not durably so.
@@ -272,17 +286,17 @@ impl Journal {
     }
 
     /// Moves the floor as far as records are in place, once they are durable there.
-    fn advance<'a>(&'a self, mut ring: MutexGuard<'a, Ring>) -> io::Result<MutexGuard<'a, Ring>> {
+    fn advance<'a>(&'a self, mut ring: MutexGuard<'a, Ring>) -> Result<MutexGuard<'a, Ring>, (Arc<Member>, io::Error)> {
         let floor = ring.in_flight.first().copied().unwrap_or(ring.next);
         if floor == ring.floor {
             return Ok(self.applied.wait(ring).unwrap_or_else(PoisonError::into_inner));
         }
         for (member, _) in &ring.sidecars {
-            member.flush()?;
+            member.flush().map_err(|error| (Arc::clone(member), error))?;
         }
         ring.floor = floor;
         match ring.write_state(self.array_uuid).pop() {
-            Some((_, error)) => Err(error),
+            Some(failed) => Err(failed),
             None => Ok(ring),
         }
     }

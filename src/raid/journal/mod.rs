@@ -197,10 +197,11 @@ impl Journal {
         self.ring().sidecars.retain(|(member, _)| !Arc::ptr_eq(member, gone));
     }
 
-    /// Takes in a member that is new.
+    /// Takes in a member that is new; no write is under way. All records are retired first: those in which another member
+    /// of the same slot took part would look as if they never became whole.
     ///
     /// # Errors
-    /// What the host says of its sidecar.
+    /// What the host says of a sidecar or a flush.
     pub fn admit(&self, member: &Arc<Member>) -> io::Result<()> {
         let Some(sidecar) = member.sidecar().filter(|_| self.is_active()) else {
             return Ok(());
@@ -210,8 +211,17 @@ impl Journal {
         storage.set_size(0)?;
         storage.set_size(Entry::place_bytes(ENTRIES - 1))?;
         storage.sync()?;
-        self.ring().sidecars.push((Arc::clone(member), storage));
-        Ok(())
+        let mut ring = self.ring();
+        for (member, _) in &ring.sidecars {
+            member.flush()?;
+        }
+        ring.floor = ring.next;
+        ring.sidecars.push((Arc::clone(member), storage));
+        let Some((_, error)) = ring.write_state(self.array_uuid).pop() else {
+            return Ok(());
+        };
+        ring.sidecars.pop();
+        Err(error)
     }
 
     /// Notes the events of superblocks that are about to be written.

@@ -6,6 +6,7 @@
 mod created;
 mod examined;
 mod md;
+mod served;
 mod taken;
 
 use std::{

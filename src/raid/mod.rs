@@ -8,12 +8,22 @@
 //! moves an array to another geometry while it is in use.
 //!
 //! [`geometry`], [`parity`] and [`health`] are pure: where bytes lie, how they are made again, what state that is.
-//! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out.
+//! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`create`]
+//! and [`assemble`] lead to an [`Array`], which serves; [`journal`] keeps stripes whole, [`rebuild`] redundancy.
 
+pub mod array;
+pub mod assemble;
+pub mod create;
+pub mod error;
 pub mod geometry;
 pub mod health;
+pub mod journal;
+pub mod member;
 pub mod metadata;
 pub mod parity;
+pub mod rebuild;
 mod types;
 
+pub use array::{Array, Extent, ExtentKind, Zeroes};
+pub use error::{Error, Result};
 pub use types::{Level, SECTOR_BYTES, Sector, Slot, UnknownLevel};

@@ -86,6 +86,15 @@ pub struct Capacity {
     pub name_max: u32,
 }
 
+/// What a file holds at an offset, and how far that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// True where no space was ever taken, so that it reads as zeros.
+    pub hole: bool,
+    /// Where it ends, in bytes from the start of the file.
+    pub end_bytes: u64,
+}
+
 /// One open file.
 ///
 /// Every method may be called from several threads; overlapping writes are the caller's to order.
@@ -95,6 +104,10 @@ pub trait Storage: Send + Sync {
 
     /// Reads up to `buffer.len()` bytes at `offset_bytes`; fewer only at the end of the file.
     fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize>;
+
+    /// Reads as [`Storage::read_at`] does, but only what memory holds already; `false` where it would have to wait for a
+    /// device, where the file ends inside the range and where the host cannot tell. The buffer's contents are then lost.
+    fn read_cached_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<bool>;
 
     /// Writes all of `bytes` at `offset_bytes`, extending the file as needed.
     fn write_all_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()>;
@@ -109,6 +122,15 @@ pub trait Storage: Send + Sync {
     /// `ENOSPC` where there is no room. Where the file system cannot reserve, zeros are written instead and the size
     /// may grow.
     fn reserve(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()>;
+
+    /// Gives the space of a range back, which then reads as zeros; the size stays. A range past the end is left alone.
+    ///
+    /// # Errors
+    /// `EOPNOTSUPP` where the file system cannot, and nothing has changed.
+    fn punch(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()>;
+
+    /// What stands at an offset; none at and behind the end. A file system that does not tell holes has only data.
+    fn span_at(&self, offset_bytes: u64) -> io::Result<Option<Span>>;
 
     /// Makes the contents and the size durable.
     fn sync(&self) -> io::Result<()>;

@@ -28,6 +28,7 @@ enum Call {
     Write(usize, u64, Vec<u8>),
     SetSize(usize, u64),
     Reserve(usize, u64, u64),
+    Punch(usize, u64, u64),
     Sync(usize),
     Stat(usize),
     SetModified(usize, u64),
@@ -92,6 +93,7 @@ fn calls() -> impl Strategy<Value = Call> {
         (file(), offsets(), bytes()).prop_map(|(file, offset, bytes)| Call::Write(file, offset, bytes)),
         (file(), offsets()).prop_map(|(file, size)| Call::SetSize(file, size)),
         (file(), offsets(), offsets()).prop_map(|(file, offset, length)| Call::Reserve(file, offset, length)),
+        (file(), offsets(), offsets()).prop_map(|(file, offset, length)| Call::Punch(file, offset, length)),
         file().prop_map(Call::Sync),
         file().prop_map(Call::Stat),
         (file(), 0..2_000_000_000_u64).prop_map(|(file, seconds)| Call::SetModified(file, seconds)),
@@ -183,7 +185,8 @@ impl World {
     fn call_on_file(&mut self, call: &Call) -> Outcome {
         let number = match call {
             Call::Size(number) | Call::Sync(number) | Call::Stat(number) => number,
-            Call::Read(number, ..) | Call::Write(number, ..) | Call::Reserve(number, ..) => number,
+            Call::Read(number, ..) | Call::Write(number, ..) => number,
+            Call::Reserve(number, ..) | Call::Punch(number, ..) => number,
             Call::SetSize(number, _) | Call::SetModified(number, _) => number,
             Call::Map(number, ..) => number,
             _ => unreachable!("{call:?} is on no file"),
@@ -200,6 +203,7 @@ impl World {
             Call::Write(_, offset, bytes) => outcome(file.write_all_at(bytes, *offset)),
             Call::SetSize(_, size) => outcome(file.set_size(*size)),
             Call::Reserve(_, offset, length) => outcome(file.reserve(*offset, *length)),
+            Call::Punch(_, offset, length) => outcome(file.punch(*offset, *length)),
             Call::Sync(_) => outcome(file.sync()),
             Call::Stat(_) => outcome(file.stat().map(plain)),
             Call::SetModified(_, seconds) => {
@@ -273,6 +277,33 @@ fn compare(host: HostDirectory, calls: &[Call]) -> Result<(), TestCaseError> {
     let killed = World::new(Box::new(simulation.killed().unwrap()));
     prop_assert_eq!(&tree, &killed.tree(), "killed");
     Ok(())
+}
+
+#[test]
+fn holes_and_data_are_told_apart() {
+    let root = tempfile::tempdir().unwrap();
+    let worlds: [Box<dyn Directory>; 2] = [
+        Box::new(HostDirectory::open(root.path()).unwrap()),
+        Box::new(SimDirectory::new()),
+    ];
+    for directory in worlds {
+        let file = directory.create(Path::new("a"), &mut |_| Ok(())).unwrap();
+        file.set_size(12 * 4096).unwrap();
+        file.write_all_at(&[7; 4 * 4096], 4 * 4096).unwrap();
+        file.punch(5 * 4096, 4096).unwrap();
+        let mut spans = Vec::new();
+        let mut at = 0;
+        while let Some(span) = file.span_at(at).unwrap() {
+            spans.push((span.hole, span.end_bytes / 4096));
+            at = span.end_bytes;
+        }
+        let expected = [(true, 4), (false, 5), (true, 6), (false, 8), (true, 12)];
+        assert_eq!(spans, expected, "{}", directory.path().display());
+        let mut buffer = [1; 2 * 4096];
+        if file.read_cached_at(&mut buffer, 4 * 4096).unwrap() {
+            assert_eq!((buffer[0], buffer[4095], buffer[4096], buffer[8191]), (7, 7, 0, 0));
+        }
+    }
 }
 
 proptest! {

@@ -4,7 +4,7 @@
 
 use std::{
     fs::File,
-    io,
+    io::{self, IoSliceMut},
     os::{
         fd::{AsFd, BorrowedFd},
         unix::fs::FileExt as _,
@@ -14,11 +14,11 @@ use std::{
 
 use rustix::{
     fs::{self, FallocateFlags},
-    io::{Errno, retry_on_intr as retry},
+    io::{Errno, ReadWriteFlags, preadv2, retry_on_intr as retry},
 };
 
 use super::stat_of;
-use crate::storage::{Access, Mapping, Stat, Storage};
+use crate::storage::{Access, Mapping, Span, Stat, Storage};
 
 /// Bytes of zeros written at once where the file system cannot reserve.
 const ZEROS_BYTES: usize = 64 * 1024;
@@ -87,6 +87,18 @@ impl Storage for HostFile {
         Ok(filled)
     }
 
+    fn read_cached_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<bool> {
+        let wanted = buffer.len();
+        let mut parts = [IoSliceMut::new(buffer)];
+        match retry(|| preadv2(&self.file, &mut parts, offset_bytes, ReadWriteFlags::NOWAIT)) {
+            // A part may be all that memory holds.
+            Ok(count) => Ok(count == wanted),
+            // Some file systems never answer without waiting.
+            Err(Errno::AGAIN | Errno::OPNOTSUPP | Errno::NOSYS) => Ok(false),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
     fn write_all_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()> {
         self.file.write_all_at(bytes, offset_bytes)
     }
@@ -108,6 +120,29 @@ impl Storage for HostFile {
         }
         let end_bytes = offset_bytes.checked_add(length_bytes).ok_or(Errno::FBIG)?;
         self.fill_with_zeros(offset_bytes, end_bytes)
+    }
+
+    fn punch(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        if length_bytes == 0 {
+            return Ok(());
+        }
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        Ok(retry(|| fs::fallocate(&self.file, flags, offset_bytes, length_bytes))?)
+    }
+
+    fn span_at(&self, offset_bytes: u64) -> io::Result<Option<Span>> {
+        let size_bytes = self.file.metadata()?.len();
+        if offset_bytes >= size_bytes {
+            return Ok(None);
+        }
+        let hole_bytes = self.next_hole(offset_bytes)?.min(size_bytes);
+        Ok(Some(if hole_bytes > offset_bytes {
+            let (hole, end_bytes) = (false, hole_bytes);
+            Span { hole, end_bytes }
+        } else {
+            let end_bytes = self.next_data(offset_bytes)?.unwrap_or(size_bytes).min(size_bytes);
+            Span { hole: true, end_bytes }
+        }))
     }
 
     fn sync(&self) -> io::Result<()> {

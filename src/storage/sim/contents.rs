@@ -10,7 +10,7 @@ use rustix::{
 };
 
 use super::chance::Chance;
-use crate::storage::{Access, EntryKind, Mapping, Stat};
+use crate::storage::{Access, EntryKind, Mapping, Span, Stat};
 
 /// What a disk writes as a whole.
 pub const SECTOR_BYTES: usize = 512;
@@ -129,6 +129,36 @@ impl Contents {
         } else {
             Err(Errno::NOSPC.into())
         }
+    }
+
+    /// Makes zeros of a range inside the file and gives back the space of the blocks that are wholly in it.
+    pub fn punch(&mut self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        let end = checked_end(offset_bytes, length_bytes)?.min(self.size_bytes()?);
+        if end <= offset_bytes {
+            return Ok(());
+        }
+        let zeros = vec![0; usize::try_from(end - offset_bytes).map_err(|_| Errno::FBIG)?];
+        self.write(&zeros, offset_bytes)?;
+        let whole = offset_bytes.div_ceil(BLOCK_BYTES)..end / BLOCK_BYTES;
+        self.blocks.retain(|block| !whole.contains(block));
+        Ok(())
+    }
+
+    /// What stands at an offset, in whole blocks.
+    pub fn span_at(&self, offset_bytes: u64) -> io::Result<Option<Span>> {
+        let size_bytes = self.size_bytes()?;
+        if offset_bytes >= size_bytes {
+            return Ok(None);
+        }
+        let first = offset_bytes / BLOCK_BYTES;
+        let hole = !self.blocks.contains(&first);
+        let beyond = if hole {
+            self.blocks.range(first..).next().copied()
+        } else {
+            (first..).find(|block| !self.blocks.contains(block))
+        };
+        let end_bytes = beyond.map_or(size_bytes, |block| (block * BLOCK_BYTES).min(size_bytes));
+        Ok(Some(Span { hole, end_bytes }))
     }
 
     /// Cuts or extends; space behind the new end is given back.

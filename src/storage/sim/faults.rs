@@ -43,7 +43,7 @@ pub enum Verb {
     Lock,
     /// `Storage::size_bytes`.
     Size,
-    /// `Storage::read_at`.
+    /// `Storage::read_at` and `Storage::read_cached_at`.
     Read,
     /// `Storage::write_all_at`.
     Write,
@@ -51,6 +51,10 @@ pub enum Verb {
     SetSize,
     /// `Storage::reserve`.
     Reserve,
+    /// `Storage::punch`.
+    Punch,
+    /// `Storage::span_at`.
+    Span,
     /// `Storage::sync`.
     Sync,
     /// `Storage::map`; loads and stores through the mapping are not seen.

@@ -18,7 +18,7 @@ use super::{
     faults::{Operation, Verb},
     lock,
 };
-use crate::storage::{Access, Mapping, Stat, Storage};
+use crate::storage::{Access, Mapping, Span, Stat, Storage};
 
 /// A handle of a file; it lives on when the file has no name any more.
 #[derive(Debug)]
@@ -82,6 +82,11 @@ impl Storage for SimFile {
         self.look(|contents| contents.read_at(buffer, offset_bytes))
     }
 
+    /// Memory holds everything.
+    fn read_cached_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<bool> {
+        Ok(self.read_at(buffer, offset_bytes)? == buffer.len())
+    }
+
     fn write_all_at(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()> {
         self.admit(Verb::Write, offset_bytes, bytes.len() as u64)?;
         if bytes.is_empty() {
@@ -104,6 +109,20 @@ impl Storage for SimFile {
         }
         self.check_writable(Errno::BADF)?;
         self.change(|contents, free| contents.reserve(offset_bytes, length_bytes, free))
+    }
+
+    fn punch(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        self.admit(Verb::Punch, offset_bytes, length_bytes)?;
+        if length_bytes == 0 {
+            return Ok(());
+        }
+        self.check_writable(Errno::BADF)?;
+        self.change(|contents, _| contents.punch(offset_bytes, length_bytes))
+    }
+
+    fn span_at(&self, offset_bytes: u64) -> io::Result<Option<Span>> {
+        self.admit(Verb::Span, offset_bytes, 0)?;
+        self.look(|contents| contents.span_at(offset_bytes))
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -1,0 +1,311 @@
+//! Changes of membership and of the superblocks' state: dirty, expelled, bitmap bits.
+//!
+//! The one rule that everything here serves: a member that missed a write is marked as failed, durably, on all others
+//! before that write is acknowledged. Otherwise its old data could come back as the truth after a crash.
+
+use std::{
+    io,
+    sync::{Arc, atomic::Ordering},
+};
+
+use super::{Array, Failures, Roster};
+use crate::raid::{
+    Sector, Slot,
+    error::{Error, Result},
+    member::{Member, WHOLE},
+    metadata::identity::Time,
+};
+
+impl Array {
+    /// Says in the superblocks that writes are under way, before the first one is. The caller is inside the gate.
+    pub(in crate::raid) fn mark_dirty(&self, failures: &mut Failures) -> Result<()> {
+        if self.dirty.load(Ordering::Acquire) || self.level().is_bare() {
+            return Ok(());
+        }
+        let mut control = self.control();
+        if self.dirty.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let before = std::mem::replace(&mut control.dirty, true);
+        let roster = self.roster();
+        let degraded = roster.is_degraded();
+        // Nothing was written yet that could be torn.
+        self.activate_journal(&roster, control.events + 1);
+        let failed = control.commit(self.intent.lock().as_mut(), degraded);
+        if failed.len() == control.devices.len() {
+            control.dirty = before;
+            let source = failed.into_iter().next_back().map(|(_, error)| error);
+            let source = source.unwrap_or_else(|| io::Error::from(rustix::io::Errno::IO));
+            return Err(self.not_written(0, source));
+        }
+        for (member, error) in failed {
+            failures.push(&member, error);
+        }
+        self.dirty.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Sets the bits of a range of the array before it is written. The caller is inside the gate.
+    pub(in crate::raid) fn mark_intent(&self, offset_bytes: u64, length_bytes: u64, failures: &mut Failures) {
+        let (start, length) = self.bitmap_range(offset_bytes, length_bytes);
+        self.intent
+            .begin(start, length, |pages| self.write_bitmaps(pages, failures));
+    }
+
+    /// Writes pages of the bitmap on all members, durably.
+    fn write_bitmaps(&self, pages: &[(usize, [u8; 4096])], failures: &mut Failures) {
+        for (_, member) in self.roster().members() {
+            failures.note(member, write_pages(member, pages));
+        }
+    }
+
+    /// Ends a request: members that failed it are expelled before anybody hears of its result.
+    pub(in crate::raid) fn settle(
+        &self,
+        result: Result<()>,
+        failures: Failures,
+        offset_bytes: u64,
+        length: u64,
+    ) -> Result<()> {
+        if failures.is_empty() {
+            return result;
+        }
+        if self.expel(&failures) {
+            return result;
+        }
+        // Too many failed at once, as on a full disk: nobody is expelled, and what is on the members may differ.
+        let (start, length) = self.bitmap_range(offset_bytes, length);
+        self.intent.mark_unsynced(start, length);
+        self.control().synced_to = Sector(0);
+        result.and_then(|()| Err(self.not_written(offset_bytes, failures.into_error())))
+    }
+
+    /// Expels members; false, and nothing is changed, where the array cannot do without them.
+    pub(in crate::raid) fn expel(&self, failures: &Failures) -> bool {
+        let _gate = self.exclude();
+        let mut control = self.control();
+        let before = self.roster();
+        let mut next = (*before).clone();
+        let mut going: Vec<Arc<Member>> = failures
+            .members()
+            .filter(|member| before.has(member))
+            .cloned()
+            .collect();
+        if going.is_empty() {
+            return true;
+        }
+        for (member, error) in failures.iter() {
+            log::warn!("array {}: {} failed: {error}", self.name(), member.path().display());
+        }
+        let mut changed = control.clone();
+        while !going.is_empty() {
+            for member in &going {
+                next = next.without(member);
+                changed.drop_faulty(member);
+            }
+            if !self.can_do_without(&next.missing()) {
+                // What was committed so far names members as failed that are still in use: say again who is.
+                if changed.events != control.events {
+                    control.events = changed.events;
+                    drop(control.commit(self.intent.lock().as_mut(), before.is_degraded()));
+                }
+                failures.members().for_each(|member| member.set_suspect(false));
+                return false;
+            }
+            // What was written past the journal so far must be whole on disk before only parity knows the lost member.
+            for (_, member) in next.members().filter(|_| self.wants_journal(&next)) {
+                if let Err(error) = member.flush() {
+                    log::warn!("{}: not flushed: {error}", member.path().display());
+                }
+            }
+            self.activate_journal(&next, changed.events + 1);
+            let failed = changed.commit(self.intent.lock().as_mut(), next.is_degraded());
+            going = failed.into_iter().map(|(member, _)| member).collect();
+        }
+        *control = changed;
+        self.set_roster(next);
+        true
+    }
+
+    /// True where the journal is to become active.
+    fn wants_journal(&self, roster: &Roster) -> bool {
+        let needed = self.journal_always || roster.is_degraded();
+        needed && self.level().parities() > 0 && !self.journal.is_active()
+    }
+
+    /// Makes the journal active where a crash could tear a stripe; no write is under way.
+    fn activate_journal(&self, roster: &Roster, events: u64) {
+        if !self.wants_journal(roster) {
+            return;
+        }
+        if let Err(error) = self
+            .journal
+            .activate(roster.members().map(|(_, member)| member), events)
+        {
+            log::warn!(
+                "array {}: no stripe journal, a crash may tear stripes: {error}",
+                self.name()
+            );
+        }
+    }
+
+    /// Lets writes go past the journal once no member is missing any more.
+    ///
+    /// # Errors
+    /// As [`Array::flush`]; where a sidecar cannot be written the journal stays active.
+    pub(in crate::raid) fn rest_journal(&self) -> Result<()> {
+        let _gate = self.exclude();
+        if self.journal_always || self.roster().is_degraded() || !self.journal.is_active() {
+            return Ok(());
+        }
+        let failures = self.flush_members()?;
+        if !failures.is_empty() {
+            return Ok(());
+        }
+        if let Err(error) = self.journal.deactivate() {
+            log::warn!("array {}: the stripe journal stays in use: {error}", self.name());
+        }
+        Ok(())
+    }
+
+    /// Writes the superblocks as they are to be now.
+    pub(in crate::raid) fn commit_all(&self) -> Result<()> {
+        let mut failures = Failures::default();
+        {
+            let _inside = self.enter();
+            let degraded = self.roster().is_degraded();
+            for (member, error) in self.control().commit(self.intent.lock().as_mut(), degraded) {
+                failures.push(&member, error);
+            }
+        }
+        self.settle(Ok(()), failures, 0, 1)
+    }
+
+    /// Takes a member out on request, as if it had failed.
+    ///
+    /// # Errors
+    /// [`Error::MemberNeeded`] where the array cannot do without it, [`Error::WrongState`] where the slot is empty.
+    pub fn fail_member(&self, slot: Slot) -> Result<()> {
+        let roster = self.roster();
+        let Some(member) = roster.seat(slot) else {
+            return Err(Error::WrongState {
+                array: self.name().to_owned(),
+                reason: "there is no member in that slot",
+            });
+        };
+        let mut failures = Failures::default();
+        failures.push(member, io::Error::other("failed on request"));
+        if self.expel(&failures) {
+            Ok(())
+        } else {
+            Err(Error::MemberNeeded {
+                array: self.name().to_owned(),
+                slot,
+            })
+        }
+    }
+
+    pub(in crate::raid) fn not_written(&self, offset_bytes: u64, source: io::Error) -> Error {
+        Error::NotWritten {
+            array: self.name().to_owned(),
+            offset_bytes,
+            source,
+        }
+    }
+
+    /// Tells the array the time, about once a second, so that it can do what is lazily done: clear bits of quiet regions
+    /// and say in the superblocks that it is clean once no write came since the last tick. Returns true where it is clean.
+    ///
+    /// # Errors
+    /// [`Error::FlushLost`] where members could not be flushed.
+    pub fn tick(&self, now: Time) -> Result<bool> {
+        let dirty = {
+            let mut control = self.control();
+            control.now = now;
+            control.dirty
+        };
+        if self.is_read_only() {
+            return Ok(true);
+        }
+        let writes = self.writes.load(Ordering::Acquire);
+        let idle = self.writes_at_tick.swap(writes, Ordering::AcqRel) == writes;
+        if !dirty && !self.intent.has_quiet() {
+            return Ok(true);
+        }
+        let unsynced = self.intent.next_unsynced(0).is_some();
+        self.flush()?;
+        let Ok(gate) = self.gate.try_write() else {
+            return Ok(false);
+        };
+        let mut failures = Failures::default();
+        let degraded = self.roster().is_degraded();
+        if !degraded {
+            self.write_bitmaps(&self.intent.clear_quiet(), &mut failures);
+        }
+        self.intent.age();
+        if idle && dirty && !unsynced && self.writes.load(Ordering::Acquire) == writes {
+            let mut control = self.control();
+            control.dirty = false;
+            for (member, error) in control.commit(self.intent.lock().as_mut(), degraded) {
+                failures.push(&member, error);
+            }
+            self.dirty.store(false, Ordering::Release);
+        }
+        drop(gate);
+        self.settle(Ok(()), failures, 0, 1)?;
+        Ok(!self.control().dirty)
+    }
+
+    /// Ends the use of the array: flushes all, and says in the superblocks how far it is in sync.
+    ///
+    /// # Errors
+    /// [`Error::FlushLost`] where members could not be flushed; the superblocks then say that a resync is needed.
+    pub fn stop(&self, now: Time) -> Result<()> {
+        if self.is_read_only() {
+            return Ok(());
+        }
+        self.control().now = now;
+        self.flush()?;
+        let _gate = self.exclude();
+        let roster = self.roster();
+        if !roster.is_degraded() {
+            self.intent.age();
+            let mut failures = Failures::default();
+            self.write_bitmaps(&self.intent.clear_quiet(), &mut failures);
+            for (member, error) in failures.iter() {
+                log::warn!("{}: bits of the bitmap stay set: {error}", member.path().display());
+            }
+        }
+        let mut control = self.control();
+        let rebuilding = roster.members().any(|(_, member)| member.recovered() != WHOLE);
+        if !control.dirty && !rebuilding {
+            return Ok(());
+        }
+        control.dirty = false;
+        self.dirty.store(false, Ordering::Release);
+        let failed = control.commit(self.intent.lock().as_mut(), roster.is_degraded());
+        let error = failed.into_iter().next().map(|(_, error)| error);
+        error.map_or(Ok(()), |error| Err(self.flush_lost(Some(error))))
+    }
+
+    /// Puts other members into the slots; no write is under way.
+    pub(in crate::raid) fn replace_roster(&self, roster: Roster) {
+        self.set_roster(roster);
+    }
+
+    /// Writes all of the bitmap of a member that is new.
+    pub(in crate::raid) fn write_bitmap(&self, member: &Member) -> io::Result<()> {
+        write_pages(member, &self.intent.pages())
+    }
+}
+
+/// Writes pages of the bitmap of one member, durably.
+fn write_pages(member: &Member, pages: &[(usize, [u8; 4096])]) -> io::Result<()> {
+    let Some(place) = member.bitmap_bytes().filter(|_| !pages.is_empty()) else {
+        return Ok(());
+    };
+    for (number, page) in pages {
+        member.write_raw(page, place + (*number * page.len()) as u64)?;
+    }
+    member.flush()
+}

@@ -1,0 +1,256 @@
+//! An assembled array: one run of bytes over its members, for many threads at once.
+//!
+//! A request checks its range, takes the [`roster`] of the moment, goes through [`read`], [`write`] or [`stripe`], and
+//! expels the members that failed it ([`membership`]) before it is answered. What a request holds, in the only order in
+//! which it may take them: the *gate* (shared by writes, so that a change of membership can wait for all of them), the
+//! *lanes* of its range ([`lanes`]), the *control* of the superblocks ([`control`]), the bitmap ([`intent`]). No lock is
+//! held over all of the array while data moves.
+//!
+//! Time comes in with [`Array::tick`]; nothing here asks a clock.
+
+mod control;
+mod flush;
+mod intent;
+mod lanes;
+mod membership;
+mod read;
+mod roster;
+mod rows;
+mod status;
+mod stripe;
+mod write;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    atomic::{AtomicBool, AtomicU64, Ordering},
+};
+
+pub use status::{Extent, ExtentKind, MemberStatus, Status};
+pub use write::Zeroes;
+
+pub(in crate::raid) use control::{Control, Device};
+pub(in crate::raid) use intent::Intent;
+pub(in crate::raid) use lanes::{Held, LANE_BYTES};
+pub(in crate::raid) use roster::{Failures, Roster};
+pub(in crate::raid) use rows::Rows;
+pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
+
+use super::{
+    Level, Slot,
+    error::{Error, Result},
+    geometry::Geometry,
+    journal::Journal,
+    member::Member,
+    metadata::identity::Uuid,
+};
+
+/// What an array is made of; [`super::assemble`] brings it together.
+pub(super) struct Parts {
+    pub(super) name: String,
+    pub(super) uuid: Uuid,
+    pub(super) geometry: Geometry,
+    pub(super) seats: Vec<Option<Arc<Member>>>,
+    pub(super) control: Control,
+    pub(super) intent: Intent,
+    pub(super) read_only: bool,
+    pub(super) journal: Arc<Journal>,
+    /// Journal every write of a stripe, not only while a member is missing.
+    pub(super) journal_always: bool,
+}
+
+/// An array that is in use. Dropping it without [`Array::stop`] is a crash: the next assembly resyncs.
+pub struct Array {
+    name: String,
+    uuid: Uuid,
+    geometry: Geometry,
+    read_only: bool,
+    roster: RwLock<Arc<Roster>>,
+    gate: RwLock<()>,
+    lanes: lanes::Lanes,
+    control: Mutex<Control>,
+    intent: Intent,
+    journal: Arc<Journal>,
+    journal_always: bool,
+    /// The superblocks say so since this assembly, and who is missing.
+    dirty: AtomicBool,
+    /// A flush failed, or more members than the array can do without.
+    lost: AtomicBool,
+    /// Writes so far, by which a tick sees whether the array is idle.
+    writes: AtomicU64,
+    writes_at_tick: AtomicU64,
+}
+
+impl Array {
+    pub(in crate::raid) fn new(parts: Parts) -> Self {
+        Self {
+            name: parts.name,
+            uuid: parts.uuid,
+            geometry: parts.geometry,
+            read_only: parts.read_only,
+            roster: RwLock::new(Arc::new(Roster::new(parts.seats))),
+            gate: RwLock::new(()),
+            lanes: lanes::Lanes::new(),
+            dirty: AtomicBool::new(false),
+            control: Mutex::new(parts.control),
+            intent: parts.intent,
+            journal: parts.journal,
+            journal_always: parts.journal_always,
+            lost: AtomicBool::new(false),
+            writes: AtomicU64::new(0),
+            writes_at_tick: AtomicU64::new(0),
+        }
+    }
+
+    /// Name of the array, without a host.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Identity of the array.
+    pub fn uuid(&self) -> Uuid {
+        self.uuid
+    }
+
+    /// Level of the array.
+    pub fn level(&self) -> Level {
+        self.geometry.level()
+    }
+
+    /// Shape of the array.
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Size in bytes.
+    pub fn size_bytes(&self) -> u64 {
+        self.geometry.capacity_bytes()
+    }
+
+    /// True where writes are refused.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Block size that costs least: the chunk, or a page where there is none.
+    pub fn preferred_block_bytes(&self) -> u32 {
+        let chunk = u32::try_from(self.geometry.chunk_bytes()).unwrap_or(0);
+        if chunk.is_power_of_two() { chunk.max(4096) } else { 4096 }
+    }
+
+    /// Members of the moment.
+    pub(in crate::raid) fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn set_roster(&self, roster: Roster) {
+        *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
+    }
+
+    /// Lets writes begin; held until they are done.
+    pub(in crate::raid) fn enter(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no write is under way, and keeps new ones out.
+    pub(in crate::raid) fn exclude(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::raid) fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(in crate::raid) fn intent(&self) -> &Intent {
+        &self.intent
+    }
+
+    pub(in crate::raid) fn journal(&self) -> &Journal {
+        &self.journal
+    }
+
+    /// Waits for the lanes of a range of the array, for levels whose redundancy is copies.
+    pub(in crate::raid) fn hold_range(&self, offset_bytes: u64, length_bytes: u64) -> Held<'_> {
+        let last = offset_bytes + length_bytes.max(1) - 1;
+        self.lanes.hold(offset_bytes / LANE_BYTES, last / LANE_BYTES)
+    }
+
+    /// Waits for the lanes of columns of a stripe, for levels with parity.
+    pub(in crate::raid) fn hold_stripe(&self, stripe: u64, first_column: u64, end_column: u64) -> Held<'_> {
+        let per_stripe = self.geometry.chunk_bytes().div_ceil(LANE_BYTES);
+        let lane = |column: u64| stripe * per_stripe + column / LANE_BYTES;
+        self.lanes.hold(lane(first_column), lane(end_column.max(1) - 1))
+    }
+
+    fn check_range(&self, offset_bytes: u64, length_bytes: u64) -> Result<()> {
+        let size_bytes = self.size_bytes();
+        match offset_bytes.checked_add(length_bytes) {
+            Some(end) if end <= size_bytes => Ok(()),
+            _ => Err(Error::OutOfRange {
+                offset_bytes,
+                length_bytes,
+                size_bytes,
+            }),
+        }
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.read_only {
+            Err(Error::ReadOnly {
+                array: self.name.clone(),
+            })
+        } else if self.lost.load(Ordering::Acquire) {
+            Err(self.flush_lost(None))
+        } else {
+            Ok(())
+        }
+    }
+
+    pub(in crate::raid) fn flush_lost(&self, source: Option<std::io::Error>) -> Error {
+        Error::FlushLost {
+            array: self.name.clone(),
+            source,
+        }
+    }
+
+    pub(in crate::raid) fn unreadable(&self, offset_bytes: u64, source: Option<std::io::Error>) -> Error {
+        Error::Unreadable {
+            array: self.name.clone(),
+            offset_bytes,
+            source,
+        }
+    }
+
+    /// Range of the bitmap's own address space that a range of the array lies in.
+    pub(in crate::raid) fn bitmap_range(&self, offset_bytes: u64, length_bytes: u64) -> (u64, u64) {
+        let last = offset_bytes + length_bytes.max(1) - 1;
+        match (self.geometry.stripe_of(offset_bytes), self.geometry.stripe_of(last)) {
+            (Some(first), Some(last)) if first.stripe.number == last.stripe.number && first.index == last.index => {
+                (first.member_offset_bytes(), length_bytes)
+            }
+            (Some(first), Some(last)) => {
+                let start = first.stripe.member_offset_bytes;
+                let end = last.stripe.member_offset_bytes + self.geometry.chunk_bytes();
+                (start, end - start)
+            }
+            _ => (offset_bytes, length_bytes),
+        }
+    }
+
+    /// True where a member may be missing without loss.
+    pub(in crate::raid) fn can_do_without(&self, missing: &[Slot]) -> bool {
+        self.geometry.can_read(missing)
+    }
+}
+
+impl std::fmt::Debug for Array {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Array")
+            .field("name", &self.name)
+            .field("geometry", &self.geometry)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,179 @@
+//! Reading: from the member that has the bytes, from another copy or from parity where it cannot.
+//!
+//! A read of members in sync takes no lock and allocates nothing. A member that fails to read is given the right bytes
+//! back, which makes a disk replace the bad sector; if it does not take them it is expelled.
+
+use std::{io, sync::Arc};
+
+use super::{Array, Failures, Roster};
+use crate::raid::{Slot, error::Result, geometry::Piece, member::Member};
+
+/// Run of the array that reads take from the same copy, so that one reader streams and many spread.
+const TURN_BYTES: u64 = 256 * 1024;
+
+impl Array {
+    /// Fills the buffer from the array.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](crate::raid::Error::OutOfRange), and [`Unreadable`](crate::raid::Error::Unreadable) where neither copies nor parity give the bytes.
+    pub fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
+        self.check_range(offset_bytes, buffer.len() as u64)?;
+        let roster = self.roster();
+        let mut failures = Failures::default();
+        let result = self.read_pieces(&roster, buffer, offset_bytes, &mut failures);
+        // What was read is right, even if the member that could not give it has to stay.
+        if !failures.is_empty() {
+            self.expel(&failures);
+        }
+        result
+    }
+
+    /// Fills the buffer if memory holds all of it; `false`, and the buffer's contents are lost, where a member would have
+    /// to be waited for, has failed or is missing.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](crate::raid::Error::OutOfRange).
+    pub fn read_cached_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<bool> {
+        self.check_range(offset_bytes, buffer.len() as u64)?;
+        let roster = self.roster();
+        let mut rest = buffer;
+        for piece in self.geometry.map(offset_bytes, rest.len() as u64) {
+            let (part, after) = split(rest, piece.length_bytes);
+            rest = after;
+            let Some((member, at)) = self.first_choice(&roster, &piece) else {
+                return Ok(false);
+            };
+            if !member.read_cached(part, at).unwrap_or(false) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Asks the host to have a range in memory.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](crate::raid::Error::OutOfRange); a range that cannot be read is left to the read that wants it.
+    pub fn cache(&self, offset_bytes: u64, length_bytes: u64) -> Result<()> {
+        self.check_range(offset_bytes, length_bytes)?;
+        let roster = self.roster();
+        for piece in self.geometry.map(offset_bytes, length_bytes) {
+            if let Some((member, at)) = self.first_choice(&roster, &piece)
+                && let Err(error) = member.advise(at, piece.length_bytes)
+            {
+                log::debug!("{}: not read ahead: {error}", member.path().display());
+            }
+        }
+        Ok(())
+    }
+
+    fn read_pieces(&self, roster: &Roster, buffer: &mut [u8], start: u64, failures: &mut Failures) -> Result<()> {
+        let mut rest = buffer;
+        for piece in self.geometry.map(start, rest.len() as u64) {
+            let (part, after) = split(rest, piece.length_bytes);
+            rest = after;
+            let Some((member, at)) = self.first_choice(roster, &piece) else {
+                self.read_otherwise(roster, &piece, part, None, failures)?;
+                continue;
+            };
+            if let Err(error) = member.read(part, at) {
+                member.count_read_error();
+                log::warn!("{}: read at {at} failed: {error}", member.path().display());
+                self.read_otherwise(roster, &piece, part, Some((member, error)), failures)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The member to read a piece from, and where.
+    fn first_choice<'a>(&self, roster: &'a Roster, piece: &Piece<'_>) -> Option<(&'a Arc<Member>, u64)> {
+        let copies = self.geometry.copies();
+        let holds = |(slot, at): (Slot, u64)| Some((roster.holder(slot, at, piece.length_bytes)?, at));
+        if copies == 1 {
+            return holds(piece.first_copy());
+        }
+        // Copies that a crash left different must look the same to every reader until they are.
+        let turn = if self.intent.is_unsynced(piece.array_offset_bytes, piece.length_bytes) {
+            0
+        } else {
+            piece.array_offset_bytes / TURN_BYTES % copies
+        };
+        let turn = usize::try_from(turn).unwrap_or(0);
+        let mut wrapped = piece
+            .copies()
+            .skip(turn)
+            .chain(piece.copies().take(turn))
+            .filter_map(holds);
+        wrapped.next()
+    }
+
+    /// Reads what the first choice could not give, and gives it the right bytes.
+    fn read_otherwise(
+        &self,
+        roster: &Roster,
+        piece: &Piece<'_>,
+        part: &mut [u8],
+        bad: Option<(&Arc<Member>, io::Error)>,
+        failures: &mut Failures,
+    ) -> Result<()> {
+        if self.level().parities() > 0 {
+            return self.read_by_parity(
+                roster,
+                piece.array_offset_bytes,
+                part,
+                bad.map(|(_, error)| error),
+                failures,
+            );
+        }
+        // With the lanes held no write comes between reading the good copy and writing the bad one.
+        let _held = self.hold_range(piece.array_offset_bytes, piece.length_bytes);
+        let (mut unread, mut last) = (Vec::new(), None);
+        for (slot, at) in piece.copies() {
+            let Some(member) = roster.holder(slot, at, piece.length_bytes) else {
+                continue;
+            };
+            if let Err(error) = member.read(part, at) {
+                unread.push((member, at));
+                last = Some(error);
+                continue;
+            }
+            if !self.is_read_only() {
+                for (member, at) in unread {
+                    rewrite(member, part, at, failures);
+                }
+            }
+            return Ok(());
+        }
+        Err(self.unreadable(piece.array_offset_bytes, last.or(bad.map(|(_, error)| error))))
+    }
+}
+
+/// Gives a member that could not read the right bytes, and looks whether it has them now.
+pub(super) fn rewrite(member: &Arc<Member>, bytes: &[u8], offset_bytes: u64, failures: &mut Failures) {
+    let mut again = vec![0; bytes.len()];
+    let written = member
+        .write(bytes, offset_bytes)
+        .and_then(|()| member.read(&mut again, offset_bytes))
+        .and_then(|()| {
+            if again == bytes {
+                Ok(())
+            } else {
+                Err(io::Error::other("rewritten bytes differ"))
+            }
+        });
+    match written {
+        Ok(()) => member.count_corrected(),
+        Err(error) => failures.push(member, error),
+    }
+}
+
+/// Splits off the first `length` bytes, which the buffer has.
+pub(super) fn split(buffer: &mut [u8], length: u64) -> (&mut [u8], &mut [u8]) {
+    let length = usize::try_from(length).unwrap_or(usize::MAX).min(buffer.len());
+    buffer.split_at_mut(length)
+}
+
+/// The first `length` bytes and the rest.
+pub(super) fn split_shared(bytes: &[u8], length: u64) -> (&[u8], &[u8]) {
+    bytes.split_at(usize::try_from(length).unwrap_or(usize::MAX).min(bytes.len()))
+}

@@ -1,0 +1,132 @@
+//! Who sits in the slots of an array at one moment, and who failed a request.
+//!
+//! A [`Roster`] never changes: a request takes the one of the moment and keeps it; a change of membership puts a new one
+//! in its place while no write is under way.
+
+use std::{io, sync::Arc};
+
+use crate::raid::{
+    Slot,
+    member::{Member, WHOLE},
+};
+
+/// Members by slot.
+#[derive(Debug, Clone)]
+pub(in crate::raid) struct Roster {
+    seats: Vec<Option<Arc<Member>>>,
+}
+
+impl Roster {
+    pub(in crate::raid) fn new(seats: Vec<Option<Arc<Member>>>) -> Self {
+        Self { seats }
+    }
+
+    /// The member in a slot, whole or not.
+    pub(in crate::raid) fn seat(&self, slot: Slot) -> Option<&Arc<Member>> {
+        self.seats.get(slot.index()).and_then(Option::as_ref)
+    }
+
+    /// The member in a slot, if its data are right in this range.
+    pub(in crate::raid) fn holder(&self, slot: Slot, offset_bytes: u64, length_bytes: u64) -> Option<&Arc<Member>> {
+        self.seat(slot)
+            .filter(|member| member.holds(offset_bytes, length_bytes))
+    }
+
+    /// All members with their slots.
+    pub(in crate::raid) fn members(&self) -> impl Iterator<Item = (Slot, &Arc<Member>)> {
+        let slots = (0..=u16::MAX).map(Slot);
+        slots
+            .zip(&self.seats)
+            .filter_map(|(slot, seat)| seat.as_ref().map(|member| (slot, member)))
+    }
+
+    /// Slots whose data are not all there: empty, or rebuilt in part.
+    pub(in crate::raid) fn missing(&self) -> Vec<Slot> {
+        let slots = (0..=u16::MAX).map(Slot).zip(&self.seats);
+        let lacking = |seat: &Option<Arc<Member>>| seat.as_ref().is_none_or(|member| member.recovered() != WHOLE);
+        slots.filter(|(_, seat)| lacking(seat)).map(|(slot, _)| slot).collect()
+    }
+
+    /// True where some slot's data are not all there.
+    pub(in crate::raid) fn is_degraded(&self) -> bool {
+        self.seats
+            .iter()
+            .any(|seat| seat.as_ref().is_none_or(|member| member.recovered() != WHOLE))
+    }
+
+    /// The same with another member, or none, in a slot.
+    pub(in crate::raid) fn with(&self, slot: Slot, member: Option<Arc<Member>>) -> Self {
+        let mut seats = self.seats.clone();
+        if let Some(seat) = seats.get_mut(slot.index()) {
+            *seat = member;
+        }
+        Self { seats }
+    }
+
+    /// The same without a member, if it still sits there.
+    pub(in crate::raid) fn without(&self, gone: &Arc<Member>) -> Self {
+        let keep = |seat: &Option<Arc<Member>>| seat.clone().filter(|member| !Arc::ptr_eq(member, gone));
+        Self {
+            seats: self.seats.iter().map(keep).collect(),
+        }
+    }
+
+    /// True where the member sits in some slot.
+    pub(in crate::raid) fn has(&self, member: &Arc<Member>) -> bool {
+        self.members().any(|(_, seated)| Arc::ptr_eq(seated, member))
+    }
+}
+
+/// Members that failed a write or a flush during a request. They are expelled after it, before it is answered.
+#[derive(Debug, Default)]
+pub(in crate::raid) struct Failures(Vec<(Arc<Member>, io::Error)>, bool);
+
+impl Failures {
+    pub(in crate::raid) fn push(&mut self, member: &Arc<Member>, error: io::Error) {
+        member.set_suspect(true);
+        if !self.has(member) {
+            self.0.push((Arc::clone(member), error));
+        }
+    }
+
+    /// Notes a member that failed before anything was written, so that the request is to be done again without it.
+    pub(in crate::raid) fn push_and_retry(&mut self, member: &Arc<Member>, error: io::Error) {
+        self.push(member, error);
+        self.1 = true;
+    }
+
+    /// True where the request is to be done again once the members are expelled.
+    pub(in crate::raid) fn wants_retry(&self) -> bool {
+        self.1
+    }
+
+    /// Notes the outcome of a write.
+    pub(in crate::raid) fn note(&mut self, member: &Arc<Member>, result: io::Result<()>) {
+        if let Err(error) = result {
+            self.push(member, error);
+        }
+    }
+
+    pub(in crate::raid) fn has(&self, member: &Arc<Member>) -> bool {
+        self.0.iter().any(|(failed, _)| Arc::ptr_eq(failed, member))
+    }
+
+    pub(in crate::raid) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub(in crate::raid) fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.0.iter().map(|(member, _)| member)
+    }
+
+    /// Members and errors, in words for the log.
+    pub(in crate::raid) fn iter(&self) -> impl Iterator<Item = (&Arc<Member>, &io::Error)> {
+        self.0.iter().map(|(member, error)| (member, error))
+    }
+
+    /// The last error, to be the source of the request's.
+    pub(in crate::raid) fn into_error(self) -> io::Error {
+        let last = self.0.into_iter().next_back().map(|(_, error)| error);
+        last.unwrap_or_else(|| rustix::io::Errno::IO.into())
+    }
+}

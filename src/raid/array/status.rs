@@ -1,0 +1,151 @@
+//! What an array tells of itself: which of its bytes are holes, which have lost their redundancy, how its members are.
+//!
+//! Nothing here changes anything, and nothing waits for a lane: it is the state of one moment.
+
+use std::path::PathBuf;
+
+use super::{Array, Roster};
+use crate::raid::{Level, Slot, error::Result, geometry::Piece, member::WHOLE, metadata::identity::Uuid};
+
+/// Most extents that one answer has.
+const EXTENTS_MAX: usize = 4096;
+
+/// Redundancy is missing.
+const DEGRADED: u32 = 1;
+
+/// What a run of the array holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExtentKind {
+    /// Bytes.
+    Data,
+    /// Nothing; reads as zeros.
+    Hole,
+    /// Zeros that have space.
+    Zero,
+}
+
+/// A run of the array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// Length in bytes.
+    pub length_bytes: u64,
+    /// What it holds.
+    pub kind: ExtentKind,
+}
+
+/// A slot of the array and who sits there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberStatus {
+    /// The slot.
+    pub slot: Slot,
+    /// The member's file; none where the slot is empty.
+    pub path: Option<PathBuf>,
+    /// Bytes of its data area that are right so far, where it is being rebuilt.
+    pub rebuilt_bytes: Option<u64>,
+    /// Reads that failed since the array was assembled.
+    pub read_errors: u64,
+}
+
+/// State of an array at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// Name, without a host.
+    pub name: String,
+    /// Identity.
+    pub uuid: Uuid,
+    /// Level.
+    pub level: Level,
+    /// Size in bytes.
+    pub size_bytes: u64,
+    /// By slot.
+    pub members: Vec<MemberStatus>,
+    /// Devices that wait for a slot to become free.
+    pub spares: Vec<PathBuf>,
+    /// True where some slot's data are not all there.
+    pub degraded: bool,
+    /// True where writes may be under way.
+    pub dirty: bool,
+    /// True where redundancy may be wrong somewhere, so that a resync is needed.
+    pub needs_resync: bool,
+    /// How often the superblocks were written.
+    pub events: u64,
+}
+
+impl Array {
+    /// State of the array and its members.
+    pub fn status(&self) -> Status {
+        let control = self.control();
+        let roster = self.roster();
+        let seat = |slot| {
+            let member = roster.seat(slot);
+            MemberStatus {
+                slot,
+                path: member.map(|member| member.path().to_path_buf()),
+                rebuilt_bytes: member.map(|member| member.recovered()).filter(|&bytes| bytes != WHOLE),
+                read_errors: member.map_or(0, |member| member.read_errors()),
+            }
+        };
+        let spares = control.devices.iter().filter(|device| !roster.has(&device.member));
+        Status {
+            name: self.name().to_owned(),
+            uuid: self.uuid(),
+            level: self.level(),
+            size_bytes: self.size_bytes(),
+            members: (0..self.geometry.slots()).map(Slot).map(seat).collect(),
+            spares: spares.map(|device| device.member.path().to_path_buf()).collect(),
+            degraded: roster.is_degraded(),
+            dirty: control.dirty,
+            needs_resync: self.intent.next_unsynced(0).is_some(),
+            events: control.events,
+        }
+    }
+
+    /// What the bytes of a range are, in order; the extents may end before the range does, but not before they begin.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](crate::raid::Error::OutOfRange). A member that cannot tell has data.
+    pub fn block_status(&self, offset_bytes: u64, length_bytes: u64) -> Result<Vec<Extent>> {
+        self.check_range(offset_bytes, length_bytes)?;
+        let roster = self.roster();
+        let mut extents: Vec<Extent> = Vec::new();
+        for piece in self.geometry.map(offset_bytes, length_bytes) {
+            let mut done = 0;
+            while done < piece.length_bytes {
+                let (kind, length) = kind_at(&roster, &piece, done);
+                if let Some(last) = extents.last_mut().filter(|last| last.kind == kind) {
+                    last.length_bytes += length;
+                } else if extents.len() == EXTENTS_MAX {
+                    return Ok(extents);
+                } else {
+                    let length_bytes = length;
+                    extents.push(Extent { length_bytes, kind });
+                }
+                done += length;
+            }
+        }
+        Ok(extents)
+    }
+
+    /// Health of a range: runs of bytes with flags, 1 where redundancy is missing, 2 where data are lost.
+    pub fn health_status(&self, offset_bytes: u64, length_bytes: u64) -> Vec<(u64, u32)> {
+        let length = length_bytes.min(self.size_bytes().saturating_sub(offset_bytes));
+        let degraded = self.roster().is_degraded() || self.intent.next_unsynced(0).is_some();
+        if length == 0 {
+            Vec::new()
+        } else {
+            vec![(length, if degraded { DEGRADED } else { 0 })]
+        }
+    }
+}
+
+/// What a piece holds behind its first `done` bytes, and for how long.
+fn kind_at(roster: &Roster, piece: &Piece<'_>, done: u64) -> (ExtentKind, u64) {
+    let left = piece.length_bytes - done;
+    let mut copies = piece.copies().map(|(slot, at)| (slot, at + done));
+    let holder = copies.find_map(|(slot, at)| Some((roster.holder(slot, at, left)?, at)));
+    let span = holder.and_then(|(member, at)| Some((member.span(at).ok()?, at)));
+    span.map_or((ExtentKind::Data, left), |(span, at)| {
+        let kind = if span.hole { ExtentKind::Hole } else { ExtentKind::Data };
+        (kind, span.end_bytes.saturating_sub(at).clamp(1, left))
+    })
+}

@@ -1,0 +1,527 @@
+//! The whole array on simulated storage: random operations, faults, kills and power losses against a plain byte vector.
+
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering as Atomic},
+    },
+};
+
+use super::*;
+use crate::{
+    raid::{
+        assemble::{Assembly, Image, assemble},
+        create::{Initialisation, NewImage, Wish, create},
+        metadata::identity::Time,
+        rebuild::{Added, Ending},
+    },
+    storage::{
+        Directory, SimDirectory,
+        sim::{Operation, Verb},
+    },
+};
+
+const IMAGE_BYTES: u64 = (1 << 20) + (160 << 10);
+const SECTOR: usize = 512;
+
+/// A sequence that a seed decides (SplitMix64).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    fn index(&mut self, limit: usize) -> usize {
+        usize::try_from(self.below(limit as u64)).unwrap()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    level: Level,
+    layout: u32,
+    members: u16,
+    chunk_bytes: u64,
+    bitmap: bool,
+}
+
+const fn shape(level: Level, layout: u32, members: u16, chunk_kib: u64, bitmap: bool) -> Shape {
+    Shape {
+        level,
+        layout,
+        members,
+        chunk_bytes: chunk_kib << 10,
+        bitmap,
+    }
+}
+
+const SHAPES: &[Shape] = &[
+    shape(Level::Linear, 0, 2, 0, false),
+    shape(Level::Raid0, 1, 3, 4, false),
+    shape(Level::Raid1, 0, 2, 0, true),
+    shape(Level::Raid1, 0, 3, 0, false),
+    shape(Level::Raid10, 0x102, 4, 4, true),
+    shape(Level::Raid10, 0x201, 4, 8, true),
+    shape(Level::Raid10, 0x1_0201, 3, 4, true),
+    shape(Level::Raid4, 0, 3, 4, true),
+    shape(Level::Raid5, 2, 3, 8, true),
+    shape(Level::Raid5, 0, 4, 64, false),
+    shape(Level::Raid6, 2, 4, 4, true),
+    shape(Level::Raid6, 8, 5, 16, true),
+    shape(Level::Raid6, 18, 5, 4, false),
+];
+
+/// Values that a sector may have after a power loss, beside the one that it has.
+type Old = BTreeMap<usize, Vec<Vec<u8>>>;
+
+struct World {
+    shape: Shape,
+    seed: u64,
+    chance: Chance,
+    directory: SimDirectory,
+    images: Vec<PathBuf>,
+    array: Option<Array>,
+    now: Vec<u8>,
+    old: Old,
+    clock: u64,
+    log: Vec<String>,
+}
+
+fn uuid(number: usize) -> Uuid {
+    let mut bytes = [7; 16];
+    bytes[..8].copy_from_slice(&(number as u64 + 1).to_le_bytes());
+    Uuid(bytes)
+}
+
+fn image(directory: &SimDirectory, name: &Path) -> Image {
+    Image {
+        directory: Arc::new(directory.clone()),
+        name: name.to_path_buf(),
+    }
+}
+
+fn new_image(directory: &SimDirectory, number: usize) -> PathBuf {
+    let name = PathBuf::from(format!("m{number}"));
+    let file = directory.create(&name, &mut |file| file.set_size(IMAGE_BYTES)).unwrap();
+    file.sync().unwrap();
+    directory.sync_directory(Path::new("")).unwrap();
+    name
+}
+
+impl World {
+    fn new(shape: Shape, seed: u64) -> Self {
+        let directory = SimDirectory::new();
+        let images: Vec<PathBuf> = (0..usize::from(shape.members))
+            .map(|n| new_image(&directory, n))
+            .collect();
+        let mut chance = Chance(seed);
+        let initialisation = [Initialisation::Keep, Initialisation::Quick, Initialisation::Foreground][chance.index(3)];
+        let wish = Wish {
+            name: "model".to_owned(),
+            uuid: uuid(999),
+            created: Time::new(1000, 0),
+            level: shape.level,
+            layout: shape.layout,
+            chunk_bytes: shape.chunk_bytes,
+            initialisation,
+            member_bytes: None,
+            bitmap_chunk_bytes: shape.bitmap.then_some(4096),
+            overwrite: false,
+        };
+        let of = |(number, name): (usize, &PathBuf)| {
+            Some(NewImage {
+                image: image(&directory, name),
+                uuid: uuid(number),
+            })
+        };
+        let members: Vec<Option<NewImage>> = images.iter().enumerate().map(of).collect();
+        let array = create(&wish, &members, &[]).unwrap();
+        let now = vec![0; usize::try_from(array.size_bytes()).unwrap()];
+        let mut world = Self {
+            shape,
+            seed,
+            chance,
+            directory,
+            images,
+            array: Some(array),
+            now,
+            old: Old::new(),
+            clock: 1000,
+            log: vec![format!("{initialisation:?}")],
+        };
+        world.array().flush().unwrap();
+        world.check_all("a new array is zeros");
+        world
+    }
+
+    fn array(&self) -> &Array {
+        self.array.as_ref().unwrap()
+    }
+
+    fn time(&mut self) -> Time {
+        self.clock += 1;
+        Time::new(self.clock, 0)
+    }
+
+    fn fail(&self, what: &str) -> ! {
+        let tail = self.log.len().saturating_sub(25);
+        panic!(
+            "{:?} seed {}: {what}\n{}",
+            self.shape,
+            self.seed,
+            self.log[tail..].join("\n")
+        );
+    }
+
+    /// Compares all of the array.
+    fn check_all(&mut self, what: &str) {
+        let mut bytes = vec![0xee; self.now.len()];
+        if let Err(error) = self.array().read_at(&mut bytes, 0) {
+            self.fail(&format!("{what}: {error}"));
+        }
+        if let Some(at) = (0..bytes.len()).find(|&at| bytes[at] != self.now[at]) {
+            self.fail(&format!(
+                "{what}: byte {at} is {:#x}, not {:#x}",
+                bytes[at], self.now[at]
+            ));
+        }
+    }
+
+    fn range(&mut self) -> (usize, usize) {
+        let size = self.now.len();
+        let longest = [1, 512, 4096, 20_000, 300_000][self.chance.index(5)].min(size);
+        let mut start = self.chance.index(size);
+        let mut length = 1 + self.chance.index(longest);
+        if self.chance.below(2) == 0 {
+            start -= start % 4096;
+            length = length.next_multiple_of(4096);
+        }
+        (start, length.min(size - start))
+    }
+
+    /// Notes what a change that is acknowledged leaves possible after a power loss.
+    fn change(&mut self, start: usize, bytes: &[u8]) {
+        self.remember(start, bytes.len());
+        self.now[start..start + bytes.len()].copy_from_slice(bytes);
+    }
+
+    fn remember(&mut self, start: usize, length: usize) {
+        for sector in start / SECTOR..(start + length).div_ceil(SECTOR) {
+            let range = sector * SECTOR..((sector + 1) * SECTOR).min(self.now.len());
+            self.old.entry(sector).or_default().push(self.now[range].to_vec());
+        }
+    }
+
+    fn slot_to_lose(&mut self) -> Option<Slot> {
+        let roster = self.array().roster();
+        let slots: Vec<Slot> = roster.members().map(|(slot, _)| slot).collect();
+        let slot = slots[self.chance.index(slots.len())];
+        let mut missing = roster.missing();
+        missing.push(slot);
+        let settled = self.array().intent.next_unsynced(0).is_none();
+        (settled && self.array().can_do_without(&missing)).then_some(slot)
+    }
+
+    fn path_of(&self, slot: Slot) -> PathBuf {
+        let roster = self.array().roster();
+        PathBuf::from(roster.seat(slot).unwrap().path().file_name().unwrap())
+    }
+
+    /// A change of the contents; returns what it may leave behind if it does not come to its end.
+    fn change_something(&mut self) -> (usize, Vec<u8>) {
+        let (start, length) = self.range();
+        let kind = self.chance.below(8);
+        let fua = self.chance.below(8) == 0;
+        let bytes: Vec<u8> = match kind {
+            0 | 1 => vec![0; length],
+            _ => {
+                let first = self.chance.below(256);
+                (0..length as u64)
+                    .map(|n| u8::try_from((first + n * 7 + n / 251) % 256).unwrap())
+                    .collect()
+            }
+        };
+        self.log.push(format!("change {kind} {start}+{length} fua {fua}"));
+        let (at, size) = (start as u64, length as u64);
+        let how = Zeroes {
+            may_trim: kind == 0,
+            fast_only: false,
+            fua,
+        };
+        let result = if kind < 2 {
+            self.array().write_zeroes(at, size, how)
+        } else {
+            self.array().write_at(&bytes, at, fua)
+        };
+        if let Err(error) = result {
+            self.fail(&format!("write: {error}"));
+        }
+        self.change(start, &bytes);
+        if fua {
+            self.old.clear();
+        }
+        (start, bytes)
+    }
+
+    fn read_something(&mut self) {
+        let (start, length) = self.range();
+        let mut bytes = vec![0xee; length];
+        self.log.push(format!("read {start}+{length}"));
+        if let Err(error) = self.array().read_at(&mut bytes, start as u64) {
+            self.fail(&format!("read: {error}"));
+        }
+        if bytes != self.now[start..start + length] {
+            let at = (0..length).find(|&n| bytes[n] != self.now[start + n]).unwrap();
+            self.fail(&format!(
+                "byte {} is {:#x}, not {:#x}",
+                start + at,
+                bytes[at],
+                self.now[start + at]
+            ));
+        }
+    }
+
+    fn flush(&mut self) {
+        self.log.push("flush".to_owned());
+        self.array().flush().unwrap();
+        self.old.clear();
+    }
+
+    fn tick(&mut self) {
+        let time = self.time();
+        self.log.push("tick".to_owned());
+        self.array().tick(time).unwrap();
+    }
+
+    /// Lets one member fail for a while, in one kind of operation.
+    fn with_faults(&mut self) {
+        let Some(slot) = self.slot_to_lose() else { return };
+        let path = self.path_of(slot);
+        let verb = [Verb::Read, Verb::Write, Verb::Sync, Verb::Punch][self.chance.index(4)];
+        self.log.push(format!("fault: member {slot} {verb:?}"));
+        let every = 1 + self.chance.below(3);
+        let count = AtomicU64::new(0);
+        self.directory.set_rule(move |operation: &Operation| {
+            let hit = operation.verb == verb && operation.path == path;
+            (hit && count.fetch_add(1, Atomic::Relaxed) % every == 0).then_some(libc::EIO)
+        });
+        for _ in 0..3 {
+            self.change_something();
+            self.read_something();
+        }
+        self.array().flush().unwrap();
+        self.old.clear();
+        self.directory.clear_rule();
+        self.check_all("after faults");
+    }
+
+    fn lose_member(&mut self) {
+        if let Some(slot) = self.slot_to_lose() {
+            self.log.push(format!("fail member {slot}"));
+            self.array().fail_member(slot).unwrap();
+        }
+    }
+
+    /// Adds a new image or one that was a member before, and rebuilds, perhaps in part.
+    fn add_member(&mut self) {
+        let roster = self.array().roster();
+        let empty = (0..self.shape.members).any(|slot| roster.seat(Slot(slot)).is_none());
+        if self.shape.level.is_bare() || !empty {
+            return;
+        }
+        let gone: Vec<PathBuf> = self
+            .images
+            .iter()
+            .filter(|name| !roster.members().any(|(_, member)| member.path().ends_with(name)))
+            .cloned()
+            .collect();
+        let (name, number) = if self.chance.below(2) == 0 && !gone.is_empty() {
+            (gone[self.chance.index(gone.len())].clone(), 500 + self.images.len())
+        } else {
+            let number = self.images.len();
+            let name = new_image(&self.directory, number);
+            self.images.push(name.clone());
+            (name, number)
+        };
+        self.clock += 1;
+        let identity = uuid(number + 1000 * usize::try_from(self.clock).unwrap());
+        let added = self.array().add(&image(&self.directory, &name), identity);
+        self.log.push(format!("add {}: {added:?}", name.display()));
+        if !matches!(added, Ok(Added::Rebuild(_) | Added::Return(_))) {
+            self.fail("it was not added");
+        }
+        self.rebuild();
+    }
+
+    fn rebuild(&mut self) {
+        let steps = [0, 1, 5, 1000][self.chance.index(4)];
+        self.log.push(format!("rebuild {steps} steps"));
+        let mut step = 0;
+        let ending = self.array().rebuild(&mut |_| {
+            step += 1;
+            if step > steps {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        self.log.push(format!("{ending:?}"));
+        if ending.is_err() {
+            self.fail("the rebuild failed");
+        }
+        // Where something was done it was made durable with all before.
+        if step > 0 {
+            self.old.clear();
+        }
+    }
+
+    fn resync(&mut self) {
+        self.log.push("resync".to_owned());
+        match self.array().resync(&mut |_| ControlFlow::Continue(())) {
+            Ok(Ending::Complete) => {}
+            other => self.fail(&format!("resync: {other:?}")),
+        }
+    }
+
+    fn restart(&mut self) {
+        let time = self.time();
+        self.log.push("stop and assemble".to_owned());
+        self.array().stop(time).unwrap();
+        self.old.clear();
+        self.array = None;
+        self.assemble();
+        self.check_all("after a stop");
+    }
+
+    fn assemble(&mut self) {
+        let images: Vec<Image> = self.images.iter().map(|name| image(&self.directory, name)).collect();
+        match assemble(&images, Assembly::default()) {
+            Ok(array) => self.array = Some(array),
+            Err(error) => self.fail(&format!("assembly: {error}")),
+        }
+    }
+
+    /// Runs something, and lets the machine die at one of its operations on storage.
+    fn die(&mut self) {
+        let power = self.chance.below(2) == 0;
+        let at = self.chance.below(30);
+        let seed = self.chance.below(1 << 40);
+        let taken: Arc<Mutex<Option<SimDirectory>>> = Arc::default();
+        let (disk, place, count) = (self.directory.clone(), Arc::clone(&taken), AtomicU64::new(0));
+        self.directory.set_rule(move |operation: &Operation| {
+            let changes = matches!(operation.verb, Verb::Write | Verb::Punch | Verb::Sync);
+            if changes && count.fetch_add(1, Atomic::Relaxed) == at {
+                let image = if power { disk.crash(seed) } else { disk.killed() };
+                *place.lock().unwrap() = Some(image.unwrap());
+            }
+            None
+        });
+        self.log.push(format!("die at change {at}, power {power} {seed}"));
+        let before = self.now.clone();
+        let old_before = self.old.clone();
+        let (start, bytes) = self.change_something();
+        self.directory.clear_rule();
+        let Some(image) = taken.lock().unwrap().take() else {
+            self.log.push("too late".to_owned());
+            return;
+        };
+        self.array = None;
+        self.directory = image;
+        let after = std::mem::replace(&mut self.now, before);
+        self.old = old_before;
+        self.assemble();
+        let mut found = vec![0; self.now.len()];
+        if let Err(error) = self.array().read_at(&mut found, 0) {
+            self.fail(&format!("after death: {error}"));
+        }
+        let written = start / SECTOR..(start + bytes.len()).div_ceil(SECTOR);
+        for sector in 0..self.now.len() / SECTOR {
+            let range = sector * SECTOR..(sector + 1) * SECTOR;
+            let is = &found[range.clone()];
+            let inside = written.contains(&sector) && mixes(is, &self.now[range.clone()], &after[range.clone()]);
+            let lost = power && self.old.get(&sector).is_some_and(|old| old.iter().any(|old| old == is));
+            if is != &self.now[range] && !inside && !lost {
+                self.fail(&format!("sector {sector} changed by a death (written: {written:?})"));
+            }
+        }
+        if power {
+            self.old.clear();
+        } else {
+            self.remember(start, bytes.len());
+        }
+        self.now = found;
+        self.check_all("read again");
+        self.resync();
+        self.check_all("after the resync");
+    }
+
+    fn step(&mut self) {
+        match self.chance.below(24) {
+            0..8 => drop(self.change_something()),
+            8..12 => self.read_something(),
+            12 => self.flush(),
+            13 | 14 => self.tick(),
+            15 | 16 => self.with_faults(),
+            17 => self.lose_member(),
+            18 => self.add_member(),
+            19 => self.rebuild(),
+            20 => self.resync(),
+            21 => self.restart(),
+            _ => self.die(),
+        }
+    }
+}
+
+/// True where a sector is the old one, the new one, or a mix of the two: a sector that is written in part.
+fn mixes(is: &[u8], old: &[u8], new: &[u8]) -> bool {
+    is.iter()
+        .zip(old)
+        .zip(new)
+        .all(|((is, old), new)| is == old || is == new)
+}
+
+fn run(shape: Shape, seeds: std::ops::Range<u64>, steps: usize) {
+    for seed in seeds {
+        let mut world = World::new(shape, seed);
+        for _ in 0..steps {
+            world.step();
+        }
+        world.check_all("at the end");
+        drop(world.directory.take_operations());
+    }
+}
+
+macro_rules! models {
+    ($($name:ident: $index:literal,)*) => {
+        $(
+            #[test]
+            fn $name() {
+                run(SHAPES[$index], 0..12, 60);
+            }
+        )*
+    };
+}
+
+models! {
+    linear_keeps_its_bytes: 0,
+    raid0_keeps_its_bytes: 1,
+    raid1_keeps_its_bytes: 2,
+    raid1_of_three_without_bitmap_keeps_its_bytes: 3,
+    raid10_near_keeps_its_bytes: 4,
+    raid10_far_keeps_its_bytes: 5,
+    raid10_offset_of_three_keeps_its_bytes: 6,
+    raid4_keeps_its_bytes: 7,
+    raid5_keeps_its_bytes: 8,
+    raid5_asymmetric_without_bitmap_keeps_its_bytes: 9,
+    raid6_keeps_its_bytes: 10,
+    raid6_ddf_keeps_its_bytes: 11,
+    raid6_with_q_last_keeps_its_bytes: 12,
+}

@@ -1,0 +1,486 @@
+//! Bringing members together to an array: look at them read-only, decide, and only then open them for writing.
+//!
+//! Nothing is written here at all: what has changed, such as a member that is missing now, is written with the first write
+//! of the array, so that looking at a set never makes it worse. What cannot be proven is refused with the reason; members
+//! that are stale are left out and named in the log.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{
+    SECTOR_BYTES, Sector, Slot,
+    array::{Array, Control, Device, Intent, Parts},
+    error::{Error, Result},
+    geometry::Geometry,
+    journal::{Journal, Replay, Sidecar},
+    member::{Member, Place},
+    metadata::{
+        bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
+        superblock::{Features, MAX_SECTOR, Role, SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
+    },
+};
+use crate::storage::{Access, Directory, Storage};
+
+/// Chunk of a bitmap that replaces one that is damaged: md's own.
+const BITMAP_CHUNK_BYTES: u32 = 64 << 20;
+
+/// An image file that may be a member.
+#[derive(Clone)]
+pub struct Image {
+    /// The directory that holds it.
+    pub directory: Arc<dyn Directory>,
+    /// Its path in there.
+    pub name: PathBuf,
+}
+
+impl Image {
+    /// Path for messages.
+    pub fn path(&self) -> PathBuf {
+        self.directory.path().join(&self.name)
+    }
+
+    /// Where its part of a stripe journal is.
+    pub fn sidecar(&self) -> Sidecar {
+        Sidecar::of(&self.directory, &self.name)
+    }
+
+    /// Opens it.
+    ///
+    /// # Errors
+    /// [`Error::Member`].
+    pub fn open(&self, access: Access) -> Result<Arc<dyn Storage>> {
+        let verb = match access {
+            Access::Read => "open it for reading",
+            Access::ReadWrite => "open it for writing",
+        };
+        self.directory.open(&self.name, access).map_err(|source| Error::Member {
+            path: self.path(),
+            verb,
+            source,
+        })
+    }
+}
+
+/// How to assemble.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Assembly {
+    /// Write nothing, not even the superblocks.
+    pub read_only: bool,
+    /// Start an array whose redundancy may be wrong where it is needed: dirty and degraded, with parity.
+    pub force: bool,
+    /// Keep a stripe journal not only while a member is missing.
+    pub journal_always: bool,
+}
+
+/// A member that was found in an image.
+#[derive(Debug, Clone)]
+pub struct Found {
+    /// Number of the image.
+    pub image: usize,
+    /// What it says.
+    pub superblock: Superblock,
+    /// Size of its device.
+    pub device: Sector,
+}
+
+/// Looks for a superblock in an image.
+///
+/// # Errors
+/// [`Error::Member`] where it cannot be read, [`Error::NotStartable`] where it has a superblock that is damaged. None is
+/// returned where there is none.
+pub fn find(path: &Path, storage: &dyn Storage, image: usize) -> Result<Option<Found>> {
+    let host = |source| Error::Member {
+        path: path.to_path_buf(),
+        verb: "read it",
+        source,
+    };
+    let device = Sector(storage.size_bytes().map_err(host)? / SECTOR_BYTES);
+    let mut damage = None;
+    for version in Version::ALL {
+        let Some(place) = version.place(device) else { continue };
+        let mut bytes = vec![0; SUPERBLOCK_BYTES];
+        let count = storage.read_at(&mut bytes, place.0 * SECTOR_BYTES).map_err(host)?;
+        match Superblock::decode(&bytes[..count])
+            .and_then(|superblock| superblock.fits(place, device).map(|()| superblock))
+        {
+            Ok(superblock) => {
+                return Ok(Some(Found {
+                    image,
+                    superblock,
+                    device,
+                }));
+            }
+            Err(SuperblockDamage::Absent { .. }) => {}
+            Err(found) => damage = damage.or(Some(found)),
+        }
+    }
+    damage.map_or(Ok(None), |damage| {
+        Err(Error::NotStartable {
+            array: path.display().to_string(),
+            reason: damage.to_string(),
+            remedy: "leave this member out, or try 'headstack array examine' on it",
+        })
+    })
+}
+
+/// Assembles the array that the images are members of.
+///
+/// # Errors
+/// [`Error::NotStartable`] says what is missing or contradictory; [`Error::Member`] names an image that cannot be used.
+pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
+    let mut found = Vec::new();
+    let mut readers = Vec::new();
+    for (number, image) in images.iter().enumerate() {
+        let storage = image.open(Access::Read)?;
+        found.extend(find(&image.path(), &*storage, number)?);
+        readers.push(storage);
+    }
+    let choice = choose(images, &found)?;
+    let bitmap = read_bitmap(images, &readers, &choice)?;
+    let replay = read_journal(images, &choice, how)?;
+    let read_only = how.read_only || choice.read_only || bitmap.as_ref().is_some_and(|(_, writable)| !writable);
+    let access = if read_only { Access::Read } else { Access::ReadWrite };
+    let mut seats = vec![None; usize::from(choice.geometry.slots())];
+    let mut devices = Vec::new();
+    for (found, slot) in &choice.devices {
+        let image = &images[found.image];
+        let storage = if read_only {
+            Arc::clone(&readers[found.image])
+        } else {
+            image.open(access)?
+        };
+        let member = Arc::new(Member::new(&image.path(), storage, place_of(found)).with_sidecar(image.sidecar()));
+        if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
+            let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
+            let bytes = sectors.saturating_mul(SECTOR_BYTES);
+            member.set_recovered(bytes - bytes % chunk);
+            member.set_checkpoint(bytes - bytes % chunk);
+        }
+        if let Some(slot) = slot {
+            seats[slot.index()] = Some(Arc::clone(&member));
+        }
+        let superblock = found.superblock.clone();
+        devices.push(Device { member, superblock });
+    }
+    let freshest = &choice.freshest.superblock;
+    let journal = Arc::new(Journal::new(freshest.array_uuid, replay.next, replay.generation));
+    if replay.active && !read_only {
+        replay_all(&replay, &seats, &journal, freshest.events, !choice.missing.is_empty())?;
+    }
+    let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
+    control.forget_absent();
+    let dirty = choice.dirty;
+    control.dirty = dirty;
+    control.synced_to = if dirty { Sector(0) } else { MAX_SECTOR };
+    Ok(Array::new(Parts {
+        name: freshest.name.short(),
+        uuid: freshest.array_uuid,
+        geometry: choice.geometry,
+        seats,
+        control,
+        intent: Intent::new(bitmap.map(|(bitmap, _)| bitmap), dirty),
+        read_only,
+        journal,
+        journal_always: how.journal_always,
+    }))
+}
+
+/// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.
+fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> Result<Replay> {
+    let view = &choice.freshest.superblock;
+    if view.level.parities() == 0 {
+        return Ok(Replay::default());
+    }
+    let seated = choice
+        .devices
+        .iter()
+        .filter_map(|(found, slot)| Some((found, (*slot)?)));
+    let sidecars: Vec<(Slot, Sidecar)> = seated
+        .map(|(found, slot)| (slot, images[found.image].sidecar()))
+        .collect();
+    let replay = Replay::read(view.array_uuid, view.events, &sidecars).map_err(|source| Error::Member {
+        path: images[choice.freshest.image].path(),
+        verb: "read its journal",
+        source,
+    })?;
+    let torn = choice.dirty && !choice.missing.is_empty();
+    let refusal = if torn && !replay.covers && !how.force && !how.read_only {
+        Some((
+            "it was not stopped cleanly and members are missing: what parity gives for them may be wrong",
+            "give all members, or start it with --force and check what is on it",
+        ))
+    } else if torn && how.read_only && !replay.entries.is_empty() {
+        Some((
+            "writes in its stripe journal are to be done again first",
+            "start it once for writing",
+        ))
+    } else {
+        None
+    };
+    match refusal {
+        None => Ok(replay),
+        Some((reason, remedy)) => Err(Error::NotStartable {
+            array: view.name.short(),
+            reason: reason.to_owned(),
+            remedy,
+        }),
+    }
+}
+
+/// Does the writes of a journal again, and makes a new beginning of it.
+fn replay_all(
+    replay: &Replay,
+    seats: &[Option<Arc<Member>>],
+    journal: &Journal,
+    events: u64,
+    degraded: bool,
+) -> Result<()> {
+    let failed = |member: &Arc<Member>, source| Error::Member {
+        path: member.path().to_path_buf(),
+        verb: "replay its journal",
+        source,
+    };
+    for entry in &replay.entries {
+        if let Some(member) = seats.get(usize::from(entry.slot)).and_then(Option::as_ref) {
+            let written = member.write(&entry.bytes, entry.offset_bytes);
+            written.map_err(|source| failed(member, source))?;
+        }
+    }
+    let members = || seats.iter().flatten();
+    for member in members() {
+        member.flush().map_err(|source| failed(member, source))?;
+    }
+    let begun = journal.activate(members(), events);
+    let begun = if degraded {
+        begun
+    } else {
+        begun.and_then(|()| journal.deactivate())
+    };
+    match (begun, members().next()) {
+        (Err(source), Some(member)) => Err(failed(member, source)),
+        _ => Ok(()),
+    }
+}
+
+/// Where a member that was found has what.
+pub(super) fn place_of(found: &Found) -> Place {
+    let superblock = &found.superblock;
+    Place {
+        device_start_bytes: 0,
+        device_bytes: found.device.0 * SECTOR_BYTES,
+        data_offset_bytes: superblock.data_offset.0 * SECTOR_BYTES,
+        data_bytes: superblock.data_size.0 * SECTOR_BYTES,
+        bitmap_bytes: superblock.bitmap_start().map(|start| start.0 * SECTOR_BYTES),
+    }
+}
+
+/// What becomes of the members that were found.
+struct Choice {
+    /// The superblock that is believed.
+    freshest: Found,
+    /// Members to open, with their slots; none for a spare.
+    devices: Vec<(Found, Option<Slot>)>,
+    geometry: Geometry,
+    /// True where redundancy may not be right.
+    dirty: bool,
+    read_only: bool,
+    missing: Vec<Slot>,
+}
+
+/// Decides from what was found, without any I/O.
+fn choose(images: &[Image], found: &[Found]) -> Result<Choice> {
+    let path = |found: &Found| images[found.image].path().display().to_string();
+    let Some(freshest) = found.iter().max_by_key(|found| found.superblock.events) else {
+        return Err(Error::NotStartable {
+            array: images
+                .first()
+                .map_or_else(String::new, |image| image.path().display().to_string()),
+            reason: "no image has an md superblock".to_owned(),
+            remedy: "make an array with 'headstack array create'",
+        });
+    };
+    let view = &freshest.superblock;
+    let refuse = |reason: String, remedy| {
+        Err(Error::NotStartable {
+            array: view.name.short(),
+            reason,
+            remedy,
+        })
+    };
+    if let Some(other) = found
+        .iter()
+        .find(|found| found.superblock.array_uuid != view.array_uuid)
+    {
+        let reason = format!(
+            "{} is a member of another array, {}",
+            path(other),
+            other.superblock.name.short()
+        );
+        return refuse(reason, "give the members of one array");
+    }
+    for (index, one) in found.iter().enumerate() {
+        let same = |other: &&Found| other.superblock.device_uuid == one.superblock.device_uuid;
+        if let Some(other) = found[..index].iter().find(same) {
+            let reason = format!("{} and {} are copies of the same member", path(other), path(one));
+            return refuse(reason, "give only the one that was in use last");
+        }
+    }
+    let geometry = match geometry_of(view, found) {
+        Ok(geometry) => geometry,
+        Err(reason) => return refuse(reason, "examine the members with 'headstack array examine'"),
+    };
+    let (devices, missing) = seat_all(images, found, freshest, &geometry)?;
+    if !geometry.can_read(&missing) {
+        let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        return refuse(format!("members {} are missing", list.join(", ")), "give all members");
+    }
+    let dirty = !view.level.is_bare() && !view.is_clean();
+    let foreign = [
+        Features::JOURNAL,
+        Features::PPL,
+        Features::MULTIPLE_PPLS,
+        Features::CLUSTERED,
+    ];
+    let foreign = foreign.into_iter().any(|feature| view.features.has(feature));
+    if foreign && dirty {
+        let reason = "it was not stopped cleanly and has a log of md that is not replayed here".to_owned();
+        return refuse(reason, "let Linux start and stop it once");
+    }
+    Ok(Choice {
+        freshest: freshest.clone(),
+        devices,
+        geometry,
+        dirty,
+        read_only: foreign,
+        missing,
+    })
+}
+
+/// Members by slot, and the slots that nobody fills.
+type Seating = (Vec<(Found, Option<Slot>)>, Vec<Slot>);
+
+/// Seats the members that are fresh, by the roles that the freshest knows.
+fn seat_all(images: &[Image], found: &[Found], freshest: &Found, geometry: &Geometry) -> Result<Seating> {
+    let view = &freshest.superblock;
+    let mut seated: Vec<Option<&Found>> = vec![None; usize::from(geometry.slots())];
+    let mut devices = Vec::new();
+    let refuse = |reason| {
+        Err(Error::NotStartable {
+            array: view.name.short(),
+            reason,
+            remedy: "leave out the one that was not in use last",
+        })
+    };
+    for one in found {
+        let path = images[one.image].path();
+        let role = view.role_of(one.superblock.device_number);
+        let fresh = view.level.is_bare() || one.superblock.events.saturating_add(1) >= view.events;
+        let Role::Active(slot) = role else {
+            if role == Role::Spare && fresh && one.superblock.role() == Role::Spare {
+                devices.push((one.clone(), None));
+            } else if matches!(one.superblock.role(), Role::Active(_)) && one.superblock.events == view.events {
+                return refuse(format!(
+                    "{} and another member each took the other for failed",
+                    path.display()
+                ));
+            } else {
+                log::warn!("{}: left out, it failed or is not in use", path.display());
+            }
+            continue;
+        };
+        if !fresh {
+            log::warn!("{}: left out, it missed writes", path.display());
+            continue;
+        }
+        match seated.get_mut(slot.index()) {
+            Some(seat @ None) => *seat = Some(one),
+            Some(Some(other)) => {
+                let other = images[other.image].path();
+                return refuse(format!(
+                    "{} and {} both say that they are member {slot}",
+                    other.display(),
+                    path.display()
+                ));
+            }
+            None => {
+                return refuse(format!(
+                    "{} says that it is member {slot}, which there is not",
+                    path.display()
+                ));
+            }
+        }
+        devices.push((one.clone(), Some(slot)));
+    }
+    let whole = |found: &Found| found.superblock.recovered_to().is_none();
+    let slots = (0..geometry.slots()).map(Slot).zip(&seated);
+    let missing = slots.filter(|(_, seat)| !seat.is_some_and(whole)).map(|(slot, _)| slot);
+    Ok((devices, missing.collect()))
+}
+
+/// Shape of the array, or why there is none.
+fn geometry_of(view: &Superblock, found: &[Found]) -> Result<Geometry, String> {
+    if view.features.has(Features::RESHAPE) {
+        return Err("it is being reshaped, which only Linux can finish".to_owned());
+    }
+    let slots = u16::try_from(view.slots).map_err(|_| "it has too many members".to_owned())?;
+    let size_of = |slot: u16| {
+        if !view.level.is_bare() {
+            return Some(view.size);
+        }
+        let is = |found: &&Found| view.role_of(found.superblock.device_number) == Role::Active(Slot(slot));
+        found.iter().find(is).map(|found| found.superblock.data_size)
+    };
+    let mut sizes = Vec::new();
+    for slot in 0..slots {
+        let size = size_of(slot).ok_or_else(|| format!("member {slot} is missing, and the level has no redundancy"))?;
+        sizes.push(size.bytes().ok_or("its members are too large")?);
+    }
+    let chunk = u64::from(view.chunk) * SECTOR_BYTES;
+    Geometry::new(view.level, view.layout, chunk, &sizes).map_err(|error| error.to_string())
+}
+
+/// The bitmap of the freshest member, and whether it can be written back in its place; none where there is none.
+fn read_bitmap(images: &[Image], readers: &[Arc<dyn Storage>], choice: &Choice) -> Result<Option<(Bitmap, bool)>> {
+    let found = &choice.freshest;
+    let view = &found.superblock;
+    let Some(start) = view.bitmap_start() else {
+        return Ok(None);
+    };
+    let room = usize::try_from(view.bitmap_room(found.device).0 * SECTOR_BYTES).unwrap_or(0);
+    let mut bytes = vec![0; room.min(64 << 20)];
+    let read = readers[found.image].read_at(&mut bytes, start.0 * SECTOR_BYTES);
+    let count = read.map_err(|source| Error::Member {
+        path: images[found.image].path(),
+        verb: "read its bitmap",
+        source,
+    })?;
+    let decoded = Bitmap::decode(&bytes[..count]).and_then(|bitmap| {
+        bitmap.header().belongs_to(view.array_uuid)?;
+        Ok((bitmap.header().version != BitmapVersion::Lockless, bitmap))
+    });
+    Ok(Some(match decoded {
+        Ok((writable, mut bitmap)) => {
+            if bitmap.header().is_stale(view.events) {
+                bitmap.set_all();
+            }
+            (bitmap, writable)
+        }
+        Err(damage) => {
+            log::warn!(
+                "{}: {damage}; all is taken for written",
+                images[found.image].path().display()
+            );
+            let covered = sync_size(view.level, view.layout, view.size, u64::from(view.slots));
+            let mut chunk = BITMAP_CHUNK_BYTES;
+            let fits = |chunk| BitmapHeader::new(view.array_uuid, covered, chunk).area_bytes() <= room as u64;
+            while !fits(chunk) && chunk < 1 << 31 {
+                chunk *= 2;
+            }
+            let mut bitmap = Bitmap::new(BitmapHeader::new(view.array_uuid, covered, chunk));
+            bitmap.set_all();
+            (bitmap, fits(chunk))
+        }
+    }))
+}

@@ -1,0 +1,225 @@
+//! Bytes of a stripe journal: one *sidecar* file for each member, which holds what was to be written to that member.
+//!
+//! | at | what |
+//! |---|---|
+//! | 0, 4096 | state, in two copies by turns: the valid one of the greater generation counts |
+//! | 8192 + n * 135,168 | entry n of a ring of [`ENTRIES`]: header of 4096 bytes, then up to 128 KiB of the member's bytes |
+//!
+//! State and header are little endian and end in a CRC32 of what comes before (state) or of the whole header with the
+//! field zero. A write of columns of a stripe is one *record*: an entry of the same sequence number in the sidecar of each
+//! member that takes part. Nothing here does I/O; all bytes are untrusted.
+
+use zerocopy::{
+    FromBytes, Immutable, IntoBytes, KnownLayout,
+    little_endian::{U16, U32, U64},
+};
+
+use crate::raid::metadata::identity::Uuid;
+
+/// Entries of the ring.
+pub const ENTRIES: u64 = 32;
+/// Most bytes that an entry has for its member.
+pub const PAYLOAD_BYTES: u64 = 128 * 1024;
+/// Unit of state and headers.
+pub const BLOCK_BYTES: usize = 4096;
+
+const STATE_MAGIC: [u8; 8] = *b"HSstripe";
+const ENTRY_MAGIC: [u8; 8] = *b"HSentry1";
+const TAKERS_MAX: usize = (BLOCK_BYTES - 60) / 2;
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable)]
+#[repr(C)]
+struct RawState {
+    magic: [u8; 8],       // 0
+    array_uuid: [u8; 16], // 8
+    generation: U64,      // 24
+    events: U64,          // 32
+    floor: U64,           // 40
+    active: U32,          // 48
+    crc: U32,             // 52
+}
+
+const _: () = assert!(size_of::<RawState>() == 56);
+
+/// What a sidecar says of the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct State {
+    /// Whose it is.
+    pub array_uuid: Uuid,
+    /// Counts the states that were written.
+    pub generation: u64,
+    /// Events of the superblocks that it goes with: theirs, or one more where they were not yet written.
+    pub events: u64,
+    /// Records before this number are durable in their places.
+    pub floor: u64,
+    /// True where every write goes through the journal.
+    pub active: bool,
+}
+
+impl State {
+    /// Decodes one copy; none where it is not whole.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let (raw, _) = RawState::read_from_prefix(bytes).ok()?;
+        let whole = raw.magic == STATE_MAGIC && raw.crc.get() == crc32fast::hash(&raw.as_bytes()[..52]);
+        whole.then(|| Self {
+            array_uuid: Uuid(raw.array_uuid),
+            generation: raw.generation.get(),
+            events: raw.events.get(),
+            floor: raw.floor.get(),
+            active: raw.active.get() == 1,
+        })
+    }
+
+    /// Encodes it.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut raw = RawState {
+            magic: STATE_MAGIC,
+            array_uuid: self.array_uuid.0,
+            generation: self.generation.into(),
+            events: self.events.into(),
+            floor: self.floor.into(),
+            active: u32::from(self.active).into(),
+            crc: 0.into(),
+        };
+        raw.crc = crc32fast::hash(&raw.as_bytes()[..52]).into();
+        raw.as_bytes().to_vec()
+    }
+
+    /// Where this generation stands.
+    pub fn place_bytes(&self) -> u64 {
+        self.generation % 2 * BLOCK_BYTES as u64
+    }
+}
+
+#[derive(FromBytes, IntoBytes, KnownLayout, Immutable, Clone)]
+#[repr(C)]
+struct RawEntry {
+    magic: [u8; 8],           // 0
+    array_uuid: [u8; 16],     // 8
+    sequence: U64,            // 24
+    offset: U64,              // 32
+    length: U32,              // 40
+    payload_crc: U32,         // 44
+    crc: U32,                 // 48
+    slot: U16,                // 52
+    takers: U16,              // 54
+    pad: U32,                 // 56
+    slots: [U16; TAKERS_MAX], // 60
+}
+
+const _: () = assert!(size_of::<RawEntry>() == BLOCK_BYTES);
+
+/// One member's part of a record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Number of the record.
+    pub sequence: u64,
+    /// Slot of the member.
+    pub slot: u16,
+    /// Where the bytes belong, from the start of its data area.
+    pub offset_bytes: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Slots of all members that take part.
+    pub takers: Vec<u16>,
+}
+
+impl Entry {
+    /// Where the entry of a record stands.
+    pub fn place_bytes(sequence: u64) -> u64 {
+        2 * BLOCK_BYTES as u64 + sequence % ENTRIES * (BLOCK_BYTES as u64 + PAYLOAD_BYTES)
+    }
+
+    /// Encodes header and bytes; none where there are too many of either.
+    pub fn encode(
+        array_uuid: Uuid,
+        sequence: u64,
+        slot: u16,
+        offset_bytes: u64,
+        bytes: &[u8],
+        takers: &[u16],
+    ) -> Option<Vec<u8>> {
+        let mut slots = [U16::ZERO; TAKERS_MAX];
+        for (place, taker) in slots.get_mut(..takers.len())?.iter_mut().zip(takers) {
+            *place = (*taker).into();
+        }
+        let length = u32::try_from(bytes.len())
+            .ok()
+            .filter(|length| u64::from(*length) <= PAYLOAD_BYTES)?;
+        let mut raw = RawEntry {
+            magic: ENTRY_MAGIC,
+            array_uuid: array_uuid.0,
+            sequence: sequence.into(),
+            offset: offset_bytes.into(),
+            length: length.into(),
+            payload_crc: crc32fast::hash(bytes).into(),
+            crc: 0.into(),
+            slot: slot.into(),
+            takers: u16::try_from(takers.len()).ok()?.into(),
+            pad: 0.into(),
+            slots,
+        };
+        raw.crc = crc32fast::hash(raw.as_bytes()).into();
+        Some([raw.as_bytes(), bytes].concat())
+    }
+
+    /// Decodes what stands in a place of the ring; none where it is not whole or another array's.
+    pub fn decode(array_uuid: Uuid, bytes: &[u8]) -> Option<Self> {
+        let (mut raw, rest) = RawEntry::read_from_prefix(bytes).ok()?;
+        let crc = std::mem::take(&mut raw.crc);
+        let whole = raw.magic == ENTRY_MAGIC && crc.get() == crc32fast::hash(raw.as_bytes());
+        let payload = rest.get(..usize::try_from(raw.length.get()).ok()?)?;
+        let takers = raw.slots.get(..usize::from(raw.takers.get()))?;
+        let own = whole && raw.array_uuid == array_uuid.0 && raw.payload_crc.get() == crc32fast::hash(payload);
+        own.then(|| Self {
+            sequence: raw.sequence.get(),
+            slot: raw.slot.get(),
+            offset_bytes: raw.offset.get(),
+            bytes: payload.to_vec(),
+            takers: takers.iter().map(|slot| slot.get()).collect(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UUID: Uuid = Uuid([3; 16]);
+
+    #[test]
+    fn every_byte_of_state_and_entry_counts() {
+        let state = State {
+            array_uuid: UUID,
+            generation: 5,
+            events: 17,
+            floor: 40,
+            active: true,
+        };
+        let bytes = state.encode();
+        assert_eq!(State::decode(&bytes), Some(state));
+        let entry = Entry::encode(UUID, 33, 2, 8192, &[9; 700], &[0, 2, 3]).unwrap();
+        let decoded = Entry::decode(UUID, &entry).unwrap();
+        assert_eq!((decoded.sequence, decoded.slot, decoded.offset_bytes), (33, 2, 8192));
+        assert_eq!((decoded.bytes, decoded.takers), (vec![9; 700], vec![0, 2, 3]));
+        assert_eq!(Entry::decode(Uuid([4; 16]), &entry), None);
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x10;
+            assert_eq!(State::decode(&damaged), None, "byte {at} of the state");
+        }
+        for at in (0..entry.len()).filter(|at| !(58..4000).contains(at) || at % 64 == 0) {
+            let mut damaged = entry.clone();
+            damaged[at] ^= 0x10;
+            assert_eq!(Entry::decode(UUID, &damaged), None, "byte {at} of the entry");
+        }
+        assert_eq!(Entry::decode(UUID, &entry[..entry.len() - 1]), None);
+        assert_eq!(State::decode(&bytes[..40]), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        assert_eq!(Entry::encode(UUID, 0, 0, 0, &vec![0; 128 * 1024 + 1], &[]), None);
+        assert_eq!(Entry::encode(UUID, 0, 0, 0, &[], &[0; TAKERS_MAX + 1]), None);
+    }
+}

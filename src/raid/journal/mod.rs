@@ -1,0 +1,388 @@
+//! The stripe journal: what closes the write hole of arrays with parity that have lost a member.
+//!
+//! While the journal is *active* every write of columns of a stripe is first put, durably, into the sidecars of the members
+//! that take part, as one *record*, and only then in its place. A crash in between leaves either no complete record, and
+//! nothing in place, or a complete one that is written again. Replay goes by sequence numbers; records below the *floor*
+//! are durable in place and are never looked at again, so a place of the ring is used again only once the floor has passed
+//! it on all sidecars. A member that is lost later takes only its own part with it, which nobody needs any more.
+//!
+//! A sidecar that is absent, damaged or from another time (its events do not go with the superblocks') is as if there were
+//! none: members keep assembling under Linux md, which knows nothing of it.
+
+pub mod format;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    path::PathBuf,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+};
+
+use self::format::{BLOCK_BYTES, ENTRIES, Entry, PAYLOAD_BYTES, State};
+use super::{Slot, member::Member, metadata::identity::Uuid};
+use crate::storage::{Access, Directory, Storage};
+
+/// An image's sidecar: a file beside it.
+#[derive(Clone)]
+pub struct Sidecar {
+    directory: Arc<dyn Directory>,
+    name: PathBuf,
+}
+
+impl Sidecar {
+    /// The sidecar of an image.
+    pub fn of(directory: &Arc<dyn Directory>, image: &std::path::Path) -> Self {
+        let mut name = image.as_os_str().to_owned();
+        name.push(".journal");
+        Self {
+            directory: Arc::clone(directory),
+            name: name.into(),
+        }
+    }
+
+    fn open(&self, access: Access) -> io::Result<Option<Arc<dyn Storage>>> {
+        match self.directory.open(&self.name, access) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some),
+        }
+    }
+
+    /// Opens it, or makes it durably.
+    fn open_or_create(&self) -> io::Result<Arc<dyn Storage>> {
+        if let Some(storage) = self.open(Access::ReadWrite)? {
+            return Ok(storage);
+        }
+        let storage = self
+            .directory
+            .create(&self.name, &mut |file| file.set_size(Entry::place_bytes(ENTRIES - 1)))?;
+        storage.sync()?;
+        let parent = self.name.parent().unwrap_or(std::path::Path::new(""));
+        self.directory.sync_directory(parent)?;
+        Ok(storage)
+    }
+}
+
+/// What is to be written to one member.
+pub struct Part<'a> {
+    /// Its slot.
+    pub slot: Slot,
+    /// The member.
+    pub member: &'a Arc<Member>,
+    /// Where, from the start of its data area.
+    pub offset_bytes: u64,
+    /// What.
+    pub bytes: &'a [u8],
+}
+
+/// The journal of an array.
+pub struct Journal {
+    array_uuid: Uuid,
+    ring: Mutex<Ring>,
+    applied: Condvar,
+}
+
+/// A member and its open sidecar.
+type Open = (Arc<Member>, Arc<dyn Storage>);
+
+struct Ring {
+    active: bool,
+    generation: u64,
+    events: u64,
+    next: u64,
+    floor: u64,
+    in_flight: BTreeSet<u64>,
+    sidecars: Vec<Open>,
+}
+
+impl Ring {
+    /// Writes the state to all sidecars, durably.
+    fn write_state(&mut self, array_uuid: Uuid) -> Vec<(Arc<Member>, io::Error)> {
+        self.generation += 1;
+        let state = State {
+            array_uuid,
+            generation: self.generation,
+            events: self.events,
+            floor: self.floor,
+            active: self.active,
+        };
+        let mut failed = Vec::new();
+        for (member, storage) in &self.sidecars {
+            let written = storage
+                .write_all_at(&state.encode(), state.place_bytes())
+                .and_then(|()| storage.sync());
+            if let Err(error) = written {
+                failed.push((Arc::clone(member), error));
+            }
+        }
+        failed
+    }
+}
+
+impl std::fmt::Debug for Journal {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Journal").finish_non_exhaustive()
+    }
+}
+
+impl Journal {
+    /// A journal that is not active, to go on behind what [`Replay`] found.
+    pub fn new(array_uuid: Uuid, next: u64, generation: u64) -> Self {
+        Self {
+            array_uuid,
+            ring: Mutex::new(Ring {
+                active: false,
+                generation,
+                events: 0,
+                next,
+                floor: next,
+                in_flight: BTreeSet::new(),
+                sidecars: Vec::new(),
+            }),
+            applied: Condvar::new(),
+        }
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// True where every write has to go through the journal. Changes only while no write is under way.
+    pub fn is_active(&self) -> bool {
+        self.ring().active
+    }
+
+    /// Begins to journal, for the members that are there; all that was written before is durable. `events` are those of the
+    /// superblocks to be written next.
+    ///
+    /// # Errors
+    /// What the host says of a sidecar: the journal is as it was then.
+    pub fn activate<'a>(&self, members: impl Iterator<Item = &'a Arc<Member>>, events: u64) -> io::Result<()> {
+        let mut sidecars = Vec::new();
+        for member in members {
+            let Some(sidecar) = member.sidecar() else {
+                return Err(io::Error::other("the member has no place for a sidecar"));
+            };
+            sidecars.push((Arc::clone(member), sidecar.open_or_create()?));
+        }
+        let mut ring = self.ring();
+        (ring.active, ring.events, ring.floor, ring.sidecars) = (true, events, ring.next, sidecars);
+        match ring.write_state(self.array_uuid).pop() {
+            Some((_, error)) => {
+                ring.active = false;
+                Err(error)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Stops to journal; all that was written before is durable. Then writes may go past the journal.
+    ///
+    /// # Errors
+    /// What the host says of a sidecar: the journal stays active.
+    pub fn deactivate(&self) -> io::Result<()> {
+        let mut ring = self.ring();
+        ring.active = false;
+        ring.floor = ring.next;
+        match ring.write_state(self.array_uuid).pop() {
+            Some((_, error)) => {
+                ring.active = true;
+                Err(error)
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets a member that failed.
+    pub fn forget(&self, gone: &Arc<Member>) {
+        self.ring().sidecars.retain(|(member, _)| !Arc::ptr_eq(member, gone));
+    }
+
+    /// Takes in a member that is new; no write is under way. All records are retired first: those in which another member
+    /// of the same slot took part would look as if they never became whole.
+    ///
+    /// # Errors
+    /// What the host says of a sidecar or a flush.
+    pub fn admit(&self, member: &Arc<Member>) -> io::Result<()> {
+        let Some(sidecar) = member.sidecar().filter(|_| self.is_active()) else {
+            return Ok(());
+        };
+        let storage = sidecar.open_or_create()?;
+        // What an earlier life of the sidecar holds must not be taken for this one's.
+        storage.set_size(0)?;
+        storage.set_size(Entry::place_bytes(ENTRIES - 1))?;
+        storage.sync()?;
+        let mut ring = self.ring();
+        for (member, _) in &ring.sidecars {
+            member.flush()?;
+        }
+        ring.floor = ring.next;
+        ring.sidecars.push((Arc::clone(member), storage));
+        let Some((_, error)) = ring.write_state(self.array_uuid).pop() else {
+            return Ok(());
+        };
+        ring.sidecars.pop();
+        Err(error)
+    }
+
+    /// Notes the events of superblocks that are about to be written.
+    pub fn stamp(&self, events: u64) -> Vec<(Arc<Member>, io::Error)> {
+        let mut ring = self.ring();
+        ring.events = events;
+        if ring.active {
+            ring.write_state(self.array_uuid)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Puts a record into the journal, durably. It has to be ended by [`Journal::applied`].
+    ///
+    /// # Errors
+    /// The member whose sidecar or flush failed; nothing may be written in place then.
+    pub fn record(&self, parts: &[Part<'_>]) -> Result<u64, (Arc<Member>, io::Error)> {
+        let (sequence, sidecars) = {
+            let mut ring = self.ring();
+            while ring.next - ring.floor >= ENTRIES {
+                ring = self.advance(ring)?;
+            }
+            let sequence = ring.next;
+            ring.next += 1;
+            ring.in_flight.insert(sequence);
+            (sequence, ring.sidecars.clone())
+        };
+        let written = self.write_entries(sequence, &sidecars, parts);
+        if written.is_err() {
+            self.applied(sequence);
+        }
+        written.map(|()| sequence)
+    }
+
+    fn write_entries(
+        &self,
+        sequence: u64,
+        sidecars: &[Open],
+        parts: &[Part<'_>],
+    ) -> Result<(), (Arc<Member>, io::Error)> {
+        let takers: Vec<u16> = parts.iter().map(|part| part.slot.0).collect();
+        let mut written = Vec::new();
+        for part in parts {
+            let failed = |error| (Arc::clone(part.member), error);
+            let known = sidecars.iter().find(|(known, _)| Arc::ptr_eq(known, part.member));
+            let (_, storage) = known.ok_or_else(|| failed(io::Error::other("the member has no sidecar")))?;
+            let entry = Entry::encode(
+                self.array_uuid,
+                sequence,
+                part.slot.0,
+                part.offset_bytes,
+                part.bytes,
+                &takers,
+            );
+            let entry = entry.ok_or_else(|| failed(io::Error::other("the write does not fit the journal")))?;
+            storage
+                .write_all_at(&entry, Entry::place_bytes(sequence))
+                .map_err(failed)?;
+            written.push((part.member, storage));
+        }
+        for (member, storage) in written {
+            storage.sync().map_err(|error| (Arc::clone(member), error))?;
+        }
+        Ok(())
+    }
+
+    /// Ends a record: it is in place, if not durably so.
+    pub fn applied(&self, sequence: u64) {
+        self.ring().in_flight.remove(&sequence);
+        self.applied.notify_all();
+    }
+
+    /// Moves the floor as far as records are in place, once they are durable there.
+    fn advance<'a>(&'a self, mut ring: MutexGuard<'a, Ring>) -> Result<MutexGuard<'a, Ring>, (Arc<Member>, io::Error)> {
+        let floor = ring.in_flight.first().copied().unwrap_or(ring.next);
+        if floor == ring.floor {
+            return Ok(self.applied.wait(ring).unwrap_or_else(PoisonError::into_inner));
+        }
+        for (member, _) in &ring.sidecars {
+            member.flush().map_err(|error| (Arc::clone(member), error))?;
+        }
+        ring.floor = floor;
+        match ring.write_state(self.array_uuid).pop() {
+            Some(failed) => Err(failed),
+            None => Ok(ring),
+        }
+    }
+}
+
+/// What the sidecars of an array hold after a crash.
+#[derive(Debug, Default)]
+pub struct Replay {
+    /// True where the journal was active, and the sidecars of all members are there: parity is right but for the records.
+    pub covers: bool,
+    /// True where the journal was active, as some sidecar has it.
+    pub active: bool,
+    /// Number of the next record.
+    pub next: u64,
+    /// Generation of the last state.
+    pub generation: u64,
+    /// Entries to be written again, in order.
+    pub entries: Vec<Entry>,
+}
+
+impl Replay {
+    /// Reads the sidecars of the members by slot, of an array whose superblocks are of `events`.
+    ///
+    /// # Errors
+    /// What the host says; a sidecar that is not there is no error.
+    pub fn read(array_uuid: Uuid, events: u64, sidecars: &[(Slot, Sidecar)]) -> io::Result<Self> {
+        let mut replay = Self::default();
+        let mut floor = 0;
+        let mut active = 0;
+        let mut records: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
+        for (slot, sidecar) in sidecars {
+            let Some(storage) = sidecar.open(Access::Read)? else {
+                continue;
+            };
+            let Some(state) = read_state(&*storage)?.filter(|state| state.array_uuid == array_uuid) else {
+                continue;
+            };
+            replay.generation = replay.generation.max(state.generation);
+            replay.next = replay.next.max(state.floor);
+            if !state.active || (state.events != events && state.events != events + 1) {
+                continue;
+            }
+            active += 1;
+            floor = floor.max(state.floor);
+            let mut bytes = vec![0; BLOCK_BYTES + usize::try_from(PAYLOAD_BYTES).unwrap_or(0)];
+            for place in 0..ENTRIES {
+                let count = storage.read_at(&mut bytes, Entry::place_bytes(place))?;
+                let entry = Entry::decode(array_uuid, &bytes[..count]);
+                if let Some(entry) = entry.filter(|entry| entry.slot == slot.0) {
+                    records.entry(entry.sequence).or_default().push(entry);
+                }
+            }
+        }
+        replay.active = active > 0;
+        replay.covers = active == sidecars.len() && active > 0;
+        replay.next = records
+            .keys()
+            .next_back()
+            .map_or(replay.next, |last| replay.next.max(last + 1));
+        // In a crash the numbers of records that never became whole are used up too.
+        replay.next += ENTRIES;
+        let there: BTreeSet<u16> = sidecars.iter().map(|(slot, _)| slot.0).collect();
+        for (_, entries) in records.range(floor..) {
+            let has = |taker: &u16| !there.contains(taker) || entries.iter().any(|entry| entry.slot == *taker);
+            if entries.iter().all(|entry| entry.takers.iter().all(has)) {
+                replay.entries.extend(entries.iter().cloned());
+            }
+        }
+        Ok(replay)
+    }
+}
+
+/// The state of a sidecar; none where no copy is whole.
+fn read_state(storage: &dyn Storage) -> io::Result<Option<State>> {
+    let mut bytes = vec![0; 2 * BLOCK_BYTES];
+    let count = storage.read_at(&mut bytes, 0)?;
+    let copies = bytes[..count].chunks(BLOCK_BYTES).filter_map(State::decode);
+    Ok(copies.max_by_key(|state| state.generation))
+}

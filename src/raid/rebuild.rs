@@ -1,0 +1,527 @@
+//! Making redundancy whole again: a *resync* after a crash or for a new array, a *rebuild* of a member that is new.
+//!
+//! Both go in steps that hold the lanes of what they change, so that the array is in use meanwhile, and both report after
+//! each step, which is where the caller may pause or stop them. What a rebuild has done is noted on the member with each
+//! checkpoint, and only after it was made durable.
+
+use std::{io, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
+
+use super::{
+    SECTOR_BYTES, Sector, Slot,
+    array::{Array, Device, Failures, Roster, Rows, SLAB_BYTES, Slab},
+    assemble::{Found, Image, find, place_of},
+    error::{Error, Result},
+    geometry::Cell,
+    member::{Member, WHOLE},
+    metadata::{
+        identity::Uuid,
+        superblock::{BadBlockFields, Features, MAX_SECTOR, Role, Superblock, Version},
+    },
+};
+use crate::storage::Access;
+
+/// Bytes of a member between two checkpoints.
+const CHECKPOINT_BYTES: u64 = 64 << 20;
+
+/// Most bytes of a copy that are made at once.
+const STEP_BYTES: u64 = 128 * 1024;
+
+/// How far the work is, in bytes of a member (of the array for a resync of copies).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// Done or found to need nothing.
+    pub done_bytes: u64,
+    /// All.
+    pub whole_bytes: u64,
+}
+
+/// Told after each step; breaks to stop the work, which can be gone on with later.
+pub type Pace<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
+
+/// How long to pause after a step that took `step`, to take `share` percent (1 to 100) of the time.
+pub fn pause_after(step: Duration, share: u8) -> Duration {
+    let share = u32::from(share.clamp(1, 100));
+    step * (100 - share) / share
+}
+
+/// How the work ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// There is nothing left to do.
+    Complete,
+    /// The caller stopped it.
+    Stopped,
+}
+
+/// What became of a device that was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// It is a spare.
+    Spare,
+    /// It took a slot and is to be rebuilt from the start.
+    Rebuild(Slot),
+    /// It was a member before and is to be rebuilt where the bitmap says that it missed writes.
+    Return(Slot),
+}
+
+impl Array {
+    /// Makes redundancy right wherever it may not be.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`].
+    pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
+        let whole_bytes = self.synced_bytes();
+        let mut position = 0;
+        while let Some((start, end)) = self
+            .intent()
+            .next_unsynced(position)
+            .filter(|(start, _)| *start < whole_bytes)
+        {
+            let end = end.min(whole_bytes);
+            position = start;
+            while position < end {
+                position += self.resync_step(position, end)?;
+                let done_bytes = position;
+                if pace(Progress {
+                    done_bytes,
+                    whole_bytes,
+                })
+                .is_break()
+                {
+                    return Ok(Ending::Stopped);
+                }
+            }
+            self.flush()?;
+            self.intent().mark_synced(start, end, whole_bytes);
+        }
+        self.control().synced_to = MAX_SECTOR;
+        Ok(Ending::Complete)
+    }
+
+    /// Bytes that a resync covers: of a member where there is parity, of the array else.
+    fn synced_bytes(&self) -> u64 {
+        if self.level().parities() > 0 {
+            self.geometry().used_bytes(Slot(0))
+        } else {
+            self.size_bytes()
+        }
+    }
+
+    /// Resyncs what begins at a position and returns its length.
+    fn resync_step(&self, position: u64, end: u64) -> Result<u64> {
+        let mut failures = Failures::default();
+        let result = {
+            let _inside = self.enter();
+            self.mark_dirty(&mut failures)?;
+            let roster = self.roster();
+            if self.level().parities() > 0 {
+                self.resync_stripe(&roster, position, &mut failures)
+            } else {
+                self.resync_copies(&roster, position, end, &mut failures)
+            }
+        };
+        if !failures.is_empty() {
+            self.expel(&failures);
+        }
+        result
+    }
+
+    fn resync_stripe(&self, roster: &Roster, position: u64, failures: &mut Failures) -> Result<u64> {
+        let chunk = self.geometry().chunk_bytes();
+        let Some(stripe) = self.geometry().stripe(position / chunk) else {
+            return Ok(chunk);
+        };
+        let _held = self.hold_stripe(stripe.number, 0, chunk);
+        for column in (0..chunk).step_by(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
+            let length = (chunk - column).min(SLAB_BYTES);
+            let slab = Slab::unwritten(stripe, column, length);
+            let rows = self.recovered_rows(roster, &slab, Vec::new(), None)?;
+            self.put_parity(roster, &slab, &rows, failures);
+        }
+        Ok((stripe.number + 1) * chunk - position)
+    }
+
+    fn resync_copies(&self, roster: &Roster, position: u64, end: u64, failures: &mut Failures) -> Result<u64> {
+        let Some(piece) = self.geometry().map(position, (end - position).min(STEP_BYTES)).next() else {
+            return Ok(end - position);
+        };
+        let _held = self.hold_range(piece.array_offset_bytes, piece.length_bytes);
+        let mut bytes = buffer(piece.length_bytes);
+        let mut other = buffer(piece.length_bytes);
+        let mut good: Option<Slot> = None;
+        let mut last = None;
+        let mut bad = Vec::new();
+        for (slot, at) in piece.copies() {
+            let Some(member) = roster.holder(slot, at, piece.length_bytes) else {
+                continue;
+            };
+            let into = if good.is_none() { &mut bytes } else { &mut other };
+            match member.read(into, at) {
+                Ok(()) if good.is_none() => good = Some(slot),
+                Ok(()) if other != bytes => bad.push((member, at)),
+                Ok(()) => {}
+                Err(error) => {
+                    member.count_read_error();
+                    last = Some(error);
+                    bad.push((member, at));
+                }
+            }
+        }
+        if good.is_none() {
+            return Err(self.unreadable(position, last));
+        }
+        for (member, at) in bad {
+            failures.note(member, member.write(&bytes, at));
+        }
+        Ok(piece.length_bytes)
+    }
+
+    /// Fills members that are new, one after the other; returns where there is none left.
+    ///
+    /// # Errors
+    /// [`Error::Unreadable`] where bytes cannot be had from the others: the rebuild can be tried again.
+    /// [`Error::NotWritten`] where the new member failed and was expelled.
+    pub fn rebuild(&self, pace: Pace<'_>) -> Result<Ending> {
+        loop {
+            let roster = self.roster();
+            let Some((slot, member)) = roster.members().find(|(_, member)| member.recovered() != WHOLE) else {
+                return Ok(Ending::Complete);
+            };
+            if self.rebuild_member(slot, member, pace)? == Ending::Stopped {
+                self.checkpoint(member)?;
+                return Ok(Ending::Stopped);
+            }
+        }
+    }
+
+    fn rebuild_member(&self, slot: Slot, member: &Arc<Member>, pace: Pace<'_>) -> Result<Ending> {
+        let whole_bytes = self.geometry().used_bytes(slot);
+        let mut noted = member.recovered();
+        loop {
+            let position = member.recovered();
+            if position >= whole_bytes {
+                break;
+            }
+            let mut failures = Failures::default();
+            let step = {
+                let _inside = self.enter();
+                let roster = self.roster();
+                if !roster.has(member) {
+                    return Err(self.not_written(position, io::Error::other("the member was taken out")));
+                }
+                self.rebuild_step(&roster, slot, member, position, whole_bytes, &mut failures)
+            };
+            if !failures.is_empty() {
+                self.expel(&failures);
+                return Err(self.not_written(position, failures.into_error()));
+            }
+            let done_bytes = position + step?;
+            if done_bytes - noted >= CHECKPOINT_BYTES {
+                self.checkpoint(member)?;
+                noted = done_bytes;
+            }
+            if pace(Progress {
+                done_bytes,
+                whole_bytes,
+            })
+            .is_break()
+            {
+                return Ok(Ending::Stopped);
+            }
+        }
+        self.complete(member)?;
+        Ok(Ending::Complete)
+    }
+
+    /// Makes again what the member has at a position, and returns its length.
+    fn rebuild_step(
+        &self,
+        roster: &Roster,
+        slot: Slot,
+        member: &Arc<Member>,
+        position: u64,
+        whole_bytes: u64,
+        failures: &mut Failures,
+    ) -> Result<u64> {
+        if self.level().parities() > 0 {
+            return self.rebuild_chunk(roster, slot, member, position, failures);
+        }
+        let (start, run) = match self.geometry().cell(slot, position) {
+            Cell::Data {
+                array_offset_bytes,
+                run_bytes,
+            } => (array_offset_bytes, run_bytes),
+            // What stands here belongs to nothing.
+            _ => {
+                let unit = self.geometry().chunk_bytes().max(SECTOR_BYTES);
+                member.set_recovered((position - position % unit + unit).min(whole_bytes));
+                return Ok(member.recovered() - position);
+            }
+        };
+        let length = run.min(STEP_BYTES).min(whole_bytes - position);
+        let _held = self.hold_range(start, length);
+        if !member.is_delta() || self.intent().is_set(start, length) {
+            let mut bytes = buffer(length);
+            self.read_copy(roster, start, &mut bytes)?;
+            failures.note(member, member.write(&bytes, position));
+        }
+        member.set_recovered(position + length);
+        Ok(length)
+    }
+
+    /// Reads a run of the array from the first copy that can be read; its lanes are held.
+    fn read_copy(&self, roster: &Roster, start: u64, bytes: &mut [u8]) -> Result<()> {
+        let length = bytes.len() as u64;
+        let mut last = None;
+        for piece in self.geometry().map(start, length).take(1) {
+            for (slot, at) in piece.copies() {
+                let Some(member) = roster.holder(slot, at, length) else {
+                    continue;
+                };
+                match member.read(bytes, at) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => {
+                        member.count_read_error();
+                        last = Some(error);
+                    }
+                }
+            }
+        }
+        Err(self.unreadable(start, last))
+    }
+
+    /// Makes the member's chunk of a stripe again.
+    fn rebuild_chunk(
+        &self,
+        roster: &Roster,
+        slot: Slot,
+        member: &Arc<Member>,
+        position: u64,
+        failures: &mut Failures,
+    ) -> Result<u64> {
+        let chunk = self.geometry().chunk_bytes();
+        let Some(stripe) = self.geometry().stripe(position / chunk) else {
+            member.set_recovered(position + chunk);
+            return Ok(chunk);
+        };
+        let _held = self.hold_stripe(stripe.number, 0, chunk);
+        if !member.is_delta() || self.intent().is_set(stripe.member_offset_bytes, chunk) {
+            for column in (0..chunk).step_by(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
+                let length = (chunk - column).min(SLAB_BYTES);
+                let slab = Slab::unwritten(stripe, column, length);
+                let rows = self.recovered_rows(roster, &slab, Vec::new(), None)?;
+                failures.note(member, member.write(&row_of(&rows, &slab, slot), slab.at()));
+            }
+        }
+        member.set_recovered(stripe.member_offset_bytes + chunk);
+        Ok(chunk)
+    }
+
+    /// Notes on the member how far it is, once that is durable.
+    fn checkpoint(&self, member: &Arc<Member>) -> Result<()> {
+        let position = member.recovered();
+        self.flush()?;
+        member.set_checkpoint(position);
+        self.commit_all()
+    }
+
+    /// Ends the rebuild of a member.
+    fn complete(&self, member: &Arc<Member>) -> Result<()> {
+        self.flush()?;
+        if !self.roster().has(member) {
+            return Err(self.not_written(0, io::Error::other("the member failed when it was flushed")));
+        }
+        member.set_recovered(WHOLE);
+        member.set_checkpoint(WHOLE);
+        member.set_delta(false);
+        self.commit_all()?;
+        self.rest_journal()
+    }
+
+    /// Adds a device: as a member that returns, as one that takes a free slot, or as a spare. `uuid` is its identity if it
+    /// is new. The rebuild is the caller's to run.
+    ///
+    /// # Errors
+    /// [`Error::BadParameter`] where the device does not fit, [`Error::WrongState`] where the array takes none.
+    pub fn add(&self, image: &Image, uuid: Uuid) -> Result<Added> {
+        let (path, storage) = (&*image.path(), image.open(Access::ReadWrite)?);
+        if self.level().is_bare() || self.is_read_only() {
+            return Err(Error::WrongState {
+                array: self.name().to_owned(),
+                reason: "it takes no members: it has no redundancy or is read-only",
+            });
+        }
+        let found = match find(path, &*storage, 0) {
+            Err(error @ Error::Member { .. }) => return Err(error),
+            found => found.ok().flatten(),
+        };
+        let device = storage.size_bytes().map_err(|source| Error::Member {
+            path: path.to_path_buf(),
+            verb: "find its size",
+            source,
+        })?;
+        let device = Sector(device / SECTOR_BYTES);
+        let _gate = self.exclude();
+        let mut control = self.control();
+        let roster = self.roster();
+        let own = found.filter(|found| found.superblock.array_uuid == self.uuid());
+        if let Some(own) = &own
+            && control
+                .devices
+                .iter()
+                .any(|device| device.superblock.device_uuid == own.superblock.device_uuid)
+        {
+            return Err(bad_device(path, "it is in use in this array already"));
+        }
+        let returning = own.as_ref().and_then(|found| {
+            let slot = returns_to(found, &roster)?;
+            let bitmap = self.intent().lock();
+            let covers = bitmap.as_ref()?.header().covers_absence_since(found.superblock.events);
+            (covers && control.is_free(found.superblock.device_number)).then_some(slot)
+        });
+        let template = control.devices.first().map(|device| device.superblock.clone());
+        let template = template.ok_or_else(|| bad_device(path, "the array has no members"))?;
+        let found = match (own, returning) {
+            (Some(found), Some(_)) => found,
+            _ => Found {
+                image: 0,
+                superblock: new_superblock(path, &template, control.free_number(), uuid, device)?,
+                device,
+            },
+        };
+        let free = (0..self.geometry().slots())
+            .map(Slot)
+            .find(|slot| roster.seat(*slot).is_none());
+        let slot = returning.or(free);
+        let member = Member::new(path, storage, place_of(&found)).with_sidecar(image.sidecar());
+        let member = Arc::new(member);
+        member.set_delta(returning.is_some());
+        let number = found.superblock.device_number;
+        control.assign(number, slot.map_or(Role::Spare, Role::Active));
+        if slot.is_some() {
+            member.set_recovered(0);
+            member.set_checkpoint(0);
+        }
+        let failed = |source| Error::Member {
+            path: path.to_path_buf(),
+            verb: "write its bitmap or journal",
+            source,
+        };
+        self.write_bitmap(&member)
+            .and_then(|()| self.journal().admit(&member))
+            .map_err(failed)?;
+        let superblock = found.superblock;
+        control.devices.push(Device {
+            member: Arc::clone(&member),
+            superblock,
+        });
+        if let Some(slot) = slot {
+            self.replace_roster(roster.with(slot, Some(member)));
+        }
+        drop(control);
+        drop(_gate);
+        self.commit_all()?;
+        Ok(match (slot, returning) {
+            (None, _) => Added::Spare,
+            (Some(slot), None) => Added::Rebuild(slot),
+            (Some(slot), Some(_)) => Added::Return(slot),
+        })
+    }
+
+    /// Lets a spare take a free slot; the rebuild is the caller's to run. None where there is no spare or no free slot.
+    ///
+    /// # Errors
+    /// As [`Array::rebuild`].
+    pub fn activate_spare(&self) -> Result<Option<Slot>> {
+        let slot = {
+            let _gate = self.exclude();
+            let mut control = self.control();
+            let roster = self.roster();
+            let free = (0..self.geometry().slots())
+                .map(Slot)
+                .find(|slot| roster.seat(*slot).is_none());
+            let spare = control
+                .devices
+                .iter()
+                .find(|device| !roster.has(&device.member))
+                .cloned();
+            let (Some(slot), Some(spare)) = (free, spare) else {
+                return Ok(None);
+            };
+            self.journal().admit(&spare.member).map_err(|source| Error::Member {
+                path: spare.member.path().to_path_buf(),
+                verb: "write its journal",
+                source,
+            })?;
+            spare.member.set_recovered(0);
+            spare.member.set_checkpoint(0);
+            control.assign(spare.superblock.device_number, Role::Active(slot));
+            self.replace_roster(roster.with(slot, Some(spare.member)));
+            slot
+        };
+        self.commit_all()?;
+        Ok(Some(slot))
+    }
+}
+
+fn buffer(length: u64) -> Vec<u8> {
+    vec![0; usize::try_from(length).unwrap_or(0)]
+}
+
+/// The row that a member of the stripe has.
+fn row_of(rows: &Rows<'_>, slab: &Slab<'_>, slot: Slot) -> Vec<u8> {
+    if let Some(index) = slab.stripe.index_of(slot) {
+        return rows.data(index).to_vec();
+    }
+    let is_p = slot == slab.stripe.p;
+    let parity = rows.parity(is_p, !is_p);
+    parity.p.or(parity.q).unwrap_or_default()
+}
+
+/// Slot that a member had, if it is free and the member was whole.
+fn returns_to(found: &Found, roster: &Roster) -> Option<Slot> {
+    let Role::Active(slot) = found.superblock.role() else {
+        return None;
+    };
+    (found.superblock.recovered_to().is_none() && roster.seat(slot).is_none()).then_some(slot)
+}
+
+fn bad_device(path: &Path, reason: &str) -> Error {
+    Error::BadParameter {
+        parameter: "image",
+        value: path.display().to_string(),
+        reason: reason.to_owned(),
+    }
+}
+
+/// Superblock of a new device, with the places of everything as on the others.
+fn new_superblock(path: &Path, template: &Superblock, number: u32, uuid: Uuid, device: Sector) -> Result<Superblock> {
+    let data_size = device.0.saturating_sub(template.data_offset.0);
+    let place = Version::V1_2
+        .place(device)
+        .filter(|_| template.super_offset == Sector(8));
+    let fits = data_size >= template.size.0;
+    let Some(place) = place.filter(|_| fits) else {
+        let reason = format!(
+            "its {} sectors are too few, {} are the least",
+            device.0,
+            template.data_offset.0 + template.size.0
+        );
+        return Err(bad_device(path, &reason));
+    };
+    Ok(Superblock {
+        features: template
+            .features
+            .with(Features::RECOVERY, false)
+            .with(Features::BAD_BLOCKS, false),
+        data_size: Sector(data_size),
+        super_offset: place,
+        recovery_offset: 0,
+        device_number: number,
+        corrected_reads: 0,
+        device_uuid: uuid,
+        device_flags: 0,
+        bad_blocks: BadBlockFields { ..template.bad_blocks },
+        ..template.clone()
+    })
+}

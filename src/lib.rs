@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod mount;
+pub mod nbd;
 pub mod series;
 pub mod storage;
 #[cfg(test)]

@@ -255,3 +255,6 @@ fn escaped(bytes: &[u8], also: &[u8]) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests;

@@ -353,3 +353,6 @@ fn receive_data(stream: &Stream, length: u32, until: Instant) -> Result<Option<V
     }
     Ok(keep.then_some(data))
 }
+
+#[cfg(test)]
+mod tests;

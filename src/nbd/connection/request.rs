@@ -227,3 +227,6 @@ impl Terms {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

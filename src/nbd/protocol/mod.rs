@@ -9,6 +9,9 @@
 pub mod handshake;
 pub mod transmission;
 
+#[cfg(test)]
+mod tests;
+
 /// Handshake flags, which the server sends in its greeting.
 pub mod handshake_flag {
     /// Options other than `EXPORT_NAME` are understood and answered.

@@ -102,6 +102,7 @@ fn requests_out_of_range_are_refused_and_change_nothing() {
     raw.request(1 << 9, READ, 12, 0, 1);
     assert_eq!(raw.reply(), (12, 22));
     assert!(contents(&served.image()).iter().all(|&byte| byte == 0));
+    drop(raw);
     still_serves(&served);
 }
 

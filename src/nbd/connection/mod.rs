@@ -11,6 +11,7 @@ mod outbox;
 pub(super) mod pool;
 mod reader;
 mod request;
+mod spin;
 
 use std::{
     sync::{

@@ -2,16 +2,12 @@
 //!
 //! It receives as much as there is, serves every whole request in it, sends the replies of that batch in one go and
 //! waits for more: first a moment without sleeping, since a client at depth 1 asks again within microseconds and waking
-//! a thread costs more than the read it wakes for. Reads are answered from memory here; the rest goes to the pool, but
-//! for a small write that comes alone: nothing else is waiting then, and a hand-over would cost more than the write.
+//! a thread costs more than the read it wakes for. Reads are answered from memory here, and small writes are made here
+//! as long as they are as quick as memory: a hand-over would cost more than they do. The rest goes to the pool.
 
 use std::{
     io,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    thread,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -22,6 +18,7 @@ use super::{
     buffers::Buffer,
     pool::{Job, guarded},
     request::{Operation, Range, Refusal, Terms},
+    spin::{CountedReader, Spin, SpinHabit},
 };
 use crate::nbd::{
     protocol::transmission::{self, Request},
@@ -34,17 +31,16 @@ const INPUT_BYTES: usize = 256 << 10;
 const OUTPUT_BYTES: usize = 256 << 10;
 /// Longest read that is answered here, in bytes.
 const INLINE_READ_BYTES: u64 = 64 << 10;
-/// Longest write that is done here when it comes alone, in bytes.
+/// Longest write that is made here, in bytes.
 const INLINE_WRITE_BYTES: u64 = 64 << 10;
+/// A write that takes longer was not made in memory.
+const SLOW_WRITE: Duration = Duration::from_micros(200);
+/// Writes that go to the pool after a slow one, before another is tried here.
+const WRITES_AFTER_SLOW: u32 = 256;
 /// Shortest rest of a payload that is received in place, in bytes.
 const IN_PLACE_BYTES: usize = 16 << 10;
-/// How long it looks for more before it sleeps.
-const SPIN: Duration = Duration::from_micros(30);
 /// What a request counts for besides its data, in bytes.
 const REQUEST_COST_BYTES: usize = 16 << 10;
-
-/// Readers that look for more without sleeping.
-static SPINNING: AtomicUsize = AtomicUsize::new(0);
 
 /// What the next bytes are.
 enum Expect {
@@ -82,8 +78,8 @@ struct Reader {
     used: usize,
     head: Vec<u8>,
     expect: Expect,
-    /// A small write that may turn out to be alone.
-    alone: Option<Job>,
+    /// Writes that go to the pool before another is tried here.
+    hand_over_writes: u32,
     spin: SpinHabit,
 }
 
@@ -108,10 +104,12 @@ pub(in crate::nbd) fn transmit(connection: Connection) -> Result<(), Lost> {
         used: 0,
         head: Vec::new(),
         expect: Expect::Request,
-        alone: None,
+        hand_over_writes: 0,
         spin: SpinHabit::default(),
     };
+    let counted = CountedReader::new();
     let ended = reader.run();
+    drop(counted);
     if matches!(ended, Err(Lost::Gone | Lost::TooSlow | Lost::Socket(_))) {
         connection.settle((super::Sent::Dead, connection.outbox.kill()));
     }
@@ -125,7 +123,7 @@ impl Reader {
     fn run(&mut self) -> Result<(), Lost> {
         loop {
             let flow = self.serve_input();
-            self.finish_batch();
+            self.send_output();
             if flow? == Flow::End || self.fill()? == Flow::End {
                 return Ok(());
             }
@@ -248,29 +246,30 @@ impl Reader {
     }
 
     fn refuse(&mut self, request: &Request, refusal: Refusal) {
-        self.head.clear();
-        transmission::reply_error(
-            &mut self.head,
-            self.terms.dialect,
-            request,
-            refusal.errno,
-            refusal.reason,
-        );
-        if self.used + self.head.len() > self.output.len() {
-            self.send_output();
-        }
-        self.output[self.used..self.used + self.head.len()].copy_from_slice(&self.head);
-        self.used += self.head.len();
+        let mut head = std::mem::take(&mut self.head);
+        head.clear();
+        transmission::reply_error(&mut head, self.terms.dialect, request, refusal.errno, refusal.reason);
+        self.gather(&head);
+        self.head = head;
     }
 
-    /// Hands a request to the pool, but keeps a small write that may turn out to be alone.
+    /// Makes a small write here, or hands a request to the pool.
     fn dispatch(&mut self, request: Request, operation: Operation, payload: Option<Buffer>) {
+        if let Operation::Write { range, fua: false } = operation
+            && range.length_bytes <= INLINE_WRITE_BYTES
+        {
+            if self.hand_over_writes == 0 {
+                self.write_here(&request, operation, payload);
+                return;
+            }
+            self.hand_over_writes -= 1;
+        }
         let data = match operation {
             Operation::Read(range) => usize::try_from(range.length_bytes).unwrap_or(usize::MAX),
             _ => payload.as_ref().map_or(0, |payload| payload.bytes().len()),
         };
         let cost_bytes = REQUEST_COST_BYTES + data;
-        let before = self.connection.under_way_bytes.fetch_add(cost_bytes, Ordering::SeqCst);
+        self.connection.under_way_bytes.fetch_add(cost_bytes, Ordering::SeqCst);
         let job = Job {
             connection: Arc::clone(&self.connection),
             request,
@@ -278,31 +277,29 @@ impl Reader {
             payload,
             cost_bytes,
         };
-        if let Some(earlier) = self.alone.take() {
-            self.hand_over(earlier);
-        }
-        let small =
-            matches!(operation, Operation::Write { range, fua: false } if range.length_bytes <= INLINE_WRITE_BYTES);
-        if small && before == 0 {
-            self.alone = Some(job);
-        } else {
-            self.hand_over(job);
-        }
-    }
-
-    fn hand_over(&self, job: Job) {
         // Without any worker thread the receiving end is gone.
         if let Err(refused) = self.jobs.send(job) {
             refused.into_inner().run();
         }
     }
 
-    /// Sends what the batch gave, then does the write that came alone.
-    fn finish_batch(&mut self) {
-        self.send_output();
-        if let Some(job) = self.alone.take() {
-            job.run();
+    /// Makes a small write; where that turns out to be slow, the next ones go to the pool.
+    fn write_here(&mut self, request: &Request, operation: Operation, payload: Option<Buffer>) {
+        let start = Instant::now();
+        let reply = self.connection.execute(request, operation, payload, 0);
+        if start.elapsed() > SLOW_WRITE {
+            self.hand_over_writes = WRITES_AFTER_SLOW;
         }
+        self.gather(&reply.head);
+    }
+
+    /// Adds a reply without data to those that are sent with the batch.
+    fn gather(&mut self, head: &[u8]) {
+        if self.used + head.len() > self.output.len() {
+            self.send_output();
+        }
+        self.output[self.used..self.used + head.len()].copy_from_slice(head);
+        self.used += head.len();
     }
 
     fn send_output(&mut self) {
@@ -338,14 +335,14 @@ impl Reader {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error.into()),
             }
-            if !spin.slept && self.spin.allows(&spin) && spin.goes_on() {
+            if self.spin.allows(&spin) && spin.goes_on() {
                 continue;
             }
             self.sleep(Interest {
                 input: true,
                 output: connection.outbox.is_blocked(),
             })?;
-            spin.slept = true;
+            spin.has_slept();
         }
     }
 
@@ -392,18 +389,19 @@ impl Reader {
         let connection = &self.connection;
         let whole = matches!(self.expect, Expect::Request) && self.start == self.end;
         let idle = connection.under_way_bytes.load(Ordering::SeqCst) == 0;
-        let limit = match (interest.output || !whole, idle) {
-            (true, _) => Some(connection.bounds.stall),
-            (false, true) => connection.bounds.idle,
-            // The engine is at work; it has deadlines of its own.
-            (false, false) => None,
+        let limit = if interest.output || !whole {
+            Some(connection.bounds.stall)
+        } else {
+            connection.bounds.idle
         };
         let limit = limit.filter(|_| interest.input || interest.output);
         let ready = connection
             .stream
             .wait(interest, limit.map(|limit| Instant::now() + limit))?;
         if ready.timed_out {
-            return Err(Lost::TooSlow);
+            // While the engine is at work, which has deadlines of its own, the client is not idle.
+            let waits_for_engine = whole && !interest.output && !idle;
+            return if waits_for_engine { Ok(()) } else { Err(Lost::TooSlow) };
         }
         if ready.output {
             connection.settle(connection.outbox.resume(&connection.stream));
@@ -429,69 +427,5 @@ impl Reader {
             self.sleep(Interest { input: false, output })?;
         }
         Ok(())
-    }
-}
-
-/// Whether looking for more pays with this client: after each time in vain it is left out for longer.
-#[derive(Default)]
-struct SpinHabit {
-    left_out: u32,
-    leave_out: u32,
-}
-
-/// Most times in a row that looking is left out.
-const LEFT_OUT_MAX: u32 = 63;
-
-impl SpinHabit {
-    fn allows(&mut self, spin: &Spin) -> bool {
-        if spin.counted {
-            return true;
-        }
-        let allowed = self.left_out >= self.leave_out;
-        self.left_out = if allowed { 0 } else { self.left_out + 1 };
-        allowed
-    }
-
-    fn learn(&mut self, spin: &Spin) {
-        if spin.counted {
-            self.leave_out = if spin.slept {
-                (2 * self.leave_out + 1).min(LEFT_OUT_MAX)
-            } else {
-                0
-            };
-        }
-    }
-}
-
-/// One time of looking for more without sleeping; at most half of the processors look at a time.
-#[derive(Default)]
-struct Spin {
-    until: Option<Instant>,
-    counted: bool,
-    slept: bool,
-}
-
-impl Spin {
-    fn goes_on(&mut self) -> bool {
-        let Some(until) = self.until else {
-            let most = thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2));
-            if SPINNING.fetch_add(1, Ordering::Relaxed) >= most {
-                SPINNING.fetch_sub(1, Ordering::Relaxed);
-                return false;
-            }
-            self.counted = true;
-            self.until = Some(Instant::now() + SPIN);
-            return true;
-        };
-        std::hint::spin_loop();
-        Instant::now() < until
-    }
-}
-
-impl Drop for Spin {
-    fn drop(&mut self) {
-        if self.counted {
-            SPINNING.fetch_sub(1, Ordering::Relaxed);
-        }
     }
 }

@@ -58,7 +58,7 @@ impl Default for Limits {
             idle: None,
             stall: Duration::from_secs(120),
             maximum_request_bytes: 32 << 20,
-            allowance_bytes: 48 << 20,
+            allowance_bytes: 8 << 20,
             workers: 8,
         }
     }

@@ -94,46 +94,40 @@ impl Outbox {
         self.send_waiting(stream)
     }
 
-    /// Sends bytes that are not kept anywhere, or a copy of them later.
-    pub(super) fn put_bytes(&self, stream: &Stream, bytes: &[u8]) -> (Sent, usize) {
+    /// Sends bytes that are not kept anywhere. Only the reader calls it, which may wait: `wait` does that where the socket
+    /// is full, and says whether the client still takes anything. Where another thread sends, a copy is left to it.
+    pub(super) fn put_bytes(&self, stream: &Stream, bytes: &[u8], wait: impl Fn() -> bool) -> (Sent, usize) {
         let mut state = locked(&self.state);
         if self.is_dead() {
             return (Sent::Dead, 0);
         }
-        let mut out = 0;
-        if !state.sending && !self.is_blocked() && state.waiting.is_empty() {
-            state.sending = true;
-            drop(state);
-            let sent = stream.send(&[IoSlice::new(bytes)]);
-            state = locked(&self.state);
-            state.sending = false;
-            match sent {
-                Ok(sent) => out = sent,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(_) => return (Sent::Dead, self.die(&mut state)),
-            }
-            if out == bytes.len() && state.waiting.is_empty() && stream.push().is_ok() {
-                return (Sent::All, 0);
-            }
-        }
-        if out < bytes.len() {
-            let rest = Reply {
-                head: bytes[out..].to_vec(),
+        if state.sending || self.is_blocked() || !state.waiting.is_empty() {
+            state.waiting.push_back(Reply {
+                head: bytes.to_vec(),
                 data: None,
                 cost_bytes: 0,
-            };
-            // What others have put since stands behind bytes that are half out.
-            if out > 0 {
-                state.waiting.push_front(rest);
-            } else {
-                state.waiting.push_back(rest);
+            });
+            if state.sending || self.is_blocked() {
+                return (Sent::All, 0);
             }
-        }
-        if state.sending || self.is_blocked() {
-            return (Sent::All, 0);
+            state.sending = true;
+            drop(state);
+            return self.send_waiting(stream);
         }
         state.sending = true;
         drop(state);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            match stream.send(&[IoSlice::new(rest)]) {
+                Ok(sent) => rest = &rest[sent..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait() => {}
+                Err(_) => {
+                    let mut state = locked(&self.state);
+                    state.sending = false;
+                    return (Sent::Dead, self.die(&mut state));
+                }
+            }
+        }
         self.send_waiting(stream)
     }
 

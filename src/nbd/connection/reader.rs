@@ -28,9 +28,11 @@ use crate::nbd::{
 /// Bytes that are received at a time.
 const INPUT_BYTES: usize = 256 << 10;
 /// Bytes of replies that are gathered before they are sent.
-const OUTPUT_BYTES: usize = 256 << 10;
+const OUTPUT_BYTES: usize = 320 << 10;
 /// Longest read that is answered here, in bytes.
 const INLINE_READ_BYTES: u64 = 64 << 10;
+/// The same where there are more readers than half of the processors: then there is nobody to share a longer read with.
+const CROWDED_READ_BYTES: u64 = 256 << 10;
 /// Longest write that is made here, in bytes.
 const INLINE_WRITE_BYTES: u64 = 64 << 10;
 /// A write that takes longer was not made in memory.
@@ -214,7 +216,7 @@ impl Reader {
             return Ok(Flow::On);
         }
         match operation {
-            Operation::Read(range) if (1..=INLINE_READ_BYTES).contains(&range.length_bytes) => {
+            Operation::Read(range) if (1..=longest_here()).contains(&range.length_bytes) => {
                 if !self.read_cached(&request, range) {
                     self.dispatch(request, operation, None);
                 }
@@ -303,12 +305,21 @@ impl Reader {
     }
 
     fn send_output(&mut self) {
+        let connection = &self.connection;
+        let wait = || {
+            let interest = Interest {
+                input: false,
+                output: true,
+            };
+            let until = Instant::now() + connection.bounds.stall;
+            let ready = connection.stream.wait(interest, Some(until));
+            ready.is_ok_and(|ready| !ready.timed_out)
+        };
         if self.used > 0 {
-            let sent = self
-                .connection
+            let sent = connection
                 .outbox
-                .put_bytes(&self.connection.stream, &self.output[..self.used]);
-            self.connection.settle(sent);
+                .put_bytes(&connection.stream, &self.output[..self.used], wait);
+            connection.settle(sent);
             self.used = 0;
         }
     }
@@ -427,5 +438,13 @@ impl Reader {
             self.sleep(Interest { input: false, output })?;
         }
         Ok(())
+    }
+}
+
+fn longest_here() -> u64 {
+    if CountedReader::are_many() {
+        CROWDED_READ_BYTES
+    } else {
+        INLINE_READ_BYTES
     }
 }

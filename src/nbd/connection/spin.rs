@@ -27,6 +27,13 @@ impl CountedReader {
         READERS.fetch_add(1, Ordering::Relaxed);
         Self(())
     }
+
+    /// True where there are more readers than half of the processors.
+    pub(super) fn are_many() -> bool {
+        static MOST: LazyLock<usize> =
+            LazyLock::new(|| thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2)));
+        READERS.load(Ordering::Relaxed) > *MOST
+    }
 }
 
 impl Drop for CountedReader {
@@ -77,9 +84,7 @@ pub(super) struct Spin {
 impl Spin {
     pub(super) fn goes_on(&mut self) -> bool {
         let Some(until) = self.until else {
-            static MOST: LazyLock<usize> =
-                LazyLock::new(|| thread::available_parallelism().map_or(1, |count| count.get().div_ceil(2)));
-            if READERS.load(Ordering::Relaxed) > *MOST {
+            if CountedReader::are_many() {
                 return false;
             }
             self.counted = true;

@@ -15,4 +15,5 @@ mod mount;
 mod nbd;
 mod oracle;
 mod peer;
+mod raid;
 mod replay;

@@ -1,5 +1,7 @@
 //! A growing file is never seen to be what it is not: no zero where a byte was written, no size that is too small after
-//! a write returned, no record out of place. Rounds are bounded; `HEADSTACK_STRESS_ROUNDS` makes them last for hours.
+//! a write returned, no record out of place.
+//!
+//! Rounds are bounded; `HEADSTACK_STRESS_ROUNDS` makes them last for hours.
 
 use std::{
     fs::{File, OpenOptions},

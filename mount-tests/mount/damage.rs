@@ -1,4 +1,7 @@
 //! What must not kill the mount: damaged files, full disks.
+//!
+//! Files are cut behind the mount's back, and a disk of a few megabytes is filled up; whoever reads or writes what is
+//! hurt gets its errno, and everybody else goes on.
 
 use std::{
     fs::{self, OpenOptions},
@@ -33,7 +36,9 @@ fn a_chunk_that_is_cut_short_does_not_kill_the_mount() {
     let mut start = vec![0; 40_000];
     open.read_exact(&mut start).unwrap();
     cut(&mount.database().join("s/1001"), 4096);
-    assert_eq!(errno(fs::read(series.join("raw"))), libc::EUCLEAN);
+    // EIO where the kernel was copying from the chunk itself when it found it short.
+    let raw = errno(fs::read(series.join("raw")));
+    assert!(matches!(raw, libc::EUCLEAN | libc::EIO), "{raw}");
     assert_eq!(errno(fs::read(series.join("text"))), libc::EUCLEAN);
     assert_eq!(errno(fs::read(series.join("range/1500-1600.text"))), libc::EUCLEAN);
     assert_eq!(fs::read(series.join("range/1-900.raw")).unwrap(), records(1..=900));
@@ -63,7 +68,7 @@ fn a_damaged_series_is_listed_and_says_so() {
 #[test]
 fn a_full_disk_makes_a_short_count_and_then_its_errno() {
     let Some(mount) = Mount::on_small_disk(4 << 20) else {
-        return eprintln!("SKIPPED: mounting a tmpfs takes root");
+        return crate::peer::skip("mounting a tmpfs takes root");
     };
     let series = mount.series("s");
     mount.set(&series, "entries_per_chunk", "10000");

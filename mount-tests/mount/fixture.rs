@@ -1,4 +1,7 @@
 //! A database on a mount that is gone after the test, however it ends.
+//!
+//! The mount is served by threads of the test's own process; its clients are this process' system calls and the tools
+//! of a shell.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -57,6 +60,12 @@ impl Mount {
     /// Mounts a new database with these options.
     pub fn with(options: &str) -> Self {
         Self::inside(TempDir::new().unwrap(), None, options)
+    }
+
+    /// Mounts a new database that is kept in memory where the system has a place for that: for tests that sync often.
+    pub fn in_memory() -> Self {
+        let directory = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new()).unwrap();
+        Self::inside(directory, None, "")
     }
 
     fn inside(directory: TempDir, disk: Option<SmallDisk>, options: &str) -> Self {

@@ -1,4 +1,7 @@
-//! File ids: the same after a remount and in every snapshot; and listings that are large.
+//! File ids, and listings that are large.
+//!
+//! Ids are the same after a remount and in every snapshot, by stat and by listing, and no two files share pages for
+//! sharing an id.
 
 use std::{
     collections::BTreeMap,
@@ -123,4 +126,53 @@ fn a_thousand_series_are_listed_without_opening_them() {
     shell(&format!("ls -l {} > /dev/null", mount.point().display()));
     let metrics = fs::read_to_string(mount.path(".stats")).unwrap();
     assert!(metrics.contains("\nheadstack_open_series 0\n"), "{metrics}");
+}
+
+/// The kernel keeps listings; every change of names shows in the next one all the same.
+#[test]
+fn a_listing_that_the_kernel_keeps_is_never_old() {
+    let mount = Mount::new();
+    let series = mount.series("s");
+    mount.set(&series, "entries_per_chunk", "2");
+    let chunks = series.join("chunks");
+    let count = |path: &Path| fs::read_dir(path).unwrap().count();
+    let (mut oldest, mut chunk_count) = (1, 0);
+    for round in 1..=40u64 {
+        // Twice, so that the second one is the kernel's.
+        for _ in 0..2 {
+            assert_eq!(count(&chunks), chunk_count * 2);
+            assert_eq!(count(&mount.point()), 3 + usize::try_from(round).unwrap());
+            assert_eq!(count(&mount.path(".snapshot")), usize::try_from(round - 1).unwrap());
+        }
+        appender(&series.join("raw"))
+            .write_all(&records(round * 2 - 1..=round * 2))
+            .unwrap();
+        chunk_count += 1;
+        if round % 5 == 0 {
+            fs::remove_file(chunks.join(format!("{oldest:020}.chunk"))).unwrap();
+            (oldest, chunk_count) = (oldest + 2, chunk_count - 1);
+        }
+        if round % 7 == 0 {
+            shell(&format!("echo trim {} > {}", oldest + 3, series.join("ctl").display()));
+            (oldest, chunk_count) = (oldest + 2, chunk_count - 1);
+        }
+        mount.series(&format!("s{round}"));
+        fs::create_dir(mount.path(&format!(".snapshot/n{round}"))).unwrap();
+    }
+    let metrics = fs::read_to_string(mount.path(".stats")).unwrap();
+    let of = |operation: &str| -> u64 {
+        let start = format!("headstack_requests_total{{operation=\"{operation}\"}} ");
+        metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(&start))
+            .unwrap()
+            .parse()
+            .unwrap()
+    };
+    assert!(
+        of("readdir") < 2 * of("opendir"),
+        "the kernel kept none: {} of {}",
+        of("readdir"),
+        of("opendir")
+    );
 }

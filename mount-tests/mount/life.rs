@@ -1,4 +1,7 @@
-//! The life of series and snapshots: made, set up, renamed, trimmed, frozen, removed, by file operations alone.
+//! The life of series and snapshots, by file operations alone.
+//!
+//! They are made by mkdir, set up by attributes, renamed by mv, trimmed by removing their oldest chunk, frozen by mkdir
+//! in `.snapshot`, and removed by rmdir.
 
 use std::{fs, io::Write, path::Path};
 

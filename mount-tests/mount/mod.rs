@@ -1,4 +1,8 @@
-//! The mount, through the kernel: the operation table, the tools that people use, and what must survive.
+//! The mount, through the kernel.
+//!
+//! [`table`] goes through the operation table row by row and [`differential`] holds it against ext4; [`values`],
+//! [`life`] and [`inodes`] are the layout; [`tools`] are the programs that people have; [`coherence`], [`model`],
+//! [`damage`] and [`session`] are what must survive.
 
 mod coherence;
 mod damage;

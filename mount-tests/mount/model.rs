@@ -1,4 +1,7 @@
 //! Random operations on a mount against a list in memory: an fsx for files that only grow.
+//!
+//! The model knows what every entry has to be, which must be refused, and what each snapshot froze.
+//! `HEADSTACK_MODEL_CASES` sets how many runs there are.
 
 use std::{
     collections::BTreeMap,
@@ -60,9 +63,10 @@ fn line(timestamp: u64) -> String {
 
 /// What the series has to hold, and the mount that holds it.
 struct Model {
+    // Dropped before the mount, which would wait for it.
+    open: Option<File>,
     mount: Mount,
     series: PathBuf,
-    open: Option<File>,
     entries: Vec<u64>,
     last: u64,
     chunk: usize,
@@ -73,7 +77,7 @@ struct Model {
 
 impl Model {
     fn new() -> Self {
-        let mount = Mount::new();
+        let mount = Mount::in_memory();
         let series = mount.series("s");
         mount.set(&series, "block_size", &VALUE.to_string());
         mount.set(&series, "entries_per_chunk", "16");

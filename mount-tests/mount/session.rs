@@ -1,4 +1,7 @@
 //! The life of the mount itself: served by other processes, killed, signalled, busy, unmounted from outside.
+//!
+//! The other process is this test binary, run with a variable that tells it to serve; so it can be killed, and can be
+//! another user's.
 
 use std::{
     fs::{self, File},
@@ -38,9 +41,15 @@ fn serve_for_another_test() {
     };
     let signals = StopSignals::catch().unwrap();
     let mounted = mount(&request, database).unwrap();
-    println!("READY");
+    say("READY");
     let ended = mounted.wait(signals).unwrap();
-    println!("ENDED {ended:?}");
+    say(&format!("ENDED {ended:?}"));
+}
+
+/// Says a line to the test that started this process.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    out.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
 
 /// A mount that another process serves. Dropping it kills that and unmounts.
@@ -236,8 +245,6 @@ fn a_living_mount_is_not_mounted_over() {
 
 #[test]
 fn proc_mounts_shows_what_is_mounted() {
-    let mount = Mount::with("noexec,fsname=my,data");
-    drop(mount);
     let mount = Mount::with("noexec,fsname=mydata");
     let line = shell(&format!("grep ' {} ' /proc/mounts", mount.point().display()));
     assert!(line.starts_with("mydata "), "{line}");
@@ -283,7 +290,7 @@ fn others_look_in_only_where_they_are_let_in() {
 fn a_user_mounts_through_the_helper() {
     let helper = try_shell("test -u $(command -v fusermount3) && test -x $(command -v fusermount3)");
     if !helper.status.success() || !try_shell("test $(id -u) = 0 && command -v setpriv").status.success() {
-        return eprintln!("SKIPPED: becoming another user takes root, setpriv and a set-user-id fusermount3");
+        return crate::peer::skip("becoming another user takes root, setpriv and a set-user-id fusermount3");
     }
     let directory = TempDir::new().unwrap();
     fs::create_dir(directory.path().join("m")).unwrap();

@@ -1,4 +1,7 @@
-//! The operation table: every row, with the errno that ext4's append-only attribute has where it has a say.
+//! The operation table: every row, with its errno.
+//!
+//! The errno is that of ext4's append-only attribute where that has a say; [`super::differential`] asks ext4 itself.
+//! Each test makes a mount of its own.
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -461,4 +464,24 @@ fn a_read_only_mount_takes_nothing() {
     assert_eq!(errno(fs::create_dir(mount.path("t"))), libc::EROFS);
     assert_eq!(errno(fs::remove_file(chunk(&series))), libc::EROFS);
     assert_eq!(errno(fs::rename(&series, mount.path("t"))), libc::EROFS);
+}
+
+/// rsync and backups go by the time of the last append: it stays when the database is closed and opened again.
+#[test]
+fn the_time_of_the_last_append_survives_a_remount() {
+    let (mut mount, series) = filled();
+    appender(&series.join("raw")).write_all(&records([101])).unwrap();
+    let time = |name: &str| fs::metadata(series.join(name)).unwrap().modified().unwrap();
+    let (before, closed) = (time("raw"), time("chunks/00000000000000000001.chunk"));
+    mount.remount("");
+    assert_eq!(
+        (time("raw"), time("chunks/00000000000000000001.chunk")),
+        (before, closed)
+    );
+    fs::create_dir(mount.path(".snapshot/x")).unwrap();
+    let frozen = fs::metadata(mount.path(".snapshot/x/s/raw"))
+        .unwrap()
+        .modified()
+        .unwrap();
+    assert_eq!(frozen, before);
 }

@@ -1,4 +1,7 @@
-//! The tools that people have, on a mount.
+//! The tools that people have, on a mount: coreutils, tar, rsync, shells.
+//!
+//! Each line of the layout's promises (sorted text of one width, exact sizes, entries met once in a walk) is what some
+//! tool needs.
 
 use std::{
     fs,
@@ -31,7 +34,7 @@ fn text_tools_read_the_series() {
         "00000000000000010000 3075000000000000\n"
     );
     assert_eq!(run("sort -c text && echo sorted"), "sorted\n");
-    assert_eq!(run("grep -c '^0000000000000001' text"), "10001\n");
+    assert_eq!(run("grep -c '^0000000000000001' text"), "10000\n");
     assert_eq!(run("awk 'END { print NR }' text"), "20000\n");
     assert_eq!(run("join text text | wc -l"), "20000\n");
     assert_eq!(run("cmp text <(cat chunks/*.text) && echo same"), "same\n");
@@ -50,8 +53,9 @@ fn text_tools_read_the_series() {
         .status
         .success()
     {
+        // look maps its file, which a growing one does not allow.
         assert_eq!(
-            run("look 00000000000000012345 text"),
+            run("look 00000000000000012345 ../.snapshot/x/s/text"),
             "00000000000000012345 ab90000000000000\n"
         );
     }

@@ -1,7 +1,7 @@
 //! The command line: one file a verb; `output.rs` is the only place that prints.
 //!
 //! This file is the tree of verbs and its dispatch. A verb's file holds its arguments and `run`, which gives an exit
-//! [`Code`](exit::Code) or an error; `exit.rs` chooses the code and the words of an error. The help texts written here
+//! `Code` or an error; `exit.rs` chooses the code and the words of an error. The help texts written here
 //! and in the verbs are also the manual pages (`manual.rs`).
 
 mod arguments;

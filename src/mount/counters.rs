@@ -1,4 +1,7 @@
 //! Counts of what the mount was asked and how it went, for `.stats`.
+//!
+//! Each counter is an atomic of its own, so a reader may see a request counted whose time is not; over many requests
+//! that does not matter.
 
 use std::{
     fmt::Write,

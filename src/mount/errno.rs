@@ -1,7 +1,7 @@
 //! What the mount refuses, and the one place where an errno is chosen for it.
 //!
 //! A [`Refusal`] says what happened; [`errno`] has one arm for each of its variants and for each variant of the
-//! engine's [`series::Error`](crate::series::Error), with the doubt, where there is one, written beside it. The
+//! engine's [`series::Error`], with the doubt, where there is one, written beside it. The
 //! yardstick is ext4's append-only attribute (`chattr +a`) and, where it has no say, the man page of the call.
 
 use std::io;

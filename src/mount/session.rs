@@ -25,6 +25,7 @@ use super::{
     filesystem::Filesystem,
     kernel::{self, Attached, Identity, KernelError},
     options::Options,
+    pressure,
 };
 use crate::series::{self, Database};
 
@@ -85,7 +86,7 @@ pub struct Mounted {
     identity: Identity,
     filesystem: Arc<Filesystem>,
     served: Option<JoinHandle<io::Result<()>>>,
-    notices: Option<[JoinHandle<()>; 2]>,
+    aides: Vec<JoinHandle<()>>,
     over: Receiver<()>,
 }
 
@@ -132,7 +133,7 @@ fn serve(request: &MountRequest, path: &Path, filesystem: &Arc<Filesystem>) -> R
     if started.is_err() {
         kernel::detach(path, identity)?;
     }
-    let (served, notices, over) = started?;
+    let (served, aides, over) = started?;
     kernel::raise_read_ahead(identity);
     log::info!("{} mounted on {}", source, path.display());
     Ok(Mounted {
@@ -140,12 +141,12 @@ fn serve(request: &MountRequest, path: &Path, filesystem: &Arc<Filesystem>) -> R
         identity,
         filesystem: Arc::clone(filesystem),
         served: Some(served),
-        notices: Some(notices),
+        aides,
         over,
     })
 }
 
-type Started = (JoinHandle<io::Result<()>>, [JoinHandle<()>; 2], Receiver<()>);
+type Started = (JoinHandle<io::Result<()>>, Vec<JoinHandle<()>>, Receiver<()>);
 
 fn start(
     request: &MountRequest,
@@ -170,18 +171,20 @@ fn start(
     // The kernel itself lets in whom the options allow.
     let session = Session::from_fd(adapter, device, SessionACL::All, config).map_err(failed("greet the kernel"))?;
     let notices = notices::serve(receiver, &session.notifier(), filesystem);
-    let notices = notices.map_err(failed("start a thread"))?;
+    let mut aides = Vec::from(notices.map_err(failed("start a thread"))?);
     let (ended, over): (Sender<()>, Receiver<()>) = bounded(0);
     let serve = move || {
         // Dropped at the end, which tells whoever waits.
         let _ended = ended;
         session.run()
     };
+    let watched = pressure::watch(Arc::clone(filesystem), over.clone());
+    aides.extend(watched.map_err(failed("start a thread"))?);
     let served = thread::Builder::new()
         .name("session".to_owned())
         .spawn(serve)
         .map_err(failed("start a thread"))?;
-    Ok((served, notices, over))
+    Ok((served, aides, over))
 }
 
 impl Mounted {
@@ -244,9 +247,7 @@ impl Mounted {
                 })?,
                 Err(_) => log::error!("{}: the session's thread panicked", self.path.display()),
             }
-            if let Some(notices) = self.notices.take() {
-                notices.into_iter().for_each(|thread| drop(thread.join()));
-            }
+            self.aides.drain(..).for_each(|thread| drop(thread.join()));
         } else {
             log::warn!(
                 "{}: closing the database under files that are still open",

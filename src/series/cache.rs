@@ -12,12 +12,26 @@ use lru::LruCache;
 
 use super::{Result, SeriesId, Timestamp, chunk::Chunk};
 
-/// Which chunk: series, part (0 for a fixed series or a root), first timestamp.
+/// What an open chunk was when it was opened. A last chunk grows, so what was opened of it counts no longer once the
+/// writer came by, and is never taken for the full one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Form {
+    /// Full: it never changes again.
+    Sealed,
+    /// The last one of a live series, between two visits of its writer, which are counted.
+    Last(u64),
+    /// The last one of a snapshot, or of a series that another process writes, when so many entries of it counted;
+    /// there may be more by now.
+    Frozen(u32),
+}
+
+/// Which chunk: series, part (0 for a fixed series or a root), first timestamp, and its form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct ChunkKey {
     pub(crate) series: SeriesId,
     pub(crate) part: u32,
     pub(crate) first: Timestamp,
+    pub(crate) form: Form,
 }
 
 /// Least recently used cache of open chunks.

@@ -112,10 +112,10 @@ impl Catalogue {
         self.state().numbers.keys.get(&id).cloned()
     }
 
-    /// Gives a new series its number; one that has a number keeps it.
+    /// Gives a new series its number, in memory only where it is open for reading only; one that has a number keeps it.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::InvalidState`] when open for reading only, [`Error::Damaged`] when no number is left.
+    /// [`Error::Io`], [`Error::Damaged`] when no number is left.
     pub fn add(&self, key: &SeriesKey) -> Result<SeriesId> {
         let mut state = self.state();
         if let Some(id) = state.numbers.ids.get(key) {
@@ -123,7 +123,11 @@ impl Catalogue {
         }
         let id = SeriesId(self.number_after(state.numbers.used.series)?);
         let event = Event::Series { id, key: key.clone() };
-        self.record(&mut state, vec![event])?;
+        if self.writable {
+            self.record(&mut state, vec![event])?;
+        } else {
+            state.numbers.apply(event);
+        }
         Ok(id)
     }
 

@@ -111,6 +111,8 @@ struct State {
     known: HashMap<SeriesId, Mark>,
     /// Series of which the file may have another mark, since writing it failed or is under way.
     unsure: HashSet<SeriesId>,
+    /// The latest that this writer was told of a series: a sync that was overtaken does not take it back.
+    told: HashMap<SeriesId, Option<Timestamp>>,
 }
 
 impl Marks {
@@ -135,6 +137,7 @@ impl Marks {
                 writable: if writable { Ok(()) } else { Err("open for reading only") },
                 known: HashMap::new(),
                 unsure: HashSet::new(),
+                told: HashMap::new(),
             }),
         };
         let header = marks.read_header()?;
@@ -205,7 +208,8 @@ impl Marks {
     }
 
     /// Says durably of several series that their files are in order, and their entries durable up to a timestamp, which
-    /// they must already be, or not known to be. A small write for each where that is new, and one sync for all.
+    /// they must already be, or not known to be. A small write for each where that is new, and one sync for all. What was
+    /// said since the marks were opened is not taken back by something older.
     ///
     /// # Errors
     /// [`Error::Io`], and any of the marks may be set or not then; [`Error::InvalidState`] when open for reading only or
@@ -219,6 +223,9 @@ impl Marks {
         let mut changed = Vec::new();
         for (id, timestamp) in wanted.iter().copied() {
             let before = self.look_up(&mut state, id);
+            let told = state.told.entry(id).or_insert(timestamp);
+            *told = timestamp.max(*told);
+            let timestamp = *told;
             let mark = Mark {
                 known: true,
                 timestamp,
@@ -230,18 +237,21 @@ impl Marks {
                 changed.push((id, mark));
             }
         }
-        drop(state);
-        // No lock while the disk works: marks of other series are not held up, and one series has one writer.
         if let (false, Some(file)) = (changed.is_empty(), &self.file) {
+            // Written in the order of the lock, so that the latest stays.
             for (id, mark) in &changed {
                 self.check(file.write_all_at(Slot::new(*id, *mark).as_bytes(), offset_of(*id)))?;
             }
+            // No lock while the disk works: marks of other series are not held up.
+            drop(state);
             self.check(file.sync())?;
+            state = self.state();
         }
-        let mut state = self.state();
         for (id, mark) in changed {
-            state.known.insert(id, mark);
-            state.unsure.remove(&id);
+            if state.told.get(&id) == Some(&mark.timestamp) {
+                state.known.insert(id, mark);
+                state.unsure.remove(&id);
+            }
         }
         Ok(())
     }

@@ -45,7 +45,7 @@ pub use types::{
     VarlenParameters,
 };
 // What [`Contents::chunk_storage`] and [`Database::directory`] speak of.
-pub use crate::storage::{Capacity, Storage};
+pub use crate::storage::{Capacity, Stat, Storage};
 pub use varlen::{VarlenContents, VarlenEntry, VarlenRange, VarlenSeries};
 
 #[cfg(test)]

@@ -38,13 +38,15 @@ impl Range {
     fn step(&mut self, from: Timestamp) -> Result<Option<Records>> {
         let mut name = self.contents.name_at(from);
         while let Some(first) = name.filter(|first| *first <= self.to) {
+            // Asked before the count: where there was a chunk behind it, the count is its last.
+            let after = self.contents.name_after(first);
             let Some((chunk, entries)) = self.contents.chunk_named(first)? else {
                 name = self.contents.name_at(from);
                 continue;
             };
             let start = chunk.find_left(from, entries)?;
             if start == entries {
-                name = self.contents.name_after(first);
+                name = after;
                 continue;
             }
             let end = self.end(&chunk, start, entries)?;

@@ -80,7 +80,7 @@ impl Series {
     /// Takes the writer's seat, to append many entries; other writers wait until it is dropped.
     ///
     /// # Errors
-    /// [`Error::InvalidState`] when closed or read-only, [`Error::Damaged`] where the last chunk is damaged.
+    /// [`crate::series::Error::InvalidState`] when closed or read-only, [`crate::series::Error::Damaged`] where the last chunk is damaged.
     #[inline]
     pub fn appender(&self) -> Result<Appender<'_>> {
         if !self.marked.load(Ordering::Relaxed) {
@@ -100,8 +100,8 @@ impl Series {
     /// Appends one entry of exactly a block.
     ///
     /// # Errors
-    /// [`Error::BadLength`], [`Error::OutOfOrder`] unless `timestamp` is larger than the last one, those of
-    /// [`Series::appender`], [`Error::Io`]. Nothing is stored then.
+    /// [`crate::series::Error::BadLength`], [`crate::series::Error::OutOfOrder`] unless `timestamp` is larger than the last one, those of
+    /// [`Series::appender`], [`crate::series::Error::Io`]. Nothing is stored then.
     #[inline]
     pub fn append(&self, timestamp: Timestamp, value: &[u8]) -> Result<()> {
         self.appender()?.append(timestamp, value)
@@ -128,7 +128,7 @@ impl Series {
     /// chunk it falls in. Chunks that a snapshot needs are kept for it. Returns how many chunks were dropped.
     ///
     /// # Errors
-    /// [`Error::InvalidState`] when read-only, [`Error::Io`].
+    /// [`crate::series::Error::InvalidState`] when read-only, [`crate::series::Error::Io`].
     pub fn trim(&self, before: Timestamp) -> Result<usize> {
         let _gate = self.context.snapshots.gate();
         self.part
@@ -138,7 +138,7 @@ impl Series {
     /// Makes everything appended so far durable.
     ///
     /// # Errors
-    /// [`Error::InvalidState`] when closed or read-only, [`Error::Io`].
+    /// [`crate::series::Error::InvalidState`] when closed or read-only, [`crate::series::Error::Io`].
     pub fn sync(&self) -> Result<()> {
         let last = self.part.sync()?;
         self.context.mark_durable(self.id, last)
@@ -152,7 +152,7 @@ impl Series {
     /// Sets the user's mark, durably. It may go back.
     ///
     /// # Errors
-    /// [`Error::InvalidState`] when read-only, [`Error::Io`].
+    /// [`crate::series::Error::InvalidState`] when read-only, [`crate::series::Error::Io`].
     pub fn mark_synced_up_to(&self, timestamp: Timestamp) -> Result<()> {
         self.part
             .change_metadata(|metadata| metadata.last_entry_synced = timestamp.0)
@@ -166,7 +166,7 @@ impl Series {
     /// Replaces the user's metadata in one step, durably; none removes it.
     ///
     /// # Errors
-    /// [`Error::BadParameter`] where it is too large, [`Error::InvalidState`] when read-only, [`Error::Io`].
+    /// [`crate::series::Error::BadParameter`] where it is too large, [`crate::series::Error::InvalidState`] when read-only, [`crate::series::Error::Io`].
     pub fn set_metadata(&self, metadata: Option<Map<String, Value>>) -> Result<()> {
         if let Some(object) = &metadata {
             check_object(object)?;
@@ -177,7 +177,7 @@ impl Series {
     /// Changes the parameters of a series that has no entries yet.
     ///
     /// # Errors
-    /// [`Error::StillOpen`] where it has entries, [`Error::BadParameter`], [`Error::Io`].
+    /// [`crate::series::Error::StillOpen`] where it has entries, [`crate::series::Error::BadParameter`], [`crate::series::Error::Io`].
     pub fn set_parameters(&self, parameters: &FixedParameters) -> Result<()> {
         parameters.validate()?;
         let _gate = self.context.snapshots.gate();
@@ -197,7 +197,7 @@ impl Series {
     /// Opens chunks as shared memory from now on, where that can be had.
     ///
     /// # Errors
-    /// [`Error::Io`] where the last chunk cannot be let go.
+    /// [`crate::series::Error::Io`] where the last chunk cannot be let go.
     pub fn enable_mmap(&self) -> Result<()> {
         self.part.set_mapped(true)
     }
@@ -205,7 +205,7 @@ impl Series {
     /// Reads and writes chunks through descriptors from now on.
     ///
     /// # Errors
-    /// [`Error::Io`] where the last chunk cannot be let go.
+    /// [`crate::series::Error::Io`] where the last chunk cannot be let go.
     pub fn disable_mmap(&self) -> Result<()> {
         self.part.set_mapped(false)
     }
@@ -218,7 +218,7 @@ impl Series {
     /// Syncs and closes the series; appends and syncs are refused from now on, reads go on. Closing twice is allowed.
     ///
     /// # Errors
-    /// [`Error::Io`].
+    /// [`crate::series::Error::Io`].
     pub fn close(&self) -> Result<()> {
         let last = self.part.close()?;
         self.context.mark_durable(self.id, last)

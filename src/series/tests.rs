@@ -6,6 +6,7 @@ use super::*;
 
 mod crash;
 mod faults;
+mod review;
 mod semantics;
 
 fn open(path: &Path) -> Database {

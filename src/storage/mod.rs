@@ -1,6 +1,6 @@
 //! The only door to host files that hold our formats.
 //!
-//! Two traits and two implementations of each: [`file`] is the host's file system, [`sim`] is memory with injected
+//! Two traits and two implementations of each: [`mod@file`] is the host's file system, [`sim`] is memory with injected
 //! faults and crash images. An engine names a file by a path relative to its [`Directory`], so a test can put the
 //! whole engine on simulated storage and pull the plug at any instant.
 //!

@@ -9,44 +9,37 @@
 //! no file can have: the kernel shows the line, makes no node of it, and forgets the number at once, which is why one
 //! lookup of it is lent.
 
+mod answers;
+mod greeting;
 pub mod notices;
 mod passthrough;
 
 use std::{
-    any::Any,
     cell::RefCell,
     ffi::OsStr,
     io,
     os::fd::BorrowedFd,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     sync::Arc,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use fuser::{
-    BsdFileFlags, CopyFileRangeFlags, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, InitFlags,
-    IoctlFlags, KernelConfig, LockOwner, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory,
-    ReplyDirectoryPlus, ReplyEmpty, ReplyEntry, ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr,
-    Request, TimeOrNow, WriteFlags,
+    BsdFileFlags, CopyFileRangeFlags, FileHandle, FopenFlags, INodeNo, IoctlFlags, KernelConfig, LockOwner, OpenFlags,
+    RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyDirectoryPlus, ReplyEmpty, ReplyEntry,
+    ReplyIoctl, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyWrite, ReplyXattr, Request, TimeOrNow, WriteFlags,
 };
 
-use self::{notices::Notices, passthrough::Passthrough};
+use self::{
+    answers::{GENERATION, file_type, name_only, packed, reply_attribute, reply_found, run_on},
+    notices::Notices,
+    passthrough::Passthrough,
+};
 use super::{
     counters::Operation,
-    errno::{NAME_MAX, Refusal, Result, errno},
-    filesystem::{
-        Effect, Filesystem,
-        attributes::{Attributes, Found, TRANSFER_BYTES},
-        lookup::{FileKind, Listed},
-        open::Caching,
-    },
+    errno::{NAME_MAX, Refusal},
+    filesystem::{Filesystem, attributes::TRANSFER_BYTES, open::Caching},
 };
-
-/// Generation of every node: numbers are never used for another file.
-const GENERATION: Generation = Generation(0);
-/// A size that no file can have.
-const NO_SIZE: u64 = u64::MAX;
 
 /// Serves one mount.
 pub struct Adapter {
@@ -69,156 +62,11 @@ impl Adapter {
             passthrough: Passthrough::default(),
         }
     }
-
-    /// Runs one operation under the net, counts it, and chooses its errno.
-    fn run<T>(&self, operation: Operation, work: impl FnOnce(&Filesystem) -> Result<T>) -> Result<T, fuser::Errno> {
-        let start = Instant::now();
-        let caught = catch_unwind(AssertUnwindSafe(|| work(&self.filesystem)));
-        let outcome = caught.unwrap_or_else(|panic| {
-            self.filesystem.counters().count_panic();
-            Err(Refusal::Panicked {
-                operation: operation.name(),
-                message: panic_message(&*panic),
-            })
-        });
-        self.filesystem
-            .counters()
-            .count(operation, outcome.is_err(), start.elapsed());
-        outcome.map_err(|refusal| {
-            match refusal {
-                Refusal::Panicked { .. } => log::error!("{refusal}"),
-                Refusal::Engine(_) => log::info!("{}: {refusal}", operation.name()),
-                _ => log::debug!("{}: {refusal}", operation.name()),
-            }
-            fuser::Errno::from_i32(errno(&refusal).0)
-        })
-    }
-
-    /// Runs an operation with an empty answer.
-    fn run_empty(&self, operation: Operation, reply: ReplyEmpty, work: impl FnOnce(&Filesystem) -> Result<()>) {
-        match self.run(operation, work) {
-            Ok(()) => reply.ok(),
-            Err(errno) => reply.error(errno),
-        }
-    }
-
-    /// Runs an operation with an empty answer and something stale.
-    fn run_settled(
-        &self,
-        operation: Operation,
-        reply: ReplyEmpty,
-        work: impl FnOnce(&Filesystem) -> Result<Effect<()>>,
-    ) {
-        match self.run(operation, work) {
-            Ok(done) => self.notices.settle(done.stale, move || reply.ok()),
-            Err(errno) => reply.error(errno),
-        }
-    }
 }
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
-}
-
-fn file_type(kind: FileKind) -> FileType {
-    match kind {
-        FileKind::Directory => FileType::Directory,
-        FileKind::File => FileType::RegularFile,
-        FileKind::Link => FileType::Symlink,
-    }
-}
-
-fn packed(attributes: &Attributes, number: u64) -> FileAttr {
-    let modified = attributes.modified;
-    FileAttr {
-        ino: INodeNo(number),
-        size: attributes.size_bytes,
-        blocks: attributes.blocks,
-        atime: modified,
-        mtime: modified,
-        ctime: modified,
-        crtime: modified,
-        kind: file_type(attributes.kind),
-        perm: attributes.permissions,
-        nlink: 1,
-        uid: attributes.uid,
-        gid: attributes.gid,
-        rdev: 0,
-        blksize: TRANSFER_BYTES,
-        flags: 0,
-    }
-}
-
-/// A line of a listing without attributes that the kernel would keep.
-fn name_only(listed: &Listed) -> FileAttr {
-    FileAttr {
-        ino: INodeNo(listed.place.file_id()),
-        size: NO_SIZE,
-        blocks: 0,
-        atime: SystemTime::UNIX_EPOCH,
-        mtime: SystemTime::UNIX_EPOCH,
-        ctime: SystemTime::UNIX_EPOCH,
-        crtime: SystemTime::UNIX_EPOCH,
-        kind: file_type(listed.place.kind()),
-        perm: 0,
-        nlink: 1,
-        uid: 0,
-        gid: 0,
-        rdev: 0,
-        blksize: TRANSFER_BYTES,
-        flags: 0,
-    }
-}
-
-fn reply_found(reply: ReplyEntry, found: &Found) {
-    let attributes = packed(&found.attributes, found.node);
-    let hold = match found.node == found.attributes.file_id {
-        true => found.attributes_hold,
-        false => Duration::ZERO,
-    };
-    reply.entry_with_ttls(&hold, &found.name_holds, &attributes, GENERATION);
-}
-
-fn reply_attribute(reply: ReplyXattr, size: u32, value: Result<Vec<u8>, fuser::Errno>) {
-    match (value, usize::try_from(size).unwrap_or(usize::MAX)) {
-        (Err(errno), _) => reply.error(errno),
-        (Ok(value), 0) => reply.size(u32::try_from(value.len()).unwrap_or(u32::MAX)),
-        (Ok(value), room) if value.len() <= room => reply.data(&value),
-        (Ok(value), room) => {
-            let refusal = Refusal::BufferTooSmall {
-                size: room,
-                needed: value.len(),
-            };
-            reply.error(fuser::Errno::from_i32(errno(&refusal).0));
-        }
-    }
-}
-
-/// What this mount asks of the kernel; each is asked for by itself, for an old kernel may lack it.
-const WANTED: [InitFlags; 4] = [
-    // Without it every write costs a question about capabilities. Safe, for no file ever has any.
-    InitFlags::FUSE_HANDLE_KILLPRIV_V2,
-    InitFlags::FUSE_DO_READDIRPLUS,
-    InitFlags::FUSE_ATOMIC_O_TRUNC,
-    InitFlags::FUSE_PARALLEL_DIROPS,
-];
 
 impl fuser::Filesystem for Adapter {
     fn init(&mut self, _request: &Request, kernel: &mut KernelConfig) -> io::Result<()> {
-        for wanted in WANTED {
-            if let Err(missing) = kernel.add_capabilities(wanted) {
-                log::info!("the kernel lacks {missing:?}");
-            }
-        }
-        // A write of up to this is one request, and so never interleaved with another.
-        let _ = kernel.set_max_write(TRANSFER_BYTES);
-        let _ = kernel.set_max_background(64);
-        if rustix::process::geteuid().is_root()
-            && kernel.add_capabilities(InitFlags::FUSE_PASSTHROUGH).is_ok()
-            && kernel.set_max_stack_depth(1).is_ok()
-        {
+        if greeting::ask(kernel) {
             self.passthrough.offer();
             self.filesystem.set_passthrough(true);
         }
@@ -226,10 +74,13 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn lookup(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        match self.run(Operation::Lookup, |fs| fs.lookup(parent.0, name)) {
-            Ok(found) => reply_found(reply, &found),
-            Err(errno) => reply.error(errno),
-        }
+        let name = name.to_owned();
+        self.answer_sizes(
+            move |fs| match run_on(fs, Operation::Lookup, |fs| fs.lookup(parent.0, &name)) {
+                Ok(found) => reply_found(reply, &found),
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn forget(&self, _request: &Request, node: INodeNo, lookups: u64) {
@@ -240,10 +91,12 @@ impl fuser::Filesystem for Adapter {
     }
 
     fn getattr(&self, _request: &Request, node: INodeNo, _handle: Option<FileHandle>, reply: ReplyAttr) {
-        match self.run(Operation::GetAttributes, |fs| fs.attributes(node.0)) {
-            Ok((attributes, hold)) => reply.attr(&hold, &packed(&attributes, attributes.file_id)),
-            Err(errno) => reply.error(errno),
-        }
+        self.answer_sizes(
+            move |fs| match run_on(fs, Operation::GetAttributes, |fs| fs.attributes(node.0)) {
+                Ok((attributes, hold)) => reply.attr(&hold, &packed(&attributes, attributes.file_id)),
+                Err(errno) => reply.error(errno),
+            },
+        );
     }
 
     fn setattr(
@@ -265,7 +118,7 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let chosen = |time: Option<TimeOrNow>| matches!(time, Some(TimeOrNow::SpecificTime(_)));
-        let done = self.run(Operation::SetAttributes, |fs| {
+        let set = move |fs: &Filesystem| {
             if let Some(size) = size {
                 fs.set_size(node.0, handle.map(|handle| handle.0), size)?;
             }
@@ -274,11 +127,11 @@ impl fuser::Filesystem for Adapter {
             }
             fs.set_attributes(node.0, !chosen(accessed) && !chosen(modified), "change of times")?;
             fs.attributes(node.0)
-        });
-        match done {
+        };
+        self.answer_sizes(move |fs| match run_on(fs, Operation::SetAttributes, set) {
             Ok((attributes, hold)) => reply.attr(&hold, &packed(&attributes, attributes.file_id)),
             Err(errno) => reply.error(errno),
-        }
+        });
     }
 
     fn readlink(&self, _request: &Request, node: INodeNo, reply: ReplyData) {
@@ -346,20 +199,21 @@ impl fuser::Filesystem for Adapter {
             Err(errno) => return reply.error(errno),
         };
         let handle = FileHandle(opened.value.handle);
-        let flags = match opened.value.caching {
+        let mut flags = match opened.value.caching {
             Caching::Direct => FopenFlags::FOPEN_DIRECT_IO,
             Caching::UntilReopened => FopenFlags::empty(),
-            Caching::Keep => FopenFlags::FOPEN_KEEP_CACHE,
-            Caching::Passthrough => {
-                let file = |file: Option<BorrowedFd<'_>>| self.passthrough.open(node.0, handle.0, file, &reply);
-                let backing = self.filesystem.with_backing(handle.0, file).ok().flatten();
-                self.filesystem.set_passthrough(self.passthrough.is_offered());
-                return match backing {
-                    Some(backing) => reply.opened_passthrough(handle, FopenFlags::empty(), &backing),
-                    None => reply.opened(handle, FopenFlags::FOPEN_KEEP_CACHE),
-                };
-            }
+            Caching::Keep | Caching::Passthrough => FopenFlags::FOPEN_KEEP_CACHE,
         };
+        flags.set(FopenFlags::FOPEN_NOFLUSH, !opened.value.flush);
+        if opened.value.caching == Caching::Passthrough {
+            let file = |file: Option<BorrowedFd<'_>>| self.passthrough.open(node.0, handle.0, file, &reply);
+            let backing = self.filesystem.with_backing(handle.0, file).ok().flatten();
+            self.filesystem.set_passthrough(self.passthrough.is_offered());
+            return match backing {
+                Some(backing) => reply.opened_passthrough(handle, FopenFlags::FOPEN_NOFLUSH, &backing),
+                None => reply.opened(handle, flags),
+            };
+        }
         self.notices.settle(opened.stale, move || reply.opened(handle, flags));
     }
 
@@ -379,9 +233,16 @@ impl fuser::Filesystem for Adapter {
             if buffer.len() < size {
                 buffer.resize(size, 0);
             }
-            match self.run(Operation::Read, |fs| fs.read(handle.0, offset, &mut buffer[..size])) {
-                Ok(length) => reply.data(&buffer[..length]),
-                Err(errno) => reply.error(errno),
+            let mut reply = Some(reply);
+            let answered = self.run(Operation::Read, |fs| {
+                fs.read_with(handle.0, offset, &mut buffer[..size], |bytes| {
+                    if let Some(reply) = reply.take() {
+                        reply.data(bytes);
+                    }
+                })
+            });
+            if let (Err(errno), Some(reply)) = (answered, reply.take()) {
+                reply.error(errno);
             }
         });
     }
@@ -434,23 +295,21 @@ impl fuser::Filesystem for Adapter {
 
     fn opendir(&self, _request: &Request, node: INodeNo, _flags: OpenFlags, reply: ReplyOpen) {
         match self.run(Operation::OpenDirectory, |fs| fs.open_directory(node.0)) {
-            Ok(handle) => reply.opened(FileHandle(handle), FopenFlags::empty()),
+            Ok(opened) => {
+                let mut flags = FopenFlags::empty();
+                flags.set(FopenFlags::FOPEN_CACHE_DIR, opened.keep);
+                flags.set(FopenFlags::FOPEN_KEEP_CACHE, opened.kept);
+                reply.opened(FileHandle(opened.handle), flags);
+            }
             Err(errno) => reply.error(errno),
         }
     }
 
     fn readdir(&self, _r: &Request, _node: INodeNo, handle: FileHandle, offset: u64, mut reply: ReplyDirectory) {
         let filled = self.run(Operation::ReadDirectory, |fs| {
-            let mut position = offset;
-            while let Some(listed) = fs.listed(handle.0, position)? {
-                position += 1;
-                let place = listed.place;
-                if reply.add(
-                    INodeNo(place.file_id()),
-                    position,
-                    file_type(place.kind()),
-                    &listed.name,
-                ) {
+            for (next, listed) in fs.lines(handle.0, offset)?.iter() {
+                let number = INodeNo(listed.place.file_id());
+                if reply.add(number, next, file_type(listed.place.kind()), &listed.name) {
                     break;
                 }
             }
@@ -471,20 +330,18 @@ impl fuser::Filesystem for Adapter {
         mut reply: ReplyDirectoryPlus,
     ) {
         let filled = self.run(Operation::ReadDirectory, |fs| {
-            let mut position = offset;
-            while let Some(listed) = fs.listed(handle.0, position)? {
-                position += 1;
+            for (next, listed) in fs.lines(handle.0, offset)?.iter() {
                 let is_dot = matches!(listed.name.as_str(), "." | "..");
-                let found = if is_dot { None } else { fs.found_listed(&listed) };
+                let found = if is_dot { None } else { fs.found_listed(listed) };
                 let (hold, attributes) = match &found {
                     // The kernel has one time for both here.
                     Some(found) => (
                         found.attributes_hold.min(found.name_holds),
                         packed(&found.attributes, found.node),
                     ),
-                    None => (Duration::ZERO, name_only(&listed)),
+                    None => (Duration::ZERO, name_only(listed)),
                 };
-                let full = reply.add(attributes.ino, position, &listed.name, &hold, &attributes, GENERATION);
+                let full = reply.add(attributes.ino, next, &listed.name, &hold, &attributes, GENERATION);
                 match found {
                     Some(found) if full => fs.forget(found.node, 1),
                     None if !full && !is_dot => fs.nodes().lend_file_id(listed.place),

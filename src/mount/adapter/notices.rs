@@ -48,6 +48,17 @@ pub fn channel() -> (Notices, Notified) {
 }
 
 impl Notices {
+    /// Answers after every notice before this one.
+    pub fn in_turn(&self, answer: impl FnOnce() + Send + 'static) {
+        let notice = Notice {
+            stale: Vec::new(),
+            answer: Box::new(answer),
+        };
+        if let Err(unsent) = self.answers.send(notice) {
+            (unsent.0.answer)();
+        }
+    }
+
     /// Answers at once where nothing is stale, else after the kernel has forgotten it; names are forgotten some time
     /// after that.
     pub fn settle(&self, stale: Vec<Stale>, answer: impl FnOnce() + Send + 'static) {
@@ -103,6 +114,7 @@ fn forget(kernel: &Notifier, filesystem: &Filesystem, stale: &Stale) {
         Stale::Contents(node) => kernel.inval_inode(INodeNo(*node), 0, 0),
         Stale::Tail(node, from) => kernel.inval_inode(INodeNo(*node), i64::try_from(*from).unwrap_or(0), 0),
         Stale::Name(directory, name) => kernel.inval_entry(INodeNo(*directory), OsStr::new(name)),
+        Stale::Grown(node, end, last) => kernel.store(INodeNo(*node), end.saturating_sub(1), &[*last]),
         Stale::Published(series, entries) => {
             filesystem.publish(*series, *entries);
             Ok(())

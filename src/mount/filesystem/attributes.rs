@@ -1,20 +1,20 @@
-//! What stat shows of each place, how long the kernel may believe it, and what stat can change: nothing but clocks.
+//! What stat shows of each place, and what it can change: nothing but clocks.
+//!
+//! With each answer goes how long the kernel may believe it: for ever what cannot change, not at all what grows while
+//! somebody writes, and a minute in between.
 
 use std::time::{Duration, SystemTime};
 
-use super::{
-    Filesystem,
-    handles::Handle,
-    lookup::{FileKind, Listed},
-};
+use super::{Filesystem, handles::Handle, listing::Listed, lookup::FileKind};
 use crate::{
     mount::{
         errno::{Refusal, Result},
         nodes::{Handed, Item, Place, SeriesNode, Tree},
         offsets::Form,
+        options::LiveRead,
         view::SeriesView,
     },
-    series::ChunkInfo,
+    series::{ChunkInfo, Timestamp},
 };
 
 /// How long what cannot change is believed.
@@ -121,6 +121,10 @@ impl Filesystem {
     /// Hands one line of a listing to the kernel; none where it should show the name alone and have the kernel look it
     /// up: the node's number is not the file's, or the file is damaged, which must not spoil the listing.
     pub fn found_listed(&self, listed: &Listed) -> Option<Found> {
+        // Where readers use the page cache, a size that came with a listing could come too late: see `Stale::Grown`.
+        if self.options.live_read == LiveRead::Cached && listed.place.kind() == FileKind::File {
+            return None;
+        }
         let shows_its_number = listed.place.tree() == Tree::Live || matches!(listed.place, Place::Root(_));
         if !shows_its_number {
             return None;
@@ -211,59 +215,57 @@ impl Filesystem {
         }
         let view = self.view(series)?;
         let modified = view.modified()?;
-        let gone = || Refusal::Gone {
-            node: Place::Series(series, item).file_id(),
-        };
         let grows = if frozen { Change::Never } else { Change::WithEntries };
         Ok(match item {
-            Item::Entries(_) | Item::Range { .. } | Item::ChunkText { .. } => {
-                let size = match (item, chunk) {
-                    (Item::ChunkText { .. }, Some(chunk)) => view.chunk_text_bytes(chunk)?,
-                    _ => view.size_bytes(item)?.ok_or_else(gone)?,
-                };
-                let change = if self.is_closed(&view, item, chunk)? {
-                    Change::Never
-                } else {
-                    grows
-                };
-                let of_its_own = item == Item::Entries(Form::Raw);
-                let blocks = match of_its_own {
-                    true => view.allocated_bytes()?.div_ceil(BLOCK_BYTES),
-                    false => u64::from(size > 0),
-                };
-                Facts {
-                    size_bytes: size,
-                    blocks,
-                    modified,
-                    change,
-                }
-            }
-            Item::Chunk { part, first } if !view.has_chunk(part, first) => return Err(gone()),
-            Item::Chunk { part, first } => {
-                let contents = view.part(part).ok_or_else(gone)?;
-                let storage = contents.chunk_storage(first)?;
-                let stat = storage.stat().map_err(|source| view.failed(source))?;
-                let change = if self.is_closed(&view, item, chunk)? {
-                    Change::Never
-                } else {
-                    grows
-                };
-                Facts {
-                    size_bytes: stat.size_bytes,
-                    blocks: stat.allocated_bytes.div_ceil(BLOCK_BYTES),
-                    modified: if change == Change::Never {
-                        stat.modified
-                    } else {
-                        modified
-                    },
-                    change,
-                }
-            }
+            Item::Entries(_) | Item::Range { .. } | Item::ChunkText { .. } => self.entries_facts(&view, item, chunk)?,
+            Item::Chunk { part, first } => self.chunk_facts(&view, part, first, chunk)?,
             Item::Latest => self.made(view.latest_line()?.len(), modified, grows),
             Item::Stats => self.made(self.series_report(&view)?.len(), modified, grows),
             Item::Meta => self.made(view.metadata_text().len(), modified, grows),
             Item::Control => self.made(0, modified, Change::Loosely),
             _ => self.directory(modified, if frozen { Change::Never } else { Change::Loosely }),
+        })
+    }
+
+    fn entries_facts(&self, view: &SeriesView, item: Item, chunk: Option<&ChunkInfo>) -> Result<Facts> {
+        let size_bytes = match (item, chunk) {
+            (Item::ChunkText { .. }, Some(chunk)) => view.chunk_text_bytes(chunk)?,
+            _ => view.size_bytes(item)?.ok_or_else(|| gone(view, item))?,
+        };
+        let blocks = match item {
+            Item::Entries(Form::Raw) => view.allocated_bytes()?.div_ceil(BLOCK_BYTES),
+            _ => u64::from(size_bytes > 0),
+        };
+        Ok(Facts {
+            size_bytes,
+            blocks,
+            modified: view.modified()?,
+            change: self.change(view, item, chunk)?,
+        })
+    }
+
+    fn chunk_facts(&self, view: &SeriesView, part: u32, first: Timestamp, chunk: Option<&ChunkInfo>) -> Result<Facts> {
+        let item = Item::Chunk { part, first };
+        let change = self.change(view, item, chunk)?;
+        let stat = view
+            .chunk_stat(part, first, change == Change::Never)?
+            .ok_or_else(|| gone(view, item))?;
+        Ok(Facts {
+            size_bytes: stat.size_bytes,
+            blocks: stat.allocated_bytes.div_ceil(BLOCK_BYTES),
+            modified: if change == Change::Never {
+                stat.modified
+            } else {
+                view.modified()?
+            },
+            change,
+        })
+    }
+
+    fn change(&self, view: &SeriesView, item: Item, chunk: Option<&ChunkInfo>) -> Result<Change> {
+        Ok(match self.is_closed(view, item, chunk)? {
+            true => Change::Never,
+            false => Change::WithEntries,
         })
     }
 
@@ -337,5 +339,11 @@ impl Filesystem {
             true => Ok(()),
             false => Err(Refusal::Fixed { action }),
         }
+    }
+}
+
+fn gone(view: &SeriesView, item: Item) -> Refusal {
+    Refusal::Gone {
+        node: Place::Series(view.node(), item).file_id(),
     }
 }

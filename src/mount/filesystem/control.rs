@@ -1,4 +1,7 @@
 //! `ctl`: one command a line, for what no file operation says.
+//!
+//! Lines are run as they end, in order, until one is refused; a write that holds several says by a short count how far
+//! it came.
 
 use super::{Effect, Filesystem, Stale};
 use crate::{
@@ -138,10 +141,11 @@ impl Filesystem {
 
 /// Sets the user's mark.
 pub(super) fn mark_synced(series: &AnySeries, up_to: Timestamp) -> Result<()> {
-    Ok(match series {
+    match series {
         AnySeries::Fixed(series) => series.mark_synced_up_to(up_to)?,
         AnySeries::Varlen(series) => series.mark_synced_up_to(up_to)?,
-    })
+    }
+    Ok(())
 }
 
 #[cfg(test)]

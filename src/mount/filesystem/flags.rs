@@ -1,4 +1,7 @@
 //! Inode flags, as lsattr(1) and chattr(1) get and set them through ioctl(2).
+//!
+//! They say what a file is: `a` for entries, `i` for what never changes, `d` for what is made from other files and has
+//! no place in a backup. Numbers are those of Linux' `linux/fs.h`.
 
 use super::{Filesystem, lookup::FileKind};
 use crate::mount::{

@@ -1,4 +1,7 @@
 //! Open files and directories.
+//!
+//! A handle holds what an open file needs until it is closed: its series, the bytes of an entry that is not whole yet,
+//! or the text that was made when it was opened. The kernel names it by a number that is never used again.
 
 use std::{
     collections::HashMap,
@@ -8,7 +11,7 @@ use std::{
     },
 };
 
-use super::{lookup::Listed, metadata::MetadataBuffer};
+use super::{listing::OpenDirectory, metadata::MetadataBuffer};
 use crate::{
     mount::{
         appending::Appending,
@@ -17,13 +20,13 @@ use crate::{
         offsets::Form,
         view::SeriesView,
     },
-    series::Storage,
+    series::{Storage, Timestamp},
 };
 
 /// What an open file or directory is.
 pub enum Handle {
-    /// A directory with its listing.
-    Listing(Vec<Listed>),
+    /// A directory.
+    Listing(OpenDirectory),
     /// A file of entries, open for reading.
     Entries {
         /// Its series.
@@ -46,6 +49,8 @@ pub enum Handle {
         view: Arc<SeriesView>,
         /// The file.
         storage: Arc<dyn Storage>,
+        /// Part and first timestamp where the chunk is closed.
+        closed: Option<(u32, Timestamp)>,
     },
     /// A small file whose bytes were made when it was opened.
     Made(Vec<u8>),

@@ -1,4 +1,7 @@
 //! Reading, writing and seeking in open files.
+//!
+//! Every request names the open file, so nothing is looked up by name here; what a write makes stale for readers that
+//! go through the page cache goes back with its result.
 
 use super::{Effect, Filesystem, Stale, handles::Handle, lock};
 use crate::mount::{
@@ -22,7 +25,9 @@ impl Filesystem {
         let length = match &*self.handles.get(handle)? {
             Handle::Entries { view, item } => view.read(*item, offset, buffer)?,
             Handle::Appending { view, form, .. } => view.read(Item::Entries(*form), offset, buffer)?,
-            Handle::Chunk { view, storage } => storage.read_at(buffer, offset).map_err(|source| view.failed(source))?,
+            Handle::Chunk { view, storage, .. } => {
+                storage.read_at(buffer, offset).map_err(|source| view.failed(source))?
+            }
             Handle::Made(bytes) => copy_at(bytes, offset, buffer),
             Handle::Metadata { buffer: written, .. } => copy_at(lock(written).bytes(), offset, buffer),
             Handle::Control { .. } => 0,
@@ -30,6 +35,40 @@ impl Filesystem {
         };
         self.counters.count_read(length as u64);
         Ok(length)
+    }
+
+    /// Reads as [`Filesystem::read`] and gives the bytes to `give`, without a copy where they lie in one piece in memory;
+    /// else `buffer` is filled.
+    ///
+    /// A chunk that another process cuts short while its bytes are given away is an error of whoever reads them: the
+    /// kernel finds no memory there, and says EIO.
+    ///
+    /// # Errors
+    /// As [`Filesystem::read`].
+    pub fn read_with<T>(
+        &self,
+        handle: u64,
+        offset: u64,
+        buffer: &mut [u8],
+        give: impl FnOnce(&[u8]) -> T,
+    ) -> Result<T> {
+        let open = self.handles.get(handle)?;
+        let packed = match &*open {
+            Handle::Entries { view, item } => view.packed_run(*item, offset, buffer.len())?,
+            Handle::Appending { view, form, .. } => view.packed_run(Item::Entries(*form), offset, buffer.len())?,
+            Handle::Chunk {
+                view,
+                closed: Some((part, first)),
+                ..
+            } => view.chunk_run(*part, *first, offset, buffer.len())?,
+            _ => None,
+        };
+        if let Some((run, range)) = packed {
+            self.counters.count_read(range.len() as u64);
+            return Ok(give(&run.bytes()[range]));
+        }
+        let length = self.read(handle, offset, buffer)?;
+        Ok(give(&buffer[..length]))
     }
 
     /// Writes; returns how many bytes were taken. `flags` are the open file's as they are now, for fcntl(2) may have
@@ -72,16 +111,26 @@ impl Filesystem {
         if self.options.live_read == LiveRead::Direct {
             return Ok(Vec::new());
         }
-        let mut stale = Vec::new();
+        let (mut tails, mut sizes) = (Vec::new(), Vec::new());
         for (node, place) in self.nodes.of_series(view.node()) {
-            if let Place::Series(_, item @ (Item::Entries(_) | Item::Range { .. } | Item::ChunkText { .. })) = place {
+            let Place::Series(_, item @ (Item::Entries(_) | Item::Range { .. } | Item::ChunkText { .. })) = place
+            else {
+                continue;
+            };
+            let (shown, real) = (
+                view.size_bytes(item)?.unwrap_or(0),
+                view.real_size_bytes(item)?.unwrap_or(0),
+            );
+            let mut last = [0];
+            if real > shown && view.read(item, real - 1, &mut last)? == 1 {
                 // The kernel fills the last page up with zeros; it must go before the larger size is seen.
-                let size = view.size_bytes(item)?.unwrap_or(0);
-                stale.push(Stale::Tail(node, size - size % PAGE_BYTES));
+                tails.push(Stale::Tail(node, shown - shown % PAGE_BYTES));
+                sizes.push(Stale::Grown(node, real, last[0]));
             }
         }
+        let mut stale = tails;
         stale.push(Stale::Published(view.node(), view.entries()?));
-        stale.extend(self.all_stale(view.node(), Stale::Attributes));
+        stale.extend(sizes);
         Ok(stale)
     }
 

@@ -1,4 +1,7 @@
 //! Making, renaming and removing series and snapshots, and trimming by removing the oldest chunk.
+//!
+//! Directories are the only things that are made and removed; whatever else a program tries to make is refused as ext4
+//! refuses it in a directory that may not change.
 
 use std::{ffi::OsStr, time::SystemTime};
 
@@ -32,7 +35,7 @@ impl Filesystem {
         self.writable(parent.tree())?;
         let name = storable(name)?;
         let place = match parent {
-            Place::Root(_) if matches!(name, ".snapshot" | ".stats") => {
+            Place::Root(_) if super::OWN_NAMES.contains(&name) => {
                 return Err(Refusal::Exists { name: name.to_owned() });
             }
             Place::Root(_) => {
@@ -59,6 +62,7 @@ impl Filesystem {
             }
             _ => return Err(Refusal::Fixed { action: "mkdir" }),
         };
+        self.names_change();
         self.found(place, None)
     }
 
@@ -89,6 +93,7 @@ impl Filesystem {
                     return Err(Refusal::NotEmpty);
                 }
                 self.database.delete_series(&key)?;
+                self.names_change();
                 lock(&self.views).remove(&series);
                 lock(&self.names).remove(&series);
                 Ok(())
@@ -97,6 +102,7 @@ impl Filesystem {
                 self.database
                     .remove_snapshot(&self.snapshot(number)?.snapshot.info().name)?;
                 self.forget_snapshot(number);
+                self.names_change();
                 Ok(())
             }
             other if other.kind() == super::lookup::FileKind::Directory => Err(Refusal::Fixed { action: "rmdir" }),
@@ -157,12 +163,14 @@ impl Filesystem {
                     name: new.to_owned(),
                 };
                 lock(&self.names).insert(series, renamed);
+                self.names_change();
                 Ok(())
             }
             Place::Root(Tree::Frozen(number)) => {
                 let old = self.snapshot(number)?.snapshot.info().name;
                 self.database.rename_snapshot(&old, new)?;
                 lock(&self.snapshots).remove(&number);
+                self.names_change();
                 Ok(())
             }
             _ => Err(Refusal::Fixed { action: "rename" }),

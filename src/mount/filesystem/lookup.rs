@@ -1,8 +1,11 @@
-//! Names: from a directory and a name to a place, and the listing of a directory.
+//! Names: from a directory and a name to a place.
+//!
+//! Some names answer and are not listed: ranges, `.snapshot` in a series, and in a snapshot all but `raw` and `meta`,
+//! so that whoever walks the tree meets each entry once.
 
 use std::ffi::OsStr;
 
-use super::{Filesystem, attributes::Found, handles::Handle, lock};
+use super::{Filesystem, attributes::Found, lock};
 use crate::{
     mount::{
         errno::{NAME_MAX, Refusal, Result},
@@ -10,7 +13,7 @@ use crate::{
         offsets::Form,
         text::TIMESTAMP_DIGITS,
     },
-    series::{self, ChunkInfo, Kind, SeriesKey, Timestamp},
+    series::{self, Kind, SeriesKey, Timestamp},
 };
 
 /// Kind of a file, as a listing shows it.
@@ -22,17 +25,6 @@ pub enum FileKind {
     File,
     /// A symbolic link.
     Link,
-}
-
-/// One line of a listing.
-#[derive(Debug, Clone)]
-pub struct Listed {
-    /// The name.
-    pub name: String,
-    /// What it is.
-    pub place: Place,
-    /// Facts about the chunk that the listing has at hand.
-    pub chunk: Option<ChunkInfo>,
 }
 
 impl Place {
@@ -74,7 +66,7 @@ impl Place {
 }
 
 /// The files of a series that are always there, as they are listed.
-const SERIES_FILES: [(&str, Item); 8] = [
+pub(super) const SERIES_FILES: [(&str, Item); 8] = [
     ("raw", Item::Entries(Form::Raw)),
     ("text", Item::Entries(Form::Text)),
     ("latest", Item::Latest),
@@ -86,12 +78,12 @@ const SERIES_FILES: [(&str, Item); 8] = [
 ];
 
 /// Name of a chunk file, without its ending.
-fn chunk_name(first: Timestamp) -> String {
+pub(super) fn chunk_name(first: Timestamp) -> String {
     format!("{:0width$}", first.0, width = TIMESTAMP_DIGITS)
 }
 
 /// Name of a part's directory in `chunks` of a variable-length series.
-fn part_name(part: u32) -> String {
+pub(super) fn part_name(part: u32) -> String {
     match part {
         0 => "root".to_owned(),
         n => n.to_string(),
@@ -218,7 +210,7 @@ impl Filesystem {
     }
 
     /// What a live series is called in a snapshot; none where it did not exist then.
-    fn key_in_snapshot(&self, series: SeriesNode, number: u32) -> Result<Option<SeriesKey>> {
+    pub(super) fn key_in_snapshot(&self, series: SeriesNode, number: u32) -> Result<Option<SeriesKey>> {
         Ok(self.snapshot(number)?.by_id.get(&series.id).cloned())
     }
 
@@ -266,161 +258,6 @@ impl Filesystem {
             Kind::Varlen => format!("../../../.snapshot/{snapshot}/varlen/{}", key.name),
         })
     }
-
-    /// Opens a directory: takes its listing, which stays as it is until it is closed.
-    ///
-    /// # Errors
-    /// It is no directory, or its series is damaged.
-    pub fn open_directory(&self, node: u64) -> Result<u64> {
-        let place = self.place(node)?;
-        let mut list = vec![
-            Listed {
-                name: ".".to_owned(),
-                place,
-                chunk: None,
-            },
-            Listed {
-                name: "..".to_owned(),
-                place: place.parent(),
-                chunk: None,
-            },
-        ];
-        list.extend(self.list(place)?);
-        Ok(self.handles.insert(Handle::Listing(list)))
-    }
-
-    /// The `position`th line of an open directory; none at the end.
-    ///
-    /// # Errors
-    /// It is no open directory.
-    pub fn listed(&self, handle: u64, position: u64) -> Result<Option<Listed>> {
-        match &*self.handles.get(handle)? {
-            Handle::Listing(list) => Ok(usize::try_from(position).ok().and_then(|i| list.get(i)).cloned()),
-            _ => Err(Refusal::NotADirectory),
-        }
-    }
-
-    fn list(&self, place: Place) -> Result<Vec<Listed>> {
-        match place {
-            Place::Root(tree) => {
-                let mut list = Vec::new();
-                if tree == Tree::Live {
-                    if !self.options.hide_snapshots {
-                        list.push(listed(".snapshot", Place::Snapshots));
-                    }
-                    list.push(listed(".stats", Place::Statistics));
-                }
-                list.push(listed("varlen", Place::Varlen(tree)));
-                self.list_series(tree, Kind::Fixed, &mut list)?;
-                Ok(list)
-            }
-            Place::Varlen(tree) => {
-                let mut list = Vec::new();
-                self.list_series(tree, Kind::Varlen, &mut list)?;
-                Ok(list)
-            }
-            Place::Snapshots => {
-                let place = |number| Place::Root(Tree::Frozen(number));
-                let all = self.database.snapshots()?;
-                Ok(all
-                    .into_iter()
-                    .map(|info| listed(info.name, place(info.number)))
-                    .collect())
-            }
-            Place::Statistics => Err(Refusal::NotADirectory),
-            Place::Series(series, item) => self.list_item(series, item),
-        }
-    }
-
-    fn list_series(&self, tree: Tree, kind: Kind, list: &mut Vec<Listed>) -> Result<()> {
-        let keys: Vec<_> = match tree {
-            Tree::Live => {
-                let keys = self.database.keys()?.into_iter();
-                keys.map(|key| (self.database.id(&key), key)).collect()
-            }
-            Tree::Frozen(number) => {
-                let keys = self.snapshot(number)?.keys.clone();
-                keys.into_iter().map(|(key, id)| (Ok(id), key)).collect()
-            }
-        };
-        for (id, key) in keys.into_iter().filter(|(_, key)| key.kind == kind) {
-            // A series may go while its neighbours are listed.
-            let Ok(id) = id else { continue };
-            let series = SeriesNode { tree, kind, id };
-            list.push(listed(key.name.clone(), Place::Series(series, Item::Directory)));
-            lock(&self.names).insert(series, key);
-        }
-        Ok(())
-    }
-
-    fn list_item(&self, series: SeriesNode, item: Item) -> Result<Vec<Listed>> {
-        let at = |item| Place::Series(series, item);
-        match item {
-            // A snapshot lists each entry once, so that a walk of it meets it once; the other files answer by name.
-            Item::Directory => Ok(SERIES_FILES
-                .iter()
-                .filter(|(name, _)| series.tree == Tree::Live || matches!(*name, "raw" | "meta"))
-                .map(|(name, item)| listed(*name, at(*item)))
-                .collect()),
-            Item::Ranges => Ok(Vec::new()),
-            Item::Chunks => {
-                let view = self.view(series)?;
-                let mut list = Vec::new();
-                if series.kind == Kind::Varlen {
-                    let parts = (0..).take_while(|part| view.part(*part).is_some());
-                    list.extend(parts.map(|part| listed(part_name(part), at(Item::Part(part)))));
-                }
-                let with_files = series.kind == Kind::Fixed;
-                self.list_chunks(series, 0, with_files, true, &mut list)?;
-                Ok(list)
-            }
-            Item::Part(part) => {
-                let mut list = Vec::new();
-                self.list_chunks(series, part, true, false, &mut list)?;
-                Ok(list)
-            }
-            Item::Snapshots => {
-                let all = self.database.snapshots()?;
-                let mut list = Vec::new();
-                for info in all {
-                    if self.key_in_snapshot(series, info.number)?.is_some() {
-                        list.push(listed(info.name, at(Item::SnapshotLink(info.number))));
-                    }
-                }
-                Ok(list)
-            }
-            _ => Err(Refusal::NotADirectory),
-        }
-    }
-
-    fn list_chunks(
-        &self,
-        series: SeriesNode,
-        part: u32,
-        files: bool,
-        texts: bool,
-        list: &mut Vec<Listed>,
-    ) -> Result<()> {
-        let chunks = self.view(series)?.chunks(part)?;
-        let last = chunks.len().checked_sub(1).filter(|_| series.tree != Tree::Live);
-        for (position, chunk) in chunks.into_iter().enumerate() {
-            let first = chunk.first;
-            let mut push = |ending: &str, item| {
-                list.push(Listed {
-                    name: format!("{}{ending}", chunk_name(first)),
-                    place: Place::Series(series, item),
-                    chunk: Some(chunk.clone()),
-                });
-            };
-            if files && Some(position) != last {
-                push(".chunk", Item::Chunk { part, first });
-            }
-            if texts {
-                push(".text", Item::ChunkText { first });
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Name of the file of a chunk or its text.
@@ -429,14 +266,6 @@ pub(super) fn name_of_chunk_file(place: Place) -> Option<String> {
         Place::Series(_, Item::Chunk { first, .. }) => Some(format!("{}.chunk", chunk_name(first))),
         Place::Series(_, Item::ChunkText { first }) => Some(format!("{}.text", chunk_name(first))),
         _ => None,
-    }
-}
-
-fn listed(name: impl Into<String>, place: Place) -> Listed {
-    Listed {
-        name: name.into(),
-        place,
-        chunk: None,
     }
 }
 

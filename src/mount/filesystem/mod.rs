@@ -1,7 +1,7 @@
 //! The mounted file system without FUSE: every operation as a method, testable without a mount.
 //!
-//! [`lookup`] finds places by name and lists directories, [`attributes`] says what stat shows, [`open`] opens, closes
-//! and syncs, [`io`](self::io) reads and writes, [`xattr`] is for extended attributes and [`flags`] for ioctls,
+//! [`lookup`] finds places by name, [`listing`] lists directories, [`attributes`] says what stat shows, [`open`] opens, closes
+//! and syncs, `io` reads and writes, [`xattr`] is for extended attributes and [`flags`] for ioctls,
 //! [`lifecycle`] makes, renames and removes, [`control`] runs `ctl`, [`report`] writes `stats` and `.stats`.
 //!
 //! No method calls the kernel. Where an operation makes what the kernel has cached untrue, it returns *stale* things
@@ -13,6 +13,7 @@ pub mod flags;
 pub mod handles;
 pub mod io;
 pub mod lifecycle;
+pub mod listing;
 pub mod lookup;
 pub mod metadata;
 pub mod open;
@@ -26,9 +27,9 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::SystemTime,
+    time::{Instant, SystemTime},
 };
 
 use self::{handles::Handles, xattr::Defaults};
@@ -41,6 +42,9 @@ use super::{
 };
 use crate::series::{self, Capacity, Database, Kind, SeriesId, SeriesKey, Snapshot};
 
+/// Names in the root that are the mount's own, whatever series there are.
+const OWN_NAMES: [&str; 2] = [".snapshot", ".stats"];
+
 /// Something that the kernel has to forget before the request that caused it is answered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stale {
@@ -52,6 +56,9 @@ pub enum Stale {
     Tail(u64, u64),
     /// A name in a directory.
     Name(u64, String),
+    /// Not stale itself: a node of this many bytes, of which this is the last. The kernel takes the size from it without
+    /// a look at the pages it has.
+    Grown(u64, u64, u8),
     /// Not stale itself: from here on sizes show this many entries of a series whose readers use the page cache.
     Published(SeriesNode, u64),
 }
@@ -94,6 +101,10 @@ pub struct Filesystem {
     defaults: Mutex<Defaults>,
     counters: Counters,
     passthrough: AtomicBool,
+    /// Version of the listing of each directory that was read last, and when that was.
+    listings: Mutex<HashMap<u64, (u64, Instant)>>,
+    /// Changes with the names of series and snapshots.
+    names_version: AtomicU64,
 }
 
 /// One snapshot, with its series by name and by number.
@@ -131,6 +142,18 @@ impl Filesystem {
     /// The database's metadata cannot be read.
     pub fn new(database: Database, options: Options, owner: (u32, u32)) -> Result<Self> {
         let defaults = Defaults::load(database.metadata()?.as_ref());
+        for hidden in database
+            .keys()?
+            .iter()
+            .filter(|key| OWN_NAMES.contains(&key.name.as_str()))
+        {
+            if hidden.kind == Kind::Fixed {
+                log::warn!(
+                    "series {:?} is hidden by the mount's own file of that name",
+                    hidden.name
+                );
+            }
+        }
         let owner = (options.uid.unwrap_or(owner.0), options.gid.unwrap_or(owner.1));
         Ok(Self {
             database,
@@ -145,6 +168,8 @@ impl Filesystem {
             defaults: Mutex::new(defaults),
             counters: Counters::default(),
             passthrough: AtomicBool::new(false),
+            listings: Mutex::default(),
+            names_version: AtomicU64::new(0),
         })
     }
 
@@ -199,7 +224,7 @@ impl Filesystem {
                 }
             }
         };
-        let view = Arc::new(SeriesView::new(series, source));
+        let view = Arc::new(SeriesView::new(series, source, !self.options.read_only));
         // Another thread may have been faster; all must share one view, for it counts the writers.
         Ok(Arc::clone(lock(&self.views).entry(series).or_insert(view)))
     }
@@ -252,12 +277,23 @@ impl Filesystem {
         }
     }
 
+    /// Notes that a series or snapshot was made, renamed or removed.
+    fn names_change(&self) {
+        self.names_version.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// Takes back lookups of a node that the kernel has forgotten.
     pub fn forget(&self, number: u64, lookups: u64) {
-        if let Some(series) = self.nodes.forget(number, lookups) {
+        let last = self.nodes.forget(number, lookups);
+        if self.nodes.place(number).is_none() {
+            lock(&self.listings).remove(&number);
+        }
+        if let Some(series) = last {
             let mut views = lock(&self.views);
-            // A file may be open although its node is forgotten: its handle and the table share the view.
-            if views.get(&series).is_some_and(|view| Arc::strong_count(view) == 1) {
+            // A file may be open although its node is forgotten: its handle and the table share the view. One that was
+            // appended to knows a time that nobody else does.
+            let unused = |view: &Arc<SeriesView>| Arc::strong_count(view) == 1 && !view.was_appended();
+            if views.get(&series).is_some_and(unused) {
                 views.remove(&series);
             }
         }
@@ -294,6 +330,12 @@ impl Filesystem {
     /// # Errors
     /// Not everything could be made durable.
     pub fn close(&self) -> Result<()> {
-        Ok(self.database.close()?)
+        self.database.close()?;
+        for view in lock(&self.views).values() {
+            if let Err(error) = view.keep_time() {
+                log::info!("{error}; it shows another time of its last append from now on");
+            }
+        }
+        Ok(())
     }
 }

@@ -1,4 +1,7 @@
 //! Opening, closing and syncing files.
+//!
+//! Here is decided who may write and how the kernel may keep what it reads: closed files for ever, growing ones not at
+//! all, or until they are opened again where the mount says so.
 
 use std::{
     os::fd::BorrowedFd,
@@ -38,6 +41,8 @@ pub struct Opened {
     pub handle: u64,
     /// What the kernel may keep.
     pub caching: Caching,
+    /// Its closing has something to say.
+    pub flush: bool,
 }
 
 /// Flags of open(2), as far as they matter.
@@ -89,8 +94,12 @@ impl Filesystem {
     }
 
     fn opened(&self, handle: Handle, caching: Caching) -> Effect<Opened> {
+        let flush = matches!(
+            handle,
+            Handle::Appending { .. } | Handle::Metadata { .. } | Handle::Control { .. }
+        );
         let handle = self.handles.insert(handle);
-        Opened { handle, caching }.into()
+        Opened { handle, caching, flush }.into()
     }
 
     fn open_for_reading(&self, view: Arc<SeriesView>, item: Item) -> Result<Effect<Opened>> {
@@ -113,7 +122,8 @@ impl Filesystem {
                     false => Caching::Direct,
                 };
                 let storage = view.part(part).ok_or_else(gone)?.chunk_storage(first)?;
-                Ok(self.opened(Handle::Chunk { view, storage }, caching))
+                let closed = (caching == Caching::Passthrough).then_some((part, first));
+                Ok(self.opened(Handle::Chunk { view, storage, closed }, caching))
             }
             Item::Latest => Ok(self.opened(Handle::Made(view.latest_line()?), Caching::Direct)),
             Item::Stats => Ok(self.opened(Handle::Made(self.series_report(&view)?.into_bytes()), Caching::Direct)),

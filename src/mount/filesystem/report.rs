@@ -1,4 +1,7 @@
 //! The text of `stats` and `.stats`.
+//!
+//! `stats` is `key value` lines that change with the series alone, so that its size can be told beforehand; `.stats`
+//! is Prometheus' text format.
 
 use std::fmt::Write;
 

@@ -201,6 +201,14 @@ fn own_name(name: &OsStr) -> Result<&str> {
     }
 }
 
+/// The part of an attribute's name after our prefix, where somebody wants to change it.
+fn settable_name(name: &OsStr) -> Result<&str> {
+    match own_name(name) {
+        Err(Refusal::NoAttribute { name }) => Err(Refusal::AttributeFixed { name }),
+        other => other,
+    }
+}
+
 impl Filesystem {
     /// Value of an attribute.
     ///
@@ -281,10 +289,7 @@ impl Filesystem {
     /// The attribute cannot be set, or not to that.
     pub fn set_attribute(&self, node: u64, name: &OsStr, value: &[u8]) -> Result<Effect<()>> {
         let place = self.place(node)?;
-        let own = match own_name(name) {
-            Err(Refusal::NoAttribute { name }) => return Err(Refusal::AttributeFixed { name }),
-            other => other?,
-        };
+        let own = settable_name(name)?;
         self.writable(place.tree())?;
         let text = || {
             let lossy = String::from_utf8_lossy(value);
@@ -336,14 +341,15 @@ impl Filesystem {
                 self.set_format(view, Some(format))?;
             }
             _ => view.change_while_empty(own, || {
-                Ok(match series {
+                match series {
                     AnySeries::Fixed(series) => {
                         series.set_parameters(&with_fixed_parameter(&series.parameters(), own, value)?)?;
                     }
                     AnySeries::Varlen(series) => {
                         series.set_parameters(&with_varlen_parameter(&series.parameters(), own, value)?)?;
                     }
-                })
+                }
+                Ok(())
             })?,
         }
         Ok(self.all_stale(view.node(), Stale::Attributes))
@@ -366,10 +372,11 @@ impl Filesystem {
                 None => metadata.remove(FORMAT_KEY),
             };
             let metadata = (!metadata.is_empty()).then_some(metadata);
-            Ok(match series {
+            match series {
                 AnySeries::Fixed(series) => series.set_metadata(metadata)?,
                 AnySeries::Varlen(series) => series.set_metadata(metadata.as_ref())?,
-            })
+            }
+            Ok(())
         })
     }
 
@@ -379,7 +386,7 @@ impl Filesystem {
     /// There is none of that name, or it has to stay.
     pub fn remove_attribute(&self, node: u64, name: &OsStr) -> Result<Effect<()>> {
         let place = self.place(node)?;
-        let own = own_name(name)?;
+        let own = settable_name(name)?;
         self.writable(place.tree())?;
         self.get_attribute(node, name)?;
         let Place::Series(series, _) = place else {

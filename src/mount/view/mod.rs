@@ -1,12 +1,13 @@
 //! One series of one tree as its files see it: sizes, bytes at an offset, lines in and out.
 //!
-//! Entries are numbered from the oldest one. A *span* is a run of entry numbers in one form; every file of entries is a
-//! span, so `raw`, `text`, a range and a chunk's text are read by the same code. In a fixed series an offset is
-//! arithmetic, in a variable-length one it comes from the sparse index of [`super::offsets`].
+//! Entries are numbered from the oldest one. [`read`] turns offsets into entries, [`append`] takes entries in; here is
+//! what both share: the codec, who writes, and when the last append was.
 
 mod append;
+mod read;
 
 use std::{
+    collections::HashMap,
     io,
     ops::Range,
     sync::{
@@ -21,20 +22,14 @@ use serde_json::{Map, Value};
 use super::{
     appending::{VARLEN_HEADER, varlen_length},
     errno::{Refusal, Result},
-    nodes::{Item, SeriesNode},
-    offsets::{Form, Offsets},
+    nodes::SeriesNode,
+    offsets::Offsets,
     text::{Codec, Format},
 };
-use crate::series::{
-    AnyContents, AnySeries, ChunkInfo, Contents, Error, FrozenSeries, Records, Timestamp, VarlenContents,
-};
+use crate::series::{AnyContents, AnySeries, ChunkInfo, Contents, Error, FrozenSeries, Stat, Timestamp};
 
-/// A run of entries in one form.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Span {
-    form: Form,
-    entries: Range<u64>,
-}
+/// Chunks of a series about which facts are remembered.
+const CLOSED_REMEMBERED: usize = 1 << 16;
 
 /// Where a series' files get their bytes.
 #[derive(Debug)]
@@ -54,7 +49,10 @@ pub enum Source {
 #[derive(Debug, Default)]
 struct Growth {
     writers: usize,
-    modified: Option<SystemTime>,
+    /// Last append through this mount.
+    appended: Option<SystemTime>,
+    /// Time of the newest chunk, where nobody else changes that.
+    stored: Option<SystemTime>,
 }
 
 /// One series of one tree.
@@ -63,6 +61,8 @@ pub struct SeriesView {
     node: SeriesNode,
     source: Source,
     contents: AnyContents,
+    /// Nobody else writes to the database.
+    alone: bool,
     codec: RwLock<Codec>,
     growth: Mutex<Growth>,
     /// Held for reading while numbers are turned into entries, for writing by whatever renumbers them.
@@ -72,6 +72,8 @@ pub struct SeriesView {
     offsets: Mutex<Offsets>,
     /// Number of chunks, and the space that all but the last take.
     allocated: Mutex<Option<(usize, u64)>>,
+    /// What was found out about chunk files that never change again.
+    closed: Mutex<HashMap<(u32, Timestamp), Stat>>,
     held_fragments: AtomicU64,
     /// How many entries sizes show; all of them where there are fewer.
     published: AtomicU64,
@@ -83,8 +85,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl SeriesView {
-    /// Makes the view of one series.
-    pub fn new(node: SeriesNode, source: Source) -> Self {
+    /// Makes the view of one series; `alone` where nobody else writes to the database.
+    pub fn new(node: SeriesNode, source: Source, alone: bool) -> Self {
         let contents = match &source {
             Source::Live(AnySeries::Fixed(series)) => AnyContents::Fixed(series.contents().clone()),
             Source::Live(AnySeries::Varlen(series)) => AnyContents::Varlen(series.contents().clone()),
@@ -94,12 +96,14 @@ impl SeriesView {
             node,
             source,
             contents,
+            alone,
             codec: RwLock::new(Codec::varlen(Format::Hex, 0)),
             growth: Mutex::default(),
             numbering: RwLock::default(),
             seat: Mutex::default(),
             offsets: Mutex::default(),
             allocated: Mutex::default(),
+            closed: Mutex::default(),
             held_fragments: AtomicU64::new(0),
             published: AtomicU64::new(u64::MAX),
         };
@@ -234,196 +238,6 @@ impl SeriesView {
         self.live().is_none() || last.is_some_and(|last| first < last)
     }
 
-    /// Exact size of a file of entries in bytes; none where it is no such file or its chunk is gone.
-    pub fn size_bytes(&self, item: Item) -> Result<Option<u64>> {
-        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
-        self.span(item)?.map(|span| self.size_of(&span)).transpose()
-    }
-
-    /// Exact size of the text of a chunk that a listing has at hand.
-    pub fn chunk_text_bytes(&self, chunk: &ChunkInfo) -> Result<u64> {
-        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
-        self.size_of(&Span {
-            form: Form::Text,
-            entries: chunk.first_index..chunk.first_index + u64::from(chunk.entries),
-        })
-    }
-
-    /// The entries that a file of entries shows.
-    fn span(&self, item: Item) -> Result<Option<Span>> {
-        let span = |form, entries| Ok(Some(Span { form, entries }));
-        match (item, &self.contents) {
-            (Item::Entries(form), _) => span(form, 0..self.entries()?),
-            (Item::Range { form, from, to }, AnyContents::Fixed(contents)) => {
-                span(form, contents.lower_bound(from)?..contents.upper_bound(to)?)
-            }
-            (Item::Range { form, from, to }, AnyContents::Varlen(contents)) => {
-                span(form, contents.lower_bound(from)?..contents.upper_bound(to)?)
-            }
-            (Item::ChunkText { first }, _) => {
-                let names = self.root().chunk_names();
-                let Ok(position) = names.binary_search(&first) else {
-                    return Ok(None);
-                };
-                let end = match names.get(position + 1) {
-                    Some(next) => self.root().lower_bound(*next)?,
-                    None => self.entries()?,
-                };
-                span(Form::Text, self.root().lower_bound(first)?..end)
-            }
-            _ => Ok(None),
-        }
-    }
-
-    /// Bytes of one entry in a form, in a fixed series.
-    fn width(&self, form: Form, contents: &Contents) -> u64 {
-        match form {
-            Form::Raw => contents.record_size() as u64,
-            Form::Text => self.codec().line_width().unwrap_or(1) as u64,
-        }
-    }
-
-    fn size_of(&self, span: &Span) -> Result<u64> {
-        let end = span.entries.end.min(self.published.load(Ordering::Acquire));
-        let count = end.saturating_sub(span.entries.start);
-        match &self.contents {
-            AnyContents::Fixed(contents) => Ok(count * self.width(span.form, contents)),
-            AnyContents::Varlen(_) if count == 0 => Ok(0),
-            AnyContents::Varlen(contents) => {
-                let start = self.offset_of(contents, span.form, span.entries.start)?;
-                Ok(self.offset_of(contents, span.form, end)? - start)
-            }
-        }
-    }
-
-    /// Reads `item` at `offset` bytes into `buffer`; less than asked for only at the end.
-    pub fn read(&self, item: Item, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let _steady = self.numbering.read().unwrap_or_else(PoisonError::into_inner);
-        match self.span(item)? {
-            Some(span) => self.read_span(&span, offset, buffer),
-            None => Ok(0),
-        }
-    }
-
-    fn read_span(&self, span: &Span, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let entries = span.entries.clone();
-        if entries.is_empty() {
-            return Ok(0);
-        }
-        match &self.contents {
-            AnyContents::Fixed(contents) => {
-                let width = self.width(span.form, contents);
-                let size = (entries.end - entries.start) * width;
-                let wanted = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX);
-                let length = wanted.min(buffer.len());
-                let buffer = &mut buffer[..length];
-                match span.form {
-                    _ if buffer.is_empty() => Ok(0),
-                    Form::Raw => Ok(contents.read_records(buffer, entries.start * width + offset)?),
-                    Form::Text => self.read_lines(contents, entries, offset, buffer),
-                }
-            }
-            AnyContents::Varlen(contents) => self.read_varlen(contents, span, offset, buffer),
-        }
-    }
-
-    fn read_lines(&self, contents: &Contents, entries: Range<u64>, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let codec = self.codec();
-        let width = self.width(Form::Text, contents);
-        let first = entries.start + offset / width;
-        let last = entries.end.min(first + (buffer.len() as u64).div_ceil(width) + 1);
-        let mut window = Window::new(buffer, offset % width);
-        let mut line = Vec::new();
-        for run in contents.range_by_index(first..last)? {
-            let run: Records = run?;
-            for (timestamp, value) in run.iter() {
-                line.clear();
-                codec.push_line(&mut line, timestamp, value);
-                if window.push(&line) {
-                    break;
-                }
-            }
-            // What was read is only true if the chunk was not cut meanwhile.
-            run.verify()?;
-            if window.is_full() {
-                break;
-            }
-        }
-        Ok(window.filled)
-    }
-
-    fn read_varlen(&self, contents: &VarlenContents, span: &Span, offset: u64, buffer: &mut [u8]) -> Result<usize> {
-        let start = self.offset_of(contents, span.form, span.entries.start)?;
-        let (first, begins) = self
-            .indexed(contents, span.entries.end)?
-            .before_offset(span.form, start + offset);
-        let mut window = Window::new(buffer, start + offset - begins);
-        let (mut value, mut piece) = (Vec::new(), Vec::new());
-        let mut range = contents.range_by_index(first..span.entries.end)?;
-        let codec = self.codec();
-        while let Some(timestamp) = range.next_into(&mut value) {
-            let timestamp = timestamp?;
-            piece.clear();
-            match span.form {
-                Form::Raw => push_varlen_record(&mut piece, timestamp, &value),
-                Form::Text => codec.push_line(&mut piece, timestamp, &value),
-            }
-            if window.push(&piece) {
-                break;
-            }
-        }
-        Ok(window.filled)
-    }
-
-    /// The offset index, extended to at least `entries` entries.
-    fn indexed(&self, contents: &VarlenContents, entries: u64) -> Result<MutexGuard<'_, Offsets>> {
-        let mut offsets = lock(&self.offsets);
-        if offsets.entries() >= entries {
-            return Ok(offsets);
-        }
-        let codec = self.codec();
-        let lengths_suffice = codec.line_width_of_length(0).is_some();
-        let mut range = contents.range_by_index(offsets.entries()..entries)?;
-        let mut value = Vec::new();
-        loop {
-            let (raw, text) = if lengths_suffice {
-                let Some(entry) = range.next() else { break };
-                let length = entry?.len();
-                (
-                    record_bytes(length),
-                    codec.line_width_of_length(length).unwrap_or(0) as u64,
-                )
-            } else {
-                let Some(timestamp) = range.next_into(&mut value) else {
-                    break;
-                };
-                timestamp?;
-                (record_bytes(value.len()), codec.line_length(&value) as u64)
-            };
-            offsets.push(raw, text);
-        }
-        Ok(offsets)
-    }
-
-    /// Where entry `index` begins in a form; the end where there is no such entry.
-    fn offset_of(&self, contents: &VarlenContents, form: Form, index: u64) -> Result<u64> {
-        let (mark, mut offset) = self.indexed(contents, index)?.before_entry(form, index);
-        let codec = self.codec();
-        let mut range = contents.range_by_index(mark..index)?;
-        let mut value = Vec::new();
-        for _ in mark..index {
-            let Some(timestamp) = range.next_into(&mut value) else {
-                break;
-            };
-            timestamp?;
-            offset += match form {
-                Form::Raw => record_bytes(value.len()),
-                Form::Text => codec.line_length(&value) as u64,
-            };
-        }
-        Ok(offset)
-    }
-
     /// The newest entry as a line; empty where there is none.
     pub fn latest_line(&self) -> Result<Vec<u8>> {
         let latest = match &self.contents {
@@ -439,9 +253,20 @@ impl SeriesView {
 
     /// Time of the last append: exact where it went through this mount, else that of the newest chunk.
     pub fn modified(&self) -> Result<SystemTime> {
-        if let Some(modified) = lock(&self.growth).modified {
-            return Ok(modified);
+        let growth = lock(&self.growth);
+        if let Some(known) = growth.appended.or(growth.stored) {
+            return Ok(known);
         }
+        drop(growth);
+        let stored = self.stored_modified()?;
+        // Whoever else writes to the database is not seen by us.
+        if self.alone || self.live().is_none() {
+            lock(&self.growth).stored = Some(stored);
+        }
+        Ok(stored)
+    }
+
+    fn stored_modified(&self) -> Result<SystemTime> {
         let stored = match &self.contents {
             AnyContents::Fixed(contents) => contents.modified()?,
             AnyContents::Varlen(contents) => contents.modified()?,
@@ -476,6 +301,26 @@ impl SeriesView {
         Ok(closed + tail)
     }
 
+    /// Facts about a chunk file, which are remembered where it is closed; none where it is gone.
+    pub fn chunk_stat(&self, part: u32, first: Timestamp, closed: bool) -> Result<Option<Stat>> {
+        if closed && let Some(stat) = lock(&self.closed).get(&(part, first)) {
+            return Ok(Some(*stat));
+        }
+        let Some(contents) = self.part(part).filter(|_| self.has_chunk(part, first)) else {
+            return Ok(None);
+        };
+        let storage = contents.chunk_storage(first)?;
+        let stat = storage.stat().map_err(|source| self.failed(source))?;
+        if closed {
+            let mut known = lock(&self.closed);
+            if known.len() >= CLOSED_REMEMBERED {
+                known.clear();
+            }
+            known.insert((part, first), stat);
+        }
+        Ok(Some(stat))
+    }
+
     /// Wraps a failure of a chunk file.
     pub fn failed(&self, source: io::Error) -> Error {
         let path = match self.live() {
@@ -493,7 +338,25 @@ impl SeriesView {
 
     /// Notes that entries were appended just now.
     pub fn appended(&self) {
-        lock(&self.growth).modified = Some(SystemTime::now());
+        lock(&self.growth).appended = Some(SystemTime::now());
+    }
+
+    /// True where entries were appended through this mount.
+    pub fn was_appended(&self) -> bool {
+        lock(&self.growth).appended.is_some()
+    }
+
+    /// Gives the newest chunk the time of the last append through this mount: what else was done to the file, such as
+    /// cutting off space that it did not need, is nothing to whoever goes by that time.
+    pub fn keep_time(&self) -> Result<()> {
+        let Some(appended) = lock(&self.growth).appended else {
+            return Ok(());
+        };
+        let Some(last) = self.root().chunk_names().last().copied() else {
+            return Ok(());
+        };
+        let storage = self.root().chunk_storage(last)?;
+        Ok(storage.set_modified(appended).map_err(|source| self.failed(source))?)
     }
 
     /// Counts a file open for writing; returns true for the first one.
@@ -552,12 +415,8 @@ impl SeriesView {
         let outcome = change();
         *lock(&self.offsets) = Offsets::default();
         *lock(&self.allocated) = None;
+        lock(&self.closed).clear();
         outcome
-    }
-
-    /// First timestamp of the oldest chunk.
-    pub fn oldest_chunk(&self) -> Option<Timestamp> {
-        self.root().chunk_names().first().copied()
     }
 
     /// Counts a file that was closed inside a record.
@@ -571,18 +430,6 @@ impl SeriesView {
     }
 }
 
-/// Bytes of a packed record of a variable-length series.
-fn record_bytes(length: usize) -> u64 {
-    (VARLEN_HEADER + length) as u64
-}
-
-fn push_varlen_record(out: &mut Vec<u8>, timestamp: Timestamp, value: &[u8]) {
-    out.extend_from_slice(&timestamp.0.to_le_bytes());
-    let length = u32::try_from(value.len()).expect("the format's longest value is 2147483647 bytes");
-    out.extend_from_slice(&length.to_le_bytes());
-    out.extend_from_slice(value);
-}
-
 /// Timestamp, and place of the value, of the packed variable-length record at byte `start`; none where it is not whole.
 fn varlen_range(records: &[u8], start: usize) -> Option<(Timestamp, Range<usize>)> {
     let record = records.get(start..)?;
@@ -591,37 +438,4 @@ fn varlen_range(records: &[u8], start: usize) -> Option<(Timestamp, Range<usize>
     let value = start + VARLEN_HEADER..start + VARLEN_HEADER + length;
     records.get(value.clone())?;
     Some((Timestamp(u64::from_le_bytes(timestamp)), value))
-}
-
-/// Part of a stream: skips what comes before, stops when the buffer is full.
-#[derive(Debug)]
-struct Window<'b> {
-    buffer: &'b mut [u8],
-    skip: u64,
-    filled: usize,
-}
-
-impl<'b> Window<'b> {
-    fn new(buffer: &'b mut [u8], skip: u64) -> Self {
-        Self {
-            buffer,
-            skip,
-            filled: 0,
-        }
-    }
-
-    fn is_full(&self) -> bool {
-        self.filled == self.buffer.len()
-    }
-
-    /// Takes the next piece of the stream; returns true when no more is wanted.
-    fn push(&mut self, piece: &[u8]) -> bool {
-        let skipped = usize::try_from(self.skip).unwrap_or(usize::MAX).min(piece.len());
-        self.skip -= skipped as u64;
-        let piece = &piece[skipped..];
-        let taken = piece.len().min(self.buffer.len() - self.filled);
-        self.buffer[self.filled..self.filled + taken].copy_from_slice(&piece[..taken]);
-        self.filled += taken;
-        self.is_full()
-    }
 }

@@ -1,6 +1,6 @@
 //! A chunk: one file of consecutive entries.
 //!
-//! [`format`] is the arithmetic of its bytes and does no I/O, [`reader`] opens a chunk for reading, [`writer`] makes
+//! [`mod@format`] is the arithmetic of its bytes and does no I/O, [`reader`] opens a chunk for reading, [`writer`] makes
 //! and extends the last one. Readers and the writer share a [`Chunk`]: the writer publishes an entry by raising its
 //! count after the entry's bytes are in place; bytes below the count never change again.
 

@@ -25,8 +25,6 @@ use crate::{
 
 /// Greatest step by which a chunk file is extended, in bytes.
 const STEP_BYTES_MAX: u64 = 4 << 20;
-/// Address space reserved for a growing chunk at once, in bytes, unless the file is larger already.
-const WINDOW_BYTES: u64 = 256 << 20;
 /// Batches from this length on are written through the descriptor: the kernel copies them faster than stores to pages
 /// that first have to be mapped.
 const WRITE_BYTES_MIN: usize = 64 << 10;
@@ -41,6 +39,8 @@ pub(crate) struct Placement<'a> {
     pub(crate) layout: Layout,
     pub(crate) entries_per_chunk: u32,
     pub(crate) mapped: bool,
+    /// Address space that the chunk is given at once, in bytes.
+    pub(crate) window_bytes: u64,
 }
 
 /// The last chunk of a series, open for appending.
@@ -52,6 +52,7 @@ pub(crate) struct ChunkWriter {
     size_bytes: u64,
     last: Timestamp,
     mapped: bool,
+    window_bytes: u64,
     moved: bool,
 }
 
@@ -99,12 +100,16 @@ impl ChunkWriter {
         size_bytes: u64,
     ) -> Self {
         let entries_max = at.entries_per_chunk.max(1);
-        let window_bytes = window(at.layout, entries_max, size_bytes);
         let chunk = Arc::new(Chunk {
             path: shown.to_owned(),
             first,
             layout: at.layout,
-            reach: Chunk::reach(&storage, window_bytes, at.mapped, Access::ReadWrite),
+            reach: Chunk::reach(
+                &storage,
+                window(at.layout, entries_max, size_bytes, at.window_bytes),
+                at.mapped,
+                Access::ReadWrite,
+            ),
             entries: AtomicU32::new(entries),
         });
         Self {
@@ -115,6 +120,7 @@ impl ChunkWriter {
             size_bytes,
             last,
             mapped: at.mapped,
+            window_bytes: at.window_bytes,
             moved: false,
         }
     }
@@ -223,7 +229,7 @@ impl ChunkWriter {
         let generous = (self.size_bytes + step).next_multiple_of(u64::from(layout.page_size.max(1)));
         let size_bytes = generous.min(full).max(layout.size_bytes(u64::from(entries)));
         self.extend(size_bytes, populate)?;
-        let needs = window(layout, self.entries_max, size_bytes);
+        let needs = window(layout, self.entries_max, size_bytes, self.window_bytes);
         if let Reach::Mapped(mapping) = &self.chunk.reach
             && (mapping.len() as u64) < size_bytes
         {
@@ -315,8 +321,9 @@ impl ChunkWriter {
     }
 }
 
-/// How much address space a chunk of `size_bytes` that may grow to `entries_max` entries is given, in bytes.
-fn window(layout: Layout, entries_max: u32, size_bytes: u64) -> u64 {
+/// How much address space a chunk of `size_bytes` that may grow to `entries_max` entries is given, in bytes; `least` is
+/// the limit's.
+fn window(layout: Layout, entries_max: u32, size_bytes: u64, least: u64) -> u64 {
     let full = layout.size_bytes(u64::from(entries_max)).max(size_bytes);
-    full.min(WINDOW_BYTES.max(size_bytes.saturating_mul(2)))
+    full.min(least.max(size_bytes.saturating_mul(2)))
 }

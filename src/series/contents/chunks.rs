@@ -11,7 +11,7 @@ use std::{
 use super::{Contents, Known};
 use crate::series::{
     Error, FixedParameters, Result, Timestamp,
-    cache::ChunkKey,
+    cache::{ChunkKey, Form},
     chunk::{Chunk, format::Layout, read_count},
     snapshot::pin_name,
 };
@@ -39,7 +39,7 @@ impl Contents {
             let (first, last) = {
                 let index = self.index();
                 let name = |known: Option<&Known>| known.map(|known| known.first);
-                (name(index.chunks.first()), name(index.chunks.last()))
+                (name(index.chunks.front()), name(index.chunks.back()))
             };
             let Some(newest) = last else {
                 return Ok((None, None, 0));
@@ -66,7 +66,7 @@ impl Contents {
 
     /// The chunk that begins at `first`, opened, and how many entries of it count; none where it was trimmed.
     pub(in crate::series) fn chunk_named(&self, first: Timestamp) -> Result<Option<(Arc<Chunk>, u32)>> {
-        let (layout, limit) = {
+        let (position, layout, limit, form) = {
             let index = self.index();
             let Some(position) = index.position(first) else {
                 return Ok(None);
@@ -75,9 +75,22 @@ impl Contents {
             if let Some(tail) = index.tail.as_ref().filter(|_| last) {
                 return Ok(Some((Arc::clone(tail), tail.entries())));
             }
-            (index.layout, index.last_entries.filter(|_| last))
+            let limit = index.last_entries.filter(|_| last);
+            let form = match limit {
+                _ if !last => Form::Sealed,
+                // Its own last chunk is missing, so this one was full then.
+                None if self.0.frozen => Form::Sealed,
+                Some(entries) if self.0.frozen => Form::Frozen(entries),
+                _ => Form::Last(index.visits),
+            };
+            (position, index.layout, limit, form)
         };
-        match self.open_closed(first, layout, limit) {
+        let form = match form {
+            // Another process may have appended since.
+            Form::Last(_) if limit.is_none() && self.0.context.read_only() => Form::Frozen(self.entries_of(position)?),
+            form => form,
+        };
+        match self.open_closed(self.key(first, form), layout, limit) {
             Ok(chunk) => {
                 let entries = limit.map_or(chunk.entries(), |limit| limit.min(chunk.entries()));
                 Ok(Some((chunk, entries)))
@@ -88,10 +101,11 @@ impl Contents {
         }
     }
 
-    fn open_closed(&self, first: Timestamp, layout: Layout, limit: Option<u32>) -> Result<Arc<Chunk>> {
+    fn open_closed(&self, key: ChunkKey, layout: Layout, limit: Option<u32>) -> Result<Arc<Chunk>> {
         let context = &self.0.context;
         let mapped = self.is_mapped();
-        context.cache.get(self.key(first), || {
+        context.cache.get(key, || {
+            let first = key.first;
             let storage = self.chunk_storage(first)?;
             let path = context.shown(&self.chunk_path(first));
             match limit {
@@ -145,16 +159,18 @@ impl Contents {
     pub(in crate::series) fn push(&self, tail: Arc<Chunk>, sealed: Option<Arc<Chunk>>) {
         self.index_mut().push(tail, sealed.as_deref());
         if let Some(sealed) = sealed {
-            self.0.context.cache.insert(self.key(sealed.min_ts()), sealed);
+            self.0
+                .context
+                .cache
+                .insert(self.key(sealed.min_ts(), Form::Sealed), sealed);
         }
     }
 
     /// Takes up a new form of the last chunk, or its end as an open one.
     pub(in crate::series) fn set_tail(&self, tail: Option<Arc<Chunk>>, last_entries: Option<u32>) {
         let mut index = self.index_mut();
-        let name = index.chunks.last().map(|known| known.first);
-        index.tail = tail;
-        index.last_entries = last_entries;
+        let name = index.chunks.back().map(|known| known.first);
+        index.set_tail(tail, last_entries);
         drop(index);
         self.forget_open(name);
     }
@@ -181,9 +197,10 @@ impl Contents {
     }
 
     fn forget_open(&self, name: Option<Timestamp>) {
-        if let Some(key) = name.map(|name| self.key(name)) {
-            self.0.context.cache.close(false, |other| *other == key);
-        }
+        let Some(first) = name else { return };
+        let (series, part) = (self.0.id, self.0.part);
+        let forget = |key: &ChunkKey| (key.series, key.part, key.first) == (series, part, first);
+        self.0.context.cache.close(false, forget);
     }
 
     /// Changes the parameters of an empty series.
@@ -217,11 +234,12 @@ impl Contents {
         }
     }
 
-    fn key(&self, first: Timestamp) -> ChunkKey {
+    fn key(&self, first: Timestamp, form: Form) -> ChunkKey {
         ChunkKey {
             series: self.0.id,
             part: self.0.part,
             first,
+            form,
         }
     }
 

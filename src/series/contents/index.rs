@@ -3,7 +3,7 @@
 //!
 //! Arithmetic only; [`super::Contents`] holds it under a lock and does the reading.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use crate::series::{
     FixedParameters, Timestamp,
@@ -22,7 +22,7 @@ pub(super) struct Known {
 pub(super) struct Index {
     pub(super) layout: Layout,
     pub(super) entries_per_chunk: u32,
-    pub(super) chunks: Vec<Known>,
+    pub(super) chunks: VecDeque<Known>,
     /// How many leading chunks have a right `before`; at least one where there is a chunk.
     pub(super) counted: usize,
     /// Entries trimmed since the index was made.
@@ -32,6 +32,8 @@ pub(super) struct Index {
     /// How many entries of the last chunk count: in a snapshot, after a crash that a reader may not repair, or simply
     /// known; `None` asks the file.
     pub(super) last_entries: Option<u32>,
+    /// How often the writer took up or let go a last chunk.
+    pub(super) visits: u64,
 }
 
 impl Index {
@@ -44,6 +46,7 @@ impl Index {
             trimmed: 0,
             tail: None,
             last_entries,
+            visits: 0,
         }
     }
 
@@ -75,8 +78,9 @@ impl Index {
     }
 
     /// The chunk of entry `number`, and the entry's position there as far as `before` is right.
-    pub(super) fn locate(&self, number: u64) -> Option<(Timestamp, u64)> {
-        let absolute = number.checked_add(self.trimmed)?;
+    /// `trimmed` is what the number was counted from; none too where that has changed.
+    pub(super) fn locate(&self, number: u64, trimmed: u64) -> Option<(Timestamp, u64)> {
+        let absolute = number.checked_add(trimmed).filter(|_| trimmed == self.trimmed)?;
         let after = self.chunks.partition_point(|known| known.before <= absolute);
         let known = self.chunks[after.checked_sub(1)?];
         Some((known.first, absolute - known.before))
@@ -99,23 +103,29 @@ impl Index {
     /// Takes up a chunk that now receives the appends; `sealed` is the one before it.
     pub(super) fn push(&mut self, tail: Arc<Chunk>, sealed: Option<&Chunk>) {
         let counted = self.counted == self.chunks.len();
-        let before = match (sealed, self.chunks.last()) {
+        let before = match (sealed, self.chunks.back()) {
             (Some(sealed), Some(last)) => last.before + u64::from(sealed.entries()),
             _ => self.trimmed,
         };
-        self.chunks.push(Known {
+        self.chunks.push_back(Known {
             first: tail.min_ts(),
             before,
         });
         self.counted += usize::from(counted);
-        self.tail = Some(tail);
-        self.last_entries = None;
+        self.set_tail(Some(tail), None);
+    }
+
+    /// Takes up a new form of the last chunk, or its end as an open one.
+    pub(super) fn set_tail(&mut self, tail: Option<Arc<Chunk>>, last_entries: Option<u32>) {
+        self.tail = tail;
+        self.last_entries = last_entries;
+        self.visits += 1;
     }
 
     /// Forgets the oldest chunk, of which the next one's `before` is known.
     pub(super) fn drop_first(&mut self) {
-        self.chunks.remove(0);
-        if let Some(next) = self.chunks.first() {
+        self.chunks.pop_front();
+        if let Some(next) = self.chunks.front() {
             self.trimmed = next.before;
         }
         self.counted = self.counted.saturating_sub(1).max(self.chunks.len().min(1));
@@ -123,10 +133,9 @@ impl Index {
 
     /// Forgets the newest chunk, which nobody appends to.
     pub(super) fn drop_last(&mut self) {
-        self.chunks.pop();
+        self.chunks.pop_back();
         self.counted = self.counted.min(self.chunks.len());
-        self.tail = None;
-        self.last_entries = None;
+        self.set_tail(None, None);
     }
 }
 

@@ -148,7 +148,7 @@ impl Contents {
     pub fn entries(&self) -> Result<u64> {
         self.count_all()?;
         let index = self.index();
-        let Some(last) = index.chunks.last() else {
+        let Some(last) = index.chunks.back() else {
             return Ok(0);
         };
         let before = last.before - index.trimmed;
@@ -309,8 +309,21 @@ impl Contents {
     /// Chunk of entry `number`, its position there, and how many entries of the chunk count.
     fn at(&self, number: u64) -> Result<Option<(Arc<Chunk>, u32, u32)>> {
         loop {
+            let trimmed = self.index().trimmed;
+            if let Some(found) = self.at_since(number, trimmed)? {
+                return Ok(Some(found));
+            }
+            if self.index().trimmed == trimmed {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// As `at`, of a number that counts from when so many entries were trimmed; none too where more are by now.
+    fn at_since(&self, number: u64, trimmed: u64) -> Result<Option<(Arc<Chunk>, u32, u32)>> {
+        loop {
             self.count_all()?;
-            let Some((first, within)) = self.index().locate(number) else {
+            let Some((first, within)) = self.index().locate(number, trimmed) else {
                 return Ok(None);
             };
             if let Some((chunk, entries)) = self.chunk_named(first)? {
@@ -329,11 +342,25 @@ impl Contents {
     /// # Errors
     /// As [`Contents::entries`].
     pub fn read_records(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<usize> {
-        let record_bytes = self.layout().record_bytes();
+        loop {
+            // All of one numbering: where a trim shifts it meanwhile, the read begins anew.
+            let trimmed = self.index().trimmed;
+            let filled = self.read_records_since(buffer, offset_bytes, trimmed)?;
+            if self.index().trimmed == trimmed {
+                return Ok(filled);
+            }
+        }
+    }
+
+    fn read_records_since(&self, buffer: &mut [u8], offset_bytes: u64, trimmed: u64) -> Result<usize> {
+        let layout = self.layout();
+        let record_bytes = layout.record_bytes();
         let mut filled = 0;
         while filled < buffer.len() {
-            let offset = offset_bytes + filled as u64;
-            let Some((chunk, within, entries)) = self.at(offset / record_bytes)? else {
+            let Some(offset) = offset_bytes.checked_add(filled as u64) else {
+                break;
+            };
+            let Some((chunk, within, entries)) = self.at_since(offset / record_bytes, trimmed)? else {
                 break;
             };
             let start = u64::from(within) * record_bytes + offset % record_bytes;
@@ -341,7 +368,6 @@ impl Contents {
             let length = usize::try_from(available)
                 .unwrap_or(usize::MAX)
                 .min(buffer.len() - filled);
-            let layout = self.layout();
             chunk.copy(&mut buffer[filled..filled + length], layout.record_offset(0) + start)?;
             filled += length;
         }
@@ -405,7 +431,7 @@ impl Contents {
     /// [`Error::Io`].
     pub fn modified(&self) -> Result<SystemTime> {
         let context = &self.0.context;
-        match self.index().chunks.last().map(|known| known.first) {
+        match self.index().chunks.back().map(|known| known.first) {
             Some(first) => {
                 let stat = self.chunk_storage(first)?.stat();
                 Ok(stat.map_err(context.failed(&self.chunk_path(first)))?.modified)

@@ -18,7 +18,7 @@ impl Database {
     /// Makes a fixed series and opens it.
     ///
     /// # Errors
-    /// [`Error::BadName`], [`Error::BadParameter`], [`Error::AlreadyExists`], [`Error::InvalidState`], [`Error::Io`].
+    /// [`crate::series::Error::BadName`], [`crate::series::Error::BadParameter`], [`crate::series::Error::AlreadyExists`], [`crate::series::Error::InvalidState`], [`crate::series::Error::Io`].
     pub fn create_series(&self, name: &str, parameters: &FixedParameters) -> Result<Arc<Series>> {
         parameters.validate()?;
         let key = SeriesKey::fixed(name);
@@ -63,7 +63,7 @@ impl Database {
     /// Gives a series another name; it keeps its number, and whoever has it open goes on with it.
     ///
     /// # Errors
-    /// [`Error::BadName`], [`Error::AlreadyExists`], [`Error::DoesNotExist`], [`Error::InvalidState`], [`Error::Io`].
+    /// [`crate::series::Error::BadName`], [`crate::series::Error::AlreadyExists`], [`crate::series::Error::DoesNotExist`], [`crate::series::Error::InvalidState`], [`crate::series::Error::Io`].
     pub fn rename_series(&self, key: &SeriesKey, name: &str) -> Result<()> {
         self.ensure_open()?;
         self.context.writable()?;
@@ -94,7 +94,7 @@ impl Database {
     /// Deletes a series with all its entries, open or not. Chunks that a snapshot needs are kept for it.
     ///
     /// # Errors
-    /// [`Error::DoesNotExist`], [`Error::InvalidState`], [`Error::Io`].
+    /// [`crate::series::Error::DoesNotExist`], [`crate::series::Error::InvalidState`], [`crate::series::Error::Io`].
     pub fn delete_series(&self, key: &SeriesKey) -> Result<()> {
         self.ensure_open()?;
         self.context.writable()?;

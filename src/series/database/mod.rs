@@ -234,8 +234,9 @@ impl Database {
     /// # Errors
     /// As [`Database::series`].
     pub fn any(&self, key: &SeriesKey) -> Result<AnySeries> {
-        self.ensure_open()?;
         let mut table = self.series_table();
+        // Asked with the table in hand: whatever is put there before a close is closed by it.
+        self.ensure_open()?;
         if let Some(series) = table.get(key).filter(|series| !series.is_closed()) {
             return Ok(series.clone());
         }

@@ -22,6 +22,8 @@ pub struct Limits {
     pub open_writers: usize,
     /// Chunks are shared memory where that can be had; else descriptors are used.
     pub mapped: bool,
+    /// Address space that a growing chunk is given at once, in bytes, unless its file is half as large already.
+    pub window_bytes: u64,
 }
 
 impl Default for Limits {
@@ -30,6 +32,7 @@ impl Default for Limits {
             open_chunks: 256,
             open_writers: 128,
             mapped: true,
+            window_bytes: 256 << 20,
         }
     }
 }

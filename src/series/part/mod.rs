@@ -49,6 +49,8 @@ pub(super) struct Part {
     metadata: Mutex<SeriesMetadata>,
     writer: Mutex<Writer>,
     writing: AtomicBool,
+    /// As the seat's, for those who may not wait for it.
+    closed: AtomicBool,
     /// Entries appended here; written from the seat only.
     appended: AtomicU64,
     /// Why nothing may be appended.
@@ -150,6 +152,7 @@ impl Part {
                 ..Writer::default()
             }),
             writing: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             appended: AtomicU64::new(0),
             wound: recovered.wound,
             me: Weak::clone(me),
@@ -339,6 +342,7 @@ impl Part {
             layout: self.contents.layout(),
             entries_per_chunk: self.contents.parameters().entries_per_chunk,
             mapped: self.contents.is_mapped(),
+            window_bytes: self.context().options.limits.window_bytes,
         }
     }
 
@@ -448,6 +452,7 @@ impl Part {
             self.sync_seated(&mut writer)?;
         }
         writer.closed = true;
+        self.closed.store(true, Ordering::Release);
         self.retire();
         self.contents.close_chunks(false);
         Ok(writer.last)
@@ -458,13 +463,14 @@ impl Part {
         let mut writer = self.seat();
         writer.tail = None;
         writer.closed = true;
+        self.closed.store(true, Ordering::Release);
         self.retire();
         self.writing.store(false, Ordering::Relaxed);
         self.contents.close_chunks(false);
     }
 
-    /// True after [`Part::close`] or [`Part::abandon`].
+    /// True after [`Part::close`] or [`Part::abandon`]. Never waits for the seat.
     pub(super) fn is_closed(&self) -> bool {
-        self.seat().closed
+        self.closed.load(Ordering::Acquire)
     }
 }

@@ -1,6 +1,6 @@
 //! What opening does with the last chunk of a series after a crash.
 //!
-//! [`examine`] looks and decides, it never writes; [`repair`] does what was decided. A crash can only have hurt the
+//! [`examine`] looks and decides, it never writes; [`Ward::repair`] does what was decided. A crash can only have hurt the
 //! last chunk, and only entries that were not yet synced: they may be missing from the file, read as zeros, or stand
 //! there without being counted. Whatever else is wrong is damage: it is named, nothing is written over it, and the
 //! series refuses appends.

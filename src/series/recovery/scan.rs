@@ -139,7 +139,8 @@ impl<'a> Scan<'a> {
         Ok(low)
     }
 
-    /// Of entries `from..to`, the number of the first one that has a sector of zeros; `to` if none.
+    /// Of entries `from..to`, the number of the first one that has a sector of zeros; `to` if none. Where something of
+    /// a later entry stands in the sector, it was stored, and the zeros are the entry's own.
     pub(super) fn stored(&mut self, from: u64, to: u64) -> Result<u64> {
         let layout = self.suspect.layout;
         for index in from..to {
@@ -148,9 +149,14 @@ impl<'a> Scan<'a> {
             let mut piece = start;
             while piece < end {
                 let next = (piece / SECTOR_BYTES + 1) * SECTOR_BYTES;
-                let bytes = self.bytes_at(piece, next.min(end) - piece)?;
-                if bytes.iter().all(|byte| *byte == 0) {
-                    return Ok(index);
+                let zeros = |bytes: &[u8]| bytes.iter().all(|byte| *byte == 0);
+                if zeros(self.bytes_at(piece, next.min(end) - piece)?) {
+                    // The last bytes of a sector may be a count that stood there once.
+                    let later = (next - COUNT_BYTES).min(layout.record_offset(to));
+                    let whole = u64::from(layout.page_size).is_multiple_of(SECTOR_BYTES);
+                    if !whole || later <= end || zeros(self.bytes_at(end, later - end)?) {
+                        return Ok(index);
+                    }
                 }
                 piece = next;
             }

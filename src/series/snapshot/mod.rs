@@ -175,10 +175,20 @@ impl Snapshot {
             part: u32::try_from(number).unwrap_or(u32::MAX),
             below,
         };
-        let mut names: BTreeSet<Timestamp> = self.context.snapshots.pins(record.id, key.part);
-        if let Some(directory) = place.get().map(|place| place.join(&key.below)) {
-            names.extend(list_chunks(&self.context, &directory, |_| {})?);
+        // The series first: a chunk only ever moves from there to its pin, which is known before it moves.
+        let mut names = BTreeSet::new();
+        while let Some(now) = place.get() {
+            match list_chunks(&self.context, &now.join(&key.below), |_| {}) {
+                Ok(live) => {
+                    names.extend(live);
+                    break;
+                }
+                // It was renamed or deleted meanwhile.
+                Err(_) if place.get().as_ref() != Some(&now) => {}
+                Err(error) => return Err(error),
+            }
         }
+        names.extend(self.context.snapshots.pins(record.id, key.part));
         let held = match (part.first_chunk, part.last_chunk) {
             (Some(first), Some(last)) if first <= last => names.range(first..=last).copied().collect(),
             _ => Vec::new(),

@@ -95,6 +95,12 @@ impl SeriesRecord {
         }
     }
 
+    /// True where it needs the chunk of a part that begins at `first`.
+    pub fn needs(&self, part: u32, first: Timestamp) -> bool {
+        let part = usize::try_from(part).ok().and_then(|part| self.parts.get(part));
+        part.is_some_and(|part| part.holds(first))
+    }
+
     fn check(&self) -> Result<(), String> {
         let metadata = SeriesMetadata::decode(self.metadata.as_bytes()).map_err(|damage| damage.to_string())?;
         let profile = match self.kind {
@@ -153,14 +159,6 @@ impl SnapshotRecord {
     /// Name of its file.
     pub fn file_name(&self) -> String {
         format!("{SNAPSHOT_PREFIX}{}", self.number)
-    }
-
-    /// True where it needs the chunk of a part that begins at `first`.
-    pub fn needs(&self, id: SeriesId, part: u32, first: Timestamp) -> bool {
-        let part = usize::try_from(part).ok();
-        let series = self.series.iter().filter(|series| series.id == id);
-        let mut parts = series.filter_map(|series| series.parts.get(part?));
-        parts.any(|part| part.holds(first))
     }
 
     /// Writes it.

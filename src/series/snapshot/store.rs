@@ -27,10 +27,31 @@ pub(crate) struct Snapshots {
 
 #[derive(Default)]
 struct State {
-    records: BTreeMap<u32, Arc<SnapshotRecord>>,
+    records: BTreeMap<u32, Held>,
     pins: HashMap<(SeriesId, u32), BTreeSet<Timestamp>>,
     /// Highest number of a record, readable or not, when the database was opened.
     newest: u32,
+}
+
+/// A record, and where in it each series is: chunks are asked for one by one.
+struct Held {
+    record: Arc<SnapshotRecord>,
+    positions: HashMap<SeriesId, usize>,
+}
+
+impl Held {
+    fn new(record: Arc<SnapshotRecord>) -> Self {
+        let positions = record.series.iter().enumerate();
+        Self {
+            positions: positions.map(|(position, series)| (series.id, position)).collect(),
+            record,
+        }
+    }
+
+    fn needs(&self, id: SeriesId, part: u32, first: Timestamp) -> bool {
+        let position = self.positions.get(&id);
+        position.is_some_and(|position| self.record.series[*position].needs(part, first))
+    }
 }
 
 impl Snapshots {
@@ -53,7 +74,7 @@ impl Snapshots {
                 .map_err(failed(root.join(&entry.name)))?;
             match SnapshotRecord::decode(&bytes, |name| check_name(name).is_ok()) {
                 Ok(record) if record.number == number => {
-                    state.records.insert(number, Arc::new(record));
+                    state.records.insert(number, Held::new(Arc::new(record)));
                 }
                 Ok(_) => log::error!(
                     "{}: names another snapshot; left alone",
@@ -88,18 +109,21 @@ impl Snapshots {
 
     /// All records, oldest first.
     pub(crate) fn records(&self) -> Vec<Arc<SnapshotRecord>> {
-        self.state().records.values().cloned().collect()
+        let state = self.state();
+        state.records.values().map(|held| Arc::clone(&held.record)).collect()
     }
 
     /// The record under `name`.
     pub(crate) fn find(&self, name: &str) -> Result<Arc<SnapshotRecord>> {
         let state = self.state();
-        let found = state.records.values().find(|record| record.name == name);
-        found.cloned().ok_or_else(|| Error::DoesNotExist {
-            what: "snapshot",
-            name: name.to_owned(),
-            path: self.directory.path().to_owned(),
-        })
+        let found = state.records.values().find(|held| held.record.name == name);
+        found
+            .map(|held| Arc::clone(&held.record))
+            .ok_or_else(|| Error::DoesNotExist {
+                what: "snapshot",
+                name: name.to_owned(),
+                path: self.directory.path().to_owned(),
+            })
     }
 
     /// Stores a new or changed record, durably.
@@ -109,7 +133,8 @@ impl Snapshots {
             .replace(&path, &record.encode())
             .map_err(self.failed(&path))?;
         let record = Arc::new(record);
-        self.state().records.insert(record.number, Arc::clone(&record));
+        let held = Held::new(Arc::clone(&record));
+        self.state().records.insert(record.number, held);
         Ok(record)
     }
 
@@ -160,8 +185,8 @@ impl Snapshots {
     /// Names of a snapshot that needs the chunk that begins at `first`.
     pub(crate) fn needed_by(&self, id: SeriesId, part: u32, first: Timestamp) -> Option<String> {
         let state = self.state();
-        let found = state.records.values().find(|record| record.needs(id, part, first));
-        found.map(|record| record.name.clone())
+        let found = state.records.values().find(|held| held.needs(id, part, first));
+        found.map(|held| held.record.name.clone())
     }
 
     /// Chunks of a part that are kept for snapshots only.
@@ -175,7 +200,7 @@ impl Snapshots {
         let held = state
             .records
             .values()
-            .flat_map(|record| &record.series)
+            .flat_map(|held| &held.record.series)
             .map(|series| series.id);
         let pinned = state.pins.keys().map(|(id, _)| *id);
         Used {
@@ -187,6 +212,6 @@ impl Snapshots {
 
 impl State {
     fn needs(&self, id: SeriesId, part: u32, first: Timestamp) -> bool {
-        self.records.values().any(|record| record.needs(id, part, first))
+        self.records.values().any(|held| held.needs(id, part, first))
     }
 }

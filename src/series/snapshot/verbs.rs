@@ -59,8 +59,12 @@ impl Database {
         let (id, parts, directory) = match any {
             AnySeries::Fixed(series) => (series.id(), vec![freeze(series.contents())?], path_of(key)),
             AnySeries::Varlen(series) => {
-                // The root first: whatever it holds by now, the other parts hold by then.
-                let parts = series.contents().parts().iter().map(freeze).collect::<Result<_>>()?;
+                // The root first: whatever it holds by now, the other parts hold by then, new parts too.
+                let root = freeze(series.contents().root());
+                let parts = series.contents().parts();
+                let parts = std::iter::once(root)
+                    .chain(parts.iter().skip(1).map(freeze))
+                    .collect::<Result<_>>()?;
                 (series.id(), parts, path_of(key).join(part_directory(0)))
             }
         };

@@ -82,7 +82,7 @@ fn open_chunks_and_writers_are_bounded() {
     options.limits = Limits {
         open_chunks: 7,
         open_writers: 3,
-        mapped: true,
+        ..Limits::default()
     };
     let database = Database::open_on(Arc::new(disk), options).unwrap();
     let all: Vec<_> = (0..10)

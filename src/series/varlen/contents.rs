@@ -130,8 +130,9 @@ impl VarlenContents {
     /// # Errors
     /// As [`VarlenEntry::to_bytes`].
     pub fn first(&self) -> Result<Option<Entry>> {
-        let first = self.range(Timestamp::MIN, Timestamp::MAX)?.next();
-        first.transpose()?.map(|entry| entry.to_entry()).transpose()
+        let mut value = Vec::new();
+        let first = self.range(Timestamp::MIN, Timestamp::MAX)?.next_into(&mut value);
+        Ok(first.transpose()?.map(|timestamp| Entry { timestamp, value }))
     }
 
     /// The newest entry.
@@ -151,8 +152,9 @@ impl VarlenContents {
     /// # Errors
     /// As [`VarlenEntry::to_bytes`].
     pub fn get(&self, timestamp: Timestamp) -> Result<Option<Vec<u8>>> {
-        let found = self.range(timestamp, timestamp)?.next();
-        found.transpose()?.map(|entry| entry.to_bytes()).transpose()
+        let mut value = Vec::new();
+        let found = self.range(timestamp, timestamp)?.next_into(&mut value);
+        Ok(found.transpose()?.map(|_| value))
     }
 
     /// Number of the first entry whose timestamp is not below `timestamp`.
@@ -231,7 +233,21 @@ impl VarlenContents {
         })
     }
 
+    /// True where the root no longer has the entry at `timestamp`, which was there once.
+    fn is_trimmed(&self, timestamp: Timestamp) -> bool {
+        let oldest = self.0.root.name_at(Timestamp::MIN);
+        oldest.is_none_or(|oldest| timestamp < oldest)
+    }
+
+    /// What to say of a value that lacks a part: that it was trimmed meanwhile, or that it is damaged.
     pub(super) fn missing(&self, timestamp: Timestamp, part: usize) -> Error {
+        if self.is_trimmed(timestamp) {
+            return Error::DoesNotExist {
+                what: "entry",
+                name: timestamp.to_string(),
+                path: self.0.context.shown(&self.0.root.directory().unwrap_or_default()),
+            };
+        }
         let directory = self.0.root.directory().unwrap_or_default();
         Error::Damaged {
             path: self.0.context.shown(directory.parent().unwrap_or(&directory)),
@@ -298,11 +314,17 @@ impl VarlenRange {
     /// # Errors
     /// As [`VarlenEntry::to_bytes`].
     pub fn next_into(&mut self, value: &mut Vec<u8>) -> Option<Result<Timestamp>> {
-        let head = match self.next_head()? {
-            Ok(head) => head,
-            Err(error) => return Some(Err(error)),
-        };
-        Some(self.fill(&head, value).map(|()| head.timestamp))
+        loop {
+            let head = match self.next_head()? {
+                Ok(head) => head,
+                Err(error) => return Some(Err(error)),
+            };
+            match self.fill(&head, value) {
+                // Trimmed before it was reached.
+                Err(Error::DoesNotExist { .. }) => {}
+                filled => return Some(filled.map(|()| head.timestamp)),
+            }
+        }
     }
 
     fn fill(&mut self, head: &Head, value: &mut Vec<u8>) -> Result<()> {

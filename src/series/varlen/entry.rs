@@ -1,7 +1,7 @@
 //! One value of a variable-length series, fetched piece by piece as it is asked for.
 //!
-//! It holds the root's chunk and finds the other parts by timestamp, so it stays good while the series is appended to and
-//! trimmed behind it.
+//! It holds the root's chunk and finds the other parts by timestamp, so it stays good while the series is appended to;
+//! once it is trimmed, only its head is still there.
 
 use std::{
     cmp::Ordering,
@@ -63,7 +63,8 @@ impl VarlenEntry {
     /// The whole value; it is read once.
     ///
     /// # Errors
-    /// [`crate::series::Error::Damaged`] where a part is missing or cut short; [`crate::series::Error::Io`].
+    /// [`crate::series::Error::Damaged`] where a part is missing or cut short; [`crate::series::Error::DoesNotExist`]
+    /// where it was trimmed meanwhile; [`crate::series::Error::Io`].
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         if let Some(whole) = self.whole.get() {
             return Ok(whole.clone());

@@ -7,7 +7,7 @@
 use std::{path::Path, sync::Arc};
 
 use super::{VarlenContents, part_bytes};
-use crate::series::{Damage, Error, Result, Timestamp, context::Context, marks::PreviousEnd, part::Part};
+use crate::series::{Contents, Damage, Error, Result, Timestamp, context::Context, marks::PreviousEnd, part::Part};
 
 /// Cuts parts and root back to the last value that is whole in all of them.
 pub(super) fn level(
@@ -64,32 +64,49 @@ fn first_broken(
     contents: &VarlenContents,
     durable: Option<Timestamp>,
 ) -> Result<Option<(Timestamp, Option<Timestamp>)>> {
-    let entries = contents.entries()?;
-    if entries == 0 {
+    let Some((from, last)) = last_two(contents.root())? else {
         return Ok(None);
-    }
-    // The value before it is looked at too: where several lack parts, that is damage, and nothing is cut.
-    let mut from = entries.saturating_sub(2);
-    let last = contents.last_timestamp()?;
-    let crashed = context.previous_end(contents.id()) == PreviousEnd::Crashed;
-    if crashed {
-        let known = durable.map_or(Ok(0), |durable| contents.upper_bound(durable))?;
-        from = known.min(from);
-    }
-    let mut before = match from.checked_sub(1) {
-        Some(previous) => contents.root().timestamp_of(previous)?,
-        None => None,
     };
-    for entry in contents.range_by_index(from..entries)? {
+    let crashed = context.previous_end(contents.id()) == PreviousEnd::Crashed;
+    let (mut before, mut suspects) = (None, contents.range(from, Timestamp::MAX)?);
+    if crashed {
+        // Only here entries are counted, which opens every chunk of the root.
+        let entries = contents.entries()?;
+        let known = durable.map_or(Ok(0), |durable| contents.upper_bound(durable))?;
+        let from = known.min(entries.saturating_sub(2));
+        before = match from.checked_sub(1) {
+            Some(previous) => contents.root().timestamp_of(previous)?,
+            None => None,
+        };
+        suspects = contents.range_by_index(from..entries)?;
+    }
+    for entry in suspects {
         let entry = entry?;
         match is_whole(contents, entry.timestamp(), entry.len()) {
             Ok(true) => before = Some(entry.timestamp()),
-            Ok(false) if crashed || Some(entry.timestamp()) == last => return Ok(Some((entry.timestamp(), before))),
+            Ok(false) if crashed || entry.timestamp() == last => return Ok(Some((entry.timestamp(), before))),
             Ok(false) => return Err(contents.missing(entry.timestamp(), 1)),
             Err(error) => return Err(error),
         }
     }
     Ok(None)
+}
+
+/// The last timestamp and the one before it, which is looked at too: where several values lack parts, that is damage,
+/// and nothing is cut. Where there is but one, it is both.
+fn last_two(root: &Contents) -> Result<Option<(Timestamp, Timestamp)>> {
+    let Some((chunk, entries)) = root.chunk_at(Timestamp::MAX)? else {
+        return Ok(None);
+    };
+    let last = chunk.timestamp_at(entries - 1)?;
+    if let Some(previous) = entries.checked_sub(2) {
+        return Ok(Some((chunk.timestamp_at(previous)?, last)));
+    }
+    let earlier = last.0.checked_sub(1).map(|earlier| root.chunk_at(Timestamp(earlier)));
+    Ok(match earlier.transpose()?.flatten() {
+        Some((chunk, entries)) => Some((chunk.timestamp_at(entries - 1)?, last)),
+        None => Some((last, last)),
+    })
 }
 
 /// True where every part that a value of `length` bytes needs has a piece at `timestamp`.

@@ -1,0 +1,19 @@
+//! Engine 2: RAID arrays over image files, in Linux md's own format.
+//!
+//! An *array* is one run of bytes spread over *members*; a member is a file, or a GPT partition in one, and stands in a
+//! *slot* (md: role). Its *data area* begins at the *data offset*; all offsets on a member here are from there, unless
+//! a name says otherwise. A *chunk* is the run of bytes that lies on one member; chunks side by side are a *stripe*,
+//! *P* and *Q* its parities. A *copy* is one of the places of a byte in a mirror. Members that are gone make an array
+//! *degraded*; *rebuild* fills a new member, *resync* makes redundancy true again, *verify* only looks, *reshape*
+//! moves an array to another geometry while it is in use.
+//!
+//! [`geometry`], [`parity`] and [`health`] are pure: where bytes lie, how they are made again, what state that is.
+//! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out.
+
+pub mod geometry;
+pub mod health;
+pub mod metadata;
+pub mod parity;
+mod types;
+
+pub use types::{Level, SECTOR_BYTES, Sector, Slot, UnknownLevel};

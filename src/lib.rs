@@ -5,6 +5,7 @@
 
 pub mod cli;
 pub mod mount;
+pub mod nbd;
 pub mod raid;
 pub mod series;
 pub mod storage;

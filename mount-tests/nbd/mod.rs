@@ -1,0 +1,9 @@
+//! The NBD server before real clients and hostile ones.
+//!
+//! Each test has a server of its own in this process, over files in a directory of its own; peers are looked up.
+
+mod fixture;
+mod hostile;
+mod peers;
+mod raw;
+mod sessions;

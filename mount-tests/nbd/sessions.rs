@@ -1,0 +1,311 @@
+//! Sessions from start to end: extended headers, growth, TLS, inherited sockets, the server's own end.
+//!
+//! What no peer here can do is sent by hand; for the rest the peer is named.
+
+use std::{fs::File, os::unix::process::CommandExt as _, path::Path, process::Command, sync::Arc, time::Duration};
+
+use headstack::nbd::{Exports, Limits, Listener, Server, Settings, Tls, standin::Array};
+
+use super::{
+    fixture::{Served, array, export, find, run},
+    raw::{BLOCK_STATUS, Chunk, DISC, FLUSH, READ, RESIZE, Raw, WRITE},
+};
+
+const PAYLOAD_LEN: u16 = 1 << 5;
+
+#[test]
+fn extended_headers_carry_64_bit_lengths() {
+    let served = Served::new(6 << 30);
+    let mut raw = Raw::extended(&served);
+    raw.extended_request(PAYLOAD_LEN, WRITE, 1, 5 << 30, 4);
+    raw.send(b"data");
+    let done = |cookie, offset| Chunk {
+        flags: 1,
+        kind: 0,
+        cookie,
+        offset,
+        payload: Vec::new(),
+    };
+    assert_eq!(raw.chunk(), done(1, 5 << 30));
+    raw.extended_request(0, READ, 2, 5 << 30, 4);
+    let read = raw.chunk();
+    assert_eq!((read.flags, read.kind, read.cookie, read.offset), (1, 1, 2, 5 << 30));
+    assert_eq!(read.payload, b"\0\0\0\x01\x40\0\0\0data");
+    raw.extended_request(0, BLOCK_STATUS, 3, 0, 6 << 30);
+    let status = raw.chunk();
+    assert_eq!((status.flags, status.kind), (1, 6));
+    let table = b"\0\0\0\x01\0\0\0\x03\
+        \0\0\0\x01\x40\0\0\0\0\0\0\0\0\0\0\x03\
+        \0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\0\
+        \0\0\0\0\x3f\xff\xf0\0\0\0\0\0\0\0\0\x03";
+    assert_eq!(status.payload, table);
+    // Zeroes of 5 GiB in one request.
+    raw.extended_request(0, 6, 4, 0, (5 << 30) + 4096);
+    assert_eq!(raw.chunk(), done(4, 0));
+    raw.extended_request(0, READ, 5, 5 << 30, 4);
+    assert_eq!(raw.chunk().payload[8..], [0; 4]);
+}
+
+#[test]
+fn block_status_can_choose_contexts_in_a_payload() {
+    let served = Served::new(1 << 20);
+    let mut raw = Raw::extended(&served);
+    raw.extended_request(PAYLOAD_LEN, BLOCK_STATUS, 1, 0, 12);
+    raw.send(b"\0\0\0\0\0\0\x10\0\0\0\0\x01");
+    let table = b"\0\0\0\x01\0\0\0\x01\0\0\0\0\0\0\x10\0\0\0\0\0\0\0\0\x03";
+    assert_eq!(raw.chunk().payload, table);
+    raw.extended_request(PAYLOAD_LEN, BLOCK_STATUS, 2, 0, 12);
+    raw.send(b"\0\0\0\0\0\0\x10\0\0\0\0\x09");
+    let refused = raw.chunk();
+    assert_eq!((refused.kind, &refused.payload[..4]), (0x8001, &[0, 0, 0, 22][..]));
+    raw.extended_request(PAYLOAD_LEN, READ, 3, 0, 8);
+    raw.send(b"payload!");
+    assert_eq!(raw.chunk().kind, 0x8001, "a payload that a read has not");
+    raw.extended_request(0, READ, 4, 0, 1);
+    assert_eq!(raw.chunk().payload.len(), 9);
+}
+
+#[test]
+fn a_grown_array_is_seen_by_the_client_that_asks_and_by_the_next() {
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    File::create(&image).unwrap().set_len(1 << 20).unwrap();
+    let grows = array(&image);
+    let exports = Exports::default();
+    exports.add(export("disk", Arc::clone(&grows)));
+    let served = Served::start(directory, exports, Settings::default());
+    let mut raw = Raw::simple(&served);
+    grows.grow(2 << 20).unwrap();
+    raw.request(0, READ, 1, 1 << 20, 1);
+    assert_eq!(raw.reply(), (1, 22), "not before it is asked for");
+    raw.request(0, RESIZE, 2, 3 << 20, 0);
+    assert_eq!(raw.reply(), (2, 28), "more than there is");
+    raw.request(0, RESIZE, 3, 1 << 20, 0);
+    assert_eq!(raw.reply(), (3, 1), "clients do not cut");
+    raw.request(0, RESIZE, 4, 2 << 20, 0);
+    assert_eq!(raw.reply(), (4, 0));
+    raw.request(0, READ, 5, (2 << 20) - 1, 1);
+    assert_eq!(raw.reply(), (5, 0));
+    raw.take(1);
+    let mut next = Raw::greeted(&served);
+    next.option(1, b"disk");
+    assert_eq!(next.take(10)[..8], (2_u64 << 20).to_be_bytes());
+}
+
+#[test]
+fn a_flush_that_failed_goes_on_failing_for_every_client() {
+    let directory = tempfile::tempdir().unwrap();
+    // The zero device takes writes and cannot be made durable.
+    let device = Path::new("/dev/zero");
+    let file = File::options().read(true).write(true).open(device).unwrap();
+    let exports = Exports::default();
+    exports.add(export("disk", Arc::new(Array::over(device, file, 1 << 20, false))));
+    let served = Served::start(directory, exports, Settings::default());
+    for _ in 0..2 {
+        let mut raw = Raw::simple(&served);
+        raw.request(0, WRITE, 1, 0, 4);
+        raw.send(b"lost");
+        assert_eq!(raw.reply(), (1, 0));
+        for cookie in 2..4 {
+            raw.request(0, FLUSH, cookie, 0, 0);
+            assert_eq!(raw.reply(), (cookie, 5));
+        }
+        raw.request(1, WRITE, 4, 0, 4);
+        raw.send(b"lost");
+        assert_eq!(raw.reply(), (4, 5), "durable at once is no better");
+    }
+}
+
+#[test]
+fn requests_before_a_disconnect_are_all_answered() {
+    let served = Served::new(8 << 20);
+    let mut raw = Raw::simple(&served);
+    for cookie in 0..64_u64 {
+        raw.request(0, WRITE, cookie, cookie << 16, 1 << 16);
+        raw.send(&[1; 1 << 16]);
+    }
+    raw.request(0, DISC, 99, 0, 0);
+    let mut cookies: Vec<u64> = (0..64).map(|_| raw.reply().0).collect();
+    cookies.sort_unstable();
+    assert!(cookies.into_iter().eq(0..64));
+    assert_eq!(raw.rest(), b"");
+}
+
+#[test]
+fn stopping_finishes_what_is_under_way_and_removes_the_socket() {
+    let served = Served::new(8 << 20);
+    let idle = Raw::simple(&served);
+    let mut busy = Raw::simple(&served);
+    busy.request(0, WRITE, 1, 0, 4 << 20);
+    busy.send(&vec![6; 4 << 20]);
+    assert_eq!(busy.reply(), (1, 0));
+    assert_eq!(served.server.stop(super::fixture::LIMIT), 0);
+    assert!(!served.socket().exists());
+    assert_eq!(busy.rest(), b"");
+    drop(idle);
+}
+
+#[test]
+fn an_export_that_is_taken_away_leaves_others_alone() {
+    let served = Served::new(1 << 20);
+    let mut stays = Raw::greeted(&served);
+    let mut goes = Raw::simple(&served);
+    goes.request(0, FLUSH, 1, 0, 0);
+    assert_eq!(goes.reply(), (1, 0));
+    assert!(served.server.remove("disk"));
+    assert_eq!(goes.rest(), b"");
+    stays.option(7, b"\0\0\0\x04disk\0\0");
+    assert_eq!(stays.option_reply().1, 0x8000_0006);
+    served.server.exports().add(export("disk", array(&served.image())));
+    stays.option(7, b"\0\0\0\x04disk\0\0");
+    assert_eq!(stays.option_reply().1, 3, "it came back under its name");
+}
+
+#[test]
+fn an_idle_client_is_cut_off_where_that_is_wished() {
+    let limits = Limits {
+        idle: Some(Duration::from_millis(100)),
+        ..Limits::default()
+    };
+    let settings = Settings {
+        limits,
+        ..Settings::default()
+    };
+    let served = Served::with(1 << 20, settings, |export| export);
+    let mut raw = Raw::simple(&served);
+    raw.request(0, FLUSH, 1, 0, 0);
+    assert_eq!(raw.reply(), (1, 0));
+    assert_eq!(raw.rest(), b"");
+    served.wait_until_empty();
+}
+
+#[test]
+fn tcp_serves_this_machine() {
+    let Some(mut nbdinfo) = find("nbdinfo") else { return };
+    let served = Served::new(1 << 20);
+    let listener = Listener::loopback(0).unwrap();
+    let uri = listener.uri("disk", false).unwrap();
+    let exports = Exports::default();
+    exports.add(export("disk", array(&served.image())));
+    let server = Server::start(exports, Settings::default(), vec![listener]).unwrap();
+    assert_eq!(run(nbdinfo.args(["--size", &uri])).trim(), "1048576");
+    drop(server);
+}
+
+/// Makes an authority, a server's and a client's certificate.
+fn certificates(directory: &Path) -> bool {
+    let Some(mut probe) = find("openssl") else { return false };
+    run(probe.arg("version"));
+    let openssl = |arguments: &str| {
+        let mut command = Command::new("openssl");
+        run(command.current_dir(directory).args(arguments.split_whitespace()));
+    };
+    openssl(
+        "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=authority -keyout ca-key.pem -out ca-cert.pem",
+    );
+    for who in ["server", "client"] {
+        std::fs::write(directory.join("names"), "subjectAltName=DNS:localhost,IP:127.0.0.1\n").unwrap();
+        openssl(&format!(
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN={who} -keyout {who}-key.pem -out {who}.csr"
+        ));
+        openssl(&format!(
+            "x509 -req -in {who}.csr -CA ca-cert.pem -CAkey ca-key.pem -CAcreateserial -days 3650 -extfile names -out {who}-cert.pem"
+        ));
+    }
+    true
+}
+
+#[test]
+fn tls_with_certificates_is_required_of_clients_and_checks_them() {
+    let Some(mut nbdcopy) = find("nbdcopy") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let keys = directory.path().to_owned();
+    if !certificates(&keys) {
+        return;
+    }
+    let settings = Settings {
+        tls: Tls::load(&keys, true, true).unwrap(),
+        ..Settings::default()
+    };
+    let served = Served::with(4 << 20, settings, |export| export);
+    let secure = format!(
+        "{}&tls-certificates={}",
+        served.uri().replacen("nbd+", "nbds+", 1),
+        keys.display()
+    );
+    let source = keys.join("source");
+    let bytes = super::fixture::pattern(5, 4 << 20);
+    std::fs::write(&source, &bytes).unwrap();
+    run(nbdcopy.arg(&source).arg(&secure));
+    assert!(super::fixture::contents(&served.image()) == bytes);
+    let mut back = find("nbdcopy").unwrap();
+    let target = keys.join("target");
+    run(back.arg(&secure).arg(&target));
+    assert!(super::fixture::contents(&target) == bytes);
+    // In the clear nothing is told but that TLS is wanted.
+    let mut raw = Raw::greeted(&served);
+    raw.option(3, b"");
+    assert_eq!(raw.option_reply().1, 0x8000_0005);
+    raw.option(1, b"disk");
+    assert_eq!(raw.rest(), b"");
+    // A client without a certificate of the authority gets nothing.
+    for name in ["client-cert.pem", "client-key.pem"] {
+        std::fs::remove_file(keys.join(name)).unwrap();
+    }
+    let refused = Command::new("timeout")
+        .args(["60", "nbdinfo", "--size", &secure])
+        .output()
+        .unwrap();
+    assert!(!refused.status.success());
+    served.wait_until_empty();
+}
+
+#[test]
+fn what_is_sent_in_the_clear_before_tls_is_not_taken_for_secure() {
+    let directory = tempfile::tempdir().unwrap();
+    if !certificates(directory.path()) {
+        return;
+    }
+    let settings = Settings {
+        tls: Tls::load(directory.path(), true, false).unwrap(),
+        ..Settings::default()
+    };
+    let served = Served::with(1 << 20, settings, |export| export);
+    let mut raw = Raw::greeted(&served);
+    raw.send(b"IHAVEOPT\0\0\0\x05\0\0\0\0IHAVEOPT\0\0\0\x03\0\0\0\0");
+    assert_eq!(raw.option_reply(), (5, 1, Vec::new()));
+    let rest = raw.rest();
+    assert!(!rest.windows(4).any(|window| window == b"disk"), "{rest:?}");
+}
+
+/// Serves what is handed over where the environment says so: the other half of the next test.
+#[test]
+fn serve_inherited_socket() {
+    let Some(image) = std::env::var_os("HEADSTACK_TEST_SERVE") else {
+        return;
+    };
+    let exports = Exports::default();
+    exports.add(export("disk", array(Path::new(&image))));
+    let listeners = Listener::inherited().unwrap();
+    assert_eq!(listeners.len(), 1);
+    let server = Server::start(exports, Settings::default(), listeners).unwrap();
+    server.wait_for_last_client();
+    assert_eq!(server.stop(Duration::from_secs(10)), 0);
+}
+
+#[test]
+fn a_socket_that_was_handed_over_is_served_until_the_last_client_leaves() {
+    let Some(mut nbdinfo) = find("nbdinfo") else { return };
+    let directory = tempfile::tempdir().unwrap();
+    let image = directory.path().join("image");
+    File::create(&image).unwrap().set_len(3 << 20).unwrap();
+    let program = std::env::current_exe().unwrap();
+    // The harness prints to the standard output, which nbdinfo needs for itself.
+    let serve = r#"exec "$0" --exact nbd::sessions::serve_inherited_socket >/dev/null"#;
+    nbdinfo
+        .args(["--size", "--", "[", "sh", "-c", serve])
+        .arg(program)
+        .arg("]");
+    nbdinfo.env("HEADSTACK_TEST_SERVE", &image).process_group(0);
+    assert_eq!(run(&mut nbdinfo).trim(), "3145728");
+}

@@ -1,0 +1,38 @@
+//! The built-in NBD server: arrays as network block devices, with nothing to install on either side.
+//!
+//! A client connects to a [`listen::Listener`], leads the *handshake* (`negotiate`): it sends *options*, chooses one
+//! *export* and a *dialect*, perhaps begins TLS. Then follows the *transmission* (`connection`): it sends *requests*,
+//! each with a *cookie* that comes back in the reply, in any order and many at a time. [`protocol`] has the bytes of
+//! both, [`server::Server`] the threads, the limits and the end.
+//!
+//! Glossary. An *export* is an array under a name. A *dialect* is the form of requests and replies: simple, structured,
+//! or with extended headers. A *context* is something that can be asked about ranges, such as `base:allocation`; an
+//! *extent* is a range about which it says one thing. *FUA* makes one write durable before its reply, a *flush* all
+//! writes that were answered, on whatever connection. A *refusal* is a request that cannot be right, told without asking
+//! the array. A *guest* is a client's place among all. *Allowance* is what one client may have under way.
+//!
+//! Where a client breaks the protocol so that messages can no longer be told apart, it is cut off; every other request
+//! is answered. Nothing of what it sends reaches an assertion, and nothing of what it does holds up another client: no
+//! thread but its own waits for it, and blocked requests of one export use threads of that export only.
+//!
+//! A failed flush is the engine's to remember, since it has two doors: it goes on failing until the engine is told that
+//! the members have changed, and the server passes that on.
+
+mod connection;
+mod errno;
+pub mod exports;
+pub mod listen;
+mod negotiate;
+pub mod protocol;
+pub mod server;
+pub mod standin;
+pub mod tls;
+mod transport;
+
+/// The array engine.
+use standin as engine;
+
+pub use exports::{Context, Export, Exports};
+pub use listen::{ListenError, Listener};
+pub use server::{Limits, Server, Settings};
+pub use tls::{Tls, TlsError};

@@ -1,4 +1,6 @@
-//! Arrays as a whole: what the kernel wrote is served byte for byte, with and without each member that may be missing; what
+//! Arrays as a whole, between the engine and a real kernel's md.
+//!
+//! What the kernel wrote is served byte for byte, with and without each member that may be missing; what
 //! we write, degrade and rebuild the kernel assembles and reads byte for byte, and finds its parity right.
 
 use std::{

@@ -9,8 +9,9 @@
 //!
 //! [`geometry`], [`parity`] and [`health`] are pure: where bytes lie, how they are made again, what state that is.
 //! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`create`]
-//! and [`assemble`] lead to an [`Array`], which serves; [`journal`] keeps stripes whole, [`rebuild`] redundancy.
+//! and [`assemble`] lead to an [`Array`], which serves; [`journal`] keeps stripes whole, [`rebuild`] redundancy, [`add`] takes devices in.
 
+pub mod add;
 pub mod array;
 pub mod assemble;
 pub mod create;

@@ -4,21 +4,16 @@
 //! each step, which is where the caller may pause or stop them. What a rebuild has done is noted on the member with each
 //! checkpoint, and only after it was made durable.
 
-use std::{io, ops::ControlFlow, path::Path, sync::Arc, time::Duration};
+use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
-    SECTOR_BYTES, Sector, Slot,
-    array::{Array, Device, Failures, Roster, Rows, SLAB_BYTES, Slab},
-    assemble::{Found, Image, find, place_of},
-    error::{Error, Result},
+    SECTOR_BYTES, Slot,
+    array::{Array, Failures, Roster, Rows, SLAB_BYTES, Slab},
+    error::Result,
     geometry::Cell,
     member::{Member, WHOLE},
-    metadata::{
-        identity::Uuid,
-        superblock::{BadBlockFields, Features, MAX_SECTOR, Role, Superblock, Version},
-    },
+    metadata::superblock::MAX_SECTOR,
 };
-use crate::storage::Access;
 
 /// Bytes of a member between two checkpoints.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
@@ -51,17 +46,6 @@ pub enum Ending {
     Complete,
     /// The caller stopped it.
     Stopped,
-}
-
-/// What became of a device that was added.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Added {
-    /// It is a spare.
-    Spare,
-    /// It took a slot and is to be rebuilt from the start.
-    Rebuild(Slot),
-    /// It was a member before and is to be rebuilt where the bitmap says that it missed writes.
-    Return(Slot),
 }
 
 impl Array {
@@ -337,131 +321,6 @@ impl Array {
         self.commit_all()?;
         self.rest_journal()
     }
-
-    /// Adds a device: as a member that returns, as one that takes a free slot, or as a spare. `uuid` is its identity if it
-    /// is new. The rebuild is the caller's to run.
-    ///
-    /// # Errors
-    /// [`Error::BadParameter`] where the device does not fit, [`Error::WrongState`] where the array takes none.
-    pub fn add(&self, image: &Image, uuid: Uuid) -> Result<Added> {
-        let (path, storage) = (&*image.path(), image.open(Access::ReadWrite)?);
-        if self.level().is_bare() || self.is_read_only() {
-            return Err(Error::WrongState {
-                array: self.name().to_owned(),
-                reason: "it takes no members: it has no redundancy or is read-only",
-            });
-        }
-        let found = match find(path, &*storage, 0) {
-            Err(error @ Error::Member { .. }) => return Err(error),
-            found => found.ok().flatten(),
-        };
-        let device = storage.size_bytes().map_err(|source| Error::Member {
-            path: path.to_path_buf(),
-            verb: "find its size",
-            source,
-        })?;
-        let device = Sector(device / SECTOR_BYTES);
-        let _gate = self.exclude();
-        let mut control = self.control();
-        let roster = self.roster();
-        let own = found.filter(|found| found.superblock.array_uuid == self.uuid());
-        if let Some(own) = &own
-            && control
-                .devices
-                .iter()
-                .any(|device| device.superblock.device_uuid == own.superblock.device_uuid)
-        {
-            return Err(bad_device(path, "it is in use in this array already"));
-        }
-        let returning = own.as_ref().and_then(|found| {
-            let slot = returns_to(found, &roster)?;
-            let bitmap = self.intent().lock();
-            let covers = bitmap.as_ref()?.header().covers_absence_since(found.superblock.events);
-            (covers && control.is_free(found.superblock.device_number)).then_some(slot)
-        });
-        let template = control.devices.first().map(|device| device.superblock.clone());
-        let template = template.ok_or_else(|| bad_device(path, "the array has no members"))?;
-        let found = match (own, returning) {
-            (Some(found), Some(_)) => found,
-            _ => Found {
-                image: 0,
-                superblock: new_superblock(path, &template, control.free_number(), uuid, device)?,
-                device,
-            },
-        };
-        let free = (0..self.geometry().slots())
-            .map(Slot)
-            .find(|slot| roster.seat(*slot).is_none());
-        let slot = returning.or(free);
-        let member = Member::new(path, storage, place_of(&found)).with_sidecar(image.sidecar());
-        let member = Arc::new(member);
-        member.set_delta(returning.is_some());
-        let number = found.superblock.device_number;
-        control.assign(number, slot.map_or(Role::Spare, Role::Active));
-        if slot.is_some() {
-            member.set_recovered(0);
-            member.set_checkpoint(0);
-        }
-        let failed = |source| Error::Member {
-            path: path.to_path_buf(),
-            verb: "write its bitmap or journal",
-            source,
-        };
-        self.write_bitmap(&member)
-            .and_then(|()| self.journal().admit(&member))
-            .map_err(failed)?;
-        let superblock = found.superblock;
-        control.devices.push(Device {
-            member: Arc::clone(&member),
-            superblock,
-        });
-        if let Some(slot) = slot {
-            self.replace_roster(roster.with(slot, Some(member)));
-        }
-        drop(control);
-        drop(_gate);
-        self.commit_all()?;
-        Ok(match (slot, returning) {
-            (None, _) => Added::Spare,
-            (Some(slot), None) => Added::Rebuild(slot),
-            (Some(slot), Some(_)) => Added::Return(slot),
-        })
-    }
-
-    /// Lets a spare take a free slot; the rebuild is the caller's to run. None where there is no spare or no free slot.
-    ///
-    /// # Errors
-    /// As [`Array::rebuild`].
-    pub fn activate_spare(&self) -> Result<Option<Slot>> {
-        let slot = {
-            let _gate = self.exclude();
-            let mut control = self.control();
-            let roster = self.roster();
-            let free = (0..self.geometry().slots())
-                .map(Slot)
-                .find(|slot| roster.seat(*slot).is_none());
-            let spare = control
-                .devices
-                .iter()
-                .find(|device| !roster.has(&device.member))
-                .cloned();
-            let (Some(slot), Some(spare)) = (free, spare) else {
-                return Ok(None);
-            };
-            self.journal().admit(&spare.member).map_err(|source| Error::Member {
-                path: spare.member.path().to_path_buf(),
-                verb: "write its journal",
-                source,
-            })?;
-            spare.member.set_recovered(0);
-            spare.member.set_checkpoint(0);
-            control.assign(spare.superblock.device_number, Role::Active(slot));
-            self.replace_roster(roster.with(slot, Some(spare.member)));
-            slot
-        };
-        self.commit_all()?;
-        Ok(Some(slot))
-    }
 }
 
 fn buffer(length: u64) -> Vec<u8> {
@@ -476,52 +335,4 @@ fn row_of(rows: &Rows<'_>, slab: &Slab<'_>, slot: Slot) -> Vec<u8> {
     let is_p = slot == slab.stripe.p;
     let parity = rows.parity(is_p, !is_p);
     parity.p.or(parity.q).unwrap_or_default()
-}
-
-/// Slot that a member had, if it is free and the member was whole.
-fn returns_to(found: &Found, roster: &Roster) -> Option<Slot> {
-    let Role::Active(slot) = found.superblock.role() else {
-        return None;
-    };
-    (found.superblock.recovered_to().is_none() && roster.seat(slot).is_none()).then_some(slot)
-}
-
-fn bad_device(path: &Path, reason: &str) -> Error {
-    Error::BadParameter {
-        parameter: "image",
-        value: path.display().to_string(),
-        reason: reason.to_owned(),
-    }
-}
-
-/// Superblock of a new device, with the places of everything as on the others.
-fn new_superblock(path: &Path, template: &Superblock, number: u32, uuid: Uuid, device: Sector) -> Result<Superblock> {
-    let data_size = device.0.saturating_sub(template.data_offset.0);
-    let place = Version::V1_2
-        .place(device)
-        .filter(|_| template.super_offset == Sector(8));
-    let fits = data_size >= template.size.0;
-    let Some(place) = place.filter(|_| fits) else {
-        let reason = format!(
-            "its {} sectors are too few, {} are the least",
-            device.0,
-            template.data_offset.0 + template.size.0
-        );
-        return Err(bad_device(path, &reason));
-    };
-    Ok(Superblock {
-        features: template
-            .features
-            .with(Features::RECOVERY, false)
-            .with(Features::BAD_BLOCKS, false),
-        data_size: Sector(data_size),
-        super_offset: place,
-        recovery_offset: 0,
-        device_number: number,
-        corrected_reads: 0,
-        device_uuid: uuid,
-        device_flags: 0,
-        bad_blocks: BadBlockFields { ..template.bad_blocks },
-        ..template.clone()
-    })
 }

@@ -42,7 +42,7 @@ impl Stripe {
     fn new(data: usize, seed: usize) -> Self {
         let length = (data + 2) * BUFFER_BYTES;
         let bytes: Vec<u8> = (0..length + 4096)
-            .map(|at| (at.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13 & 0xff) as u8)
+            .map(|at| (at.wrapping_mul(2_654_435_761).wrapping_add(seed) >> 13).to_le_bytes()[0])
             .collect();
         let start = bytes.as_ptr().align_offset(4096);
         Self { bytes, start, data }

@@ -1,4 +1,6 @@
 //! Carries out one operation on the array and puts the reply in the client's dialect.
+//!
+//! What can block comes here on a worker's thread, what cannot on the reader's; both end in the same reply.
 
 use super::{
     Connection,

@@ -13,10 +13,11 @@ use std::{
 use super::*;
 use crate::{
     raid::{
+        add::Added,
         assemble::{Assembly, Image, assemble},
         create::{Initialisation, NewImage, Wish, create},
         metadata::identity::Time,
-        rebuild::{Added, Ending},
+        rebuild::Ending,
     },
     storage::{
         Directory, SimDirectory,
@@ -311,7 +312,7 @@ impl World {
         let count = AtomicU64::new(0);
         self.directory.set_rule(move |operation: &Operation| {
             let hit = operation.verb == verb && operation.path == path;
-            (hit && count.fetch_add(1, Atomic::Relaxed) % every == 0).then_some(libc::EIO)
+            (hit && count.fetch_add(1, Atomic::Relaxed).is_multiple_of(every)).then_some(libc::EIO)
         });
         for _ in 0..3 {
             self.change_something();

@@ -140,15 +140,16 @@ impl Array {
         let length = source.length();
         self.check_range(offset_bytes, length)?;
         self.check_writable()?;
-        while length > 0 {
-            let mut failures = Failures::default();
-            let result = self.put_inside(source, offset_bytes, &mut failures);
+        if length > 0 {
             // Each round has one member less, so there are few.
-            let again = failures.wants_retry() && self.expel(&failures);
-            if !again {
-                self.settle(result, failures, offset_bytes, length)?;
-                break;
-            }
+            let (result, failures) = loop {
+                let mut failures = Failures::default();
+                let result = self.put_inside(source, offset_bytes, &mut failures);
+                if !(failures.wants_retry() && self.expel(&failures)) {
+                    break (result, failures);
+                }
+            };
+            self.settle(result, failures, offset_bytes, length)?;
         }
         if fua { self.flush() } else { Ok(()) }
     }

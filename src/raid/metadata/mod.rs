@@ -2,7 +2,7 @@
 //!
 //! md's own: [`superblock`], [`bitmap`], [`badblocks`], [`ppl`] and [`md_journal`]; the last two are only read. What a
 //! new array looks like is in [`plan`]. [`gpt`] is the table of an image that holds several members. Ours, beside md's
-//! and never in its way: the label of the private area ([`private`]) and the stripe journal ([`journal`]).
+//! and never in its way: the label of the private area ([`private`]).
 //!
 //! Every decoder takes any bytes and returns what they say or an error that names the field; none trusts a length that
 //! it finds.
@@ -14,7 +14,6 @@ pub mod badblocks;
 pub mod bitmap;
 pub mod gpt;
 pub mod identity;
-pub mod journal;
 pub mod md_journal;
 pub mod plan;
 pub mod ppl;

@@ -18,10 +18,7 @@ use zerocopy::{
     little_endian::{U32, U64},
 };
 
-use super::{
-    identity::{Time, Uuid},
-    journal::Stamp,
-};
+use super::identity::{Time, Uuid};
 use crate::raid::Sector;
 
 /// Bytes of a label.
@@ -179,6 +176,15 @@ pub enum Method {
 
 impl Method {
     const ALL: [Self; 4] = [Self::Keep, Self::Quick, Self::Foreground, Self::Background];
+}
+
+/// One state of an array's superblocks: how often they were written, and when last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp {
+    /// Events.
+    pub events: u64,
+    /// Time of the last write.
+    pub updated: Time,
 }
 
 /// What the user wants of one array.

@@ -1,14 +1,12 @@
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
 use super::{
-    AREAS_AT, AreaKind, Cache, LABEL_BYTES, Label, LabelDamage, MAX_AREAS, Method, Policy, PrivateArea, private_size,
+    AREAS_AT, AreaKind, Cache, LABEL_BYTES, Label, LabelDamage, MAX_AREAS, Method, Policy, PrivateArea, Stamp,
+    private_size,
 };
 use crate::raid::{
     Sector,
-    metadata::{
-        identity::{Time, Uuid},
-        journal::Stamp,
-    },
+    metadata::identity::{Time, Uuid},
 };
 
 const DISK: Uuid = Uuid([0x11; 16]);

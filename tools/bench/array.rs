@@ -324,6 +324,28 @@ fn shown(column: usize, figure: f64) -> String {
     }
 }
 
+/// The cells of a shape's line in the table.
+fn cells(scratch: &Path, shape: Shape, effort: Effort, threads: u64, with_md: bool) -> Result<Vec<String>> {
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..effort.rounds {
+        ours.push(headstack(scratch, shape, effort, threads)?);
+        if with_md {
+            theirs.extend(md(scratch, shape, effort)?);
+        }
+    }
+    let (ours, theirs) = (medians(&ours), medians(&theirs));
+    let cell = |column: usize| {
+        let ratio = ours[column] / theirs[column];
+        let text = shown(column, ours[column]);
+        if ratio.is_finite() && ratio > 0.0 {
+            format!("{text} ({ratio:.1}x)")
+        } else {
+            text
+        }
+    };
+    Ok((0..COLUMNS.len()).map(cell).collect())
+}
+
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let quick = arguments.iter().any(|argument| argument == "--quick");
@@ -340,6 +362,7 @@ fn main() -> Result<()> {
             rounds: 3,
         }
     };
+    let with_md = !arguments.iter().any(|argument| argument == "--no-md");
     let word = arguments.iter().find(|argument| !argument.starts_with("--"));
     let threads = if arguments.iter().any(|argument| argument == "--one") {
         1
@@ -372,24 +395,7 @@ fn main() -> Result<()> {
         if quick && shape.0 != "RAID 5 x 4" {
             continue;
         }
-        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
-        for _ in 0..effort.rounds {
-            ours.push(headstack(scratch.path(), *shape, effort, threads)?);
-            if !arguments.iter().any(|argument| argument == "--no-md") {
-                theirs.extend(md(scratch.path(), *shape, effort)?);
-            }
-        }
-        let (ours, theirs) = (medians(&ours), medians(&theirs));
-        let cell = |column: usize| {
-            let ratio = ours[column] / theirs[column];
-            let text = shown(column, ours[column]);
-            if ratio.is_finite() && ratio > 0.0 {
-                format!("{text} ({ratio:.1}x)")
-            } else {
-                text
-            }
-        };
-        let cells: Vec<String> = (0..COLUMNS.len()).map(cell).collect();
+        let cells = cells(scratch.path(), *shape, effort, threads, with_md)?;
         writeln!(out, "| {} | {} |", shape.0, cells.join(" | "))?;
     }
     Ok(())

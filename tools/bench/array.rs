@@ -379,8 +379,8 @@ fn main() -> Result<()> {
     writeln!(
         out,
         "GB/s or thousand operations per second, {threads} threads, and in brackets headstack's multiple of Linux md; \
-         {} images of {} MiB in memory, medians of {}.\n",
-        "chunk 512 KiB,", effort.member_mib, effort.rounds
+         chunk 512 KiB, images of {} MiB in memory, medians of {}.\n",
+        effort.member_mib, effort.rounds
     )?;
     writeln!(
         out,

@@ -161,7 +161,12 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         } else {
             image.open(access)?
         };
-        let member = Arc::new(Member::new(&image.path(), storage, place_of(found)).with_sidecar(image.sidecar()));
+        let member = Arc::new(Member::new(
+            &image.path(),
+            storage,
+            place_of(found),
+            Some(image.sidecar()),
+        ));
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);

@@ -35,6 +35,12 @@ pub struct Image {
     pub name: PathBuf,
 }
 
+impl std::fmt::Debug for Image {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Image").field(&self.path()).finish()
+    }
+}
+
 impl Image {
     /// Path for messages.
     pub fn path(&self) -> PathBuf {
@@ -176,7 +182,12 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
             image.open(access)?
         };
         claim(image, &*storage, found, access)?;
-        let member = Arc::new(Member::new(&image.path(), storage, place_of(found)).with_sidecar(image.sidecar()));
+        let member = Arc::new(Member::new(
+            &image.path(),
+            storage,
+            place_of(found),
+            Some(image.sidecar()),
+        ));
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
@@ -226,7 +237,7 @@ fn claim(image: &Image, storage: &dyn Storage, found: &Found, access: Access) ->
 }
 
 /// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.
-fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> Result<Replay> {
+pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> Result<Replay> {
     let view = &choice.freshest.superblock;
     if view.level.parities() == 0 {
         return Ok(Replay::default());
@@ -315,20 +326,20 @@ pub(super) fn place_of(found: &Found) -> Place {
 }
 
 /// What becomes of the members that were found.
-struct Choice {
+pub(super) struct Choice {
     /// The superblock that is believed.
-    freshest: Found,
+    pub(super) freshest: Found,
     /// Members to open, with their slots; none for a spare.
-    devices: Vec<(Found, Option<Slot>)>,
-    geometry: Geometry,
+    pub(super) devices: Vec<(Found, Option<Slot>)>,
+    pub(super) geometry: Geometry,
     /// True where redundancy may not be right.
-    dirty: bool,
+    pub(super) dirty: bool,
     read_only: bool,
-    missing: Vec<Slot>,
+    pub(super) missing: Vec<Slot>,
 }
 
 /// Decides from what was found, without any I/O.
-fn choose(images: &[Image], found: &[Found]) -> Result<Choice> {
+pub(super) fn choose(images: &[Image], found: &[Found]) -> Result<Choice> {
     let path = |found: &Found| images[found.image].path().display().to_string();
     let Some(freshest) = found.iter().max_by_key(|found| found.superblock.events) else {
         return Err(Error::NotStartable {
@@ -458,7 +469,7 @@ fn seat_all(images: &[Image], found: &[Found], freshest: &Found, geometry: &Geom
 }
 
 /// Shape of the array, or why there is none.
-fn geometry_of(view: &Superblock, found: &[Found]) -> Result<Geometry, String> {
+pub(super) fn geometry_of(view: &Superblock, found: &[Found]) -> Result<Geometry, String> {
     if view.features.has(Features::RESHAPE) {
         return Err("it is being reshaped, which only Linux can finish".to_owned());
     }

@@ -186,7 +186,8 @@ fn allocated(array: &Array, range: Range, one: bool) -> Result<Vec<StatusExtent>
 
 /// Chunks of a range, with the slots that hold their first copies.
 fn striped(array: &Array, range: Range) -> Vec<(u64, u32)> {
-    let pieces = array.geometry().map(range.offset_bytes, range.length_bytes);
+    let geometry = array.geometry();
+    let pieces = geometry.map(range.offset_bytes, range.length_bytes);
     let extent = |piece: Piece<'_>| (piece.length_bytes, u32::from(piece.first_copy().0.0));
     pieces.take(STATUS_EXTENTS).map(extent).collect()
 }

@@ -227,7 +227,7 @@ impl World {
         let slot = slots[self.chance.index(slots.len())];
         let mut missing = roster.missing();
         missing.push(slot);
-        let settled = self.array().intent.next_unsynced(0).is_none();
+        let settled = self.array().intent().next_unsynced(0).is_none();
         (settled && self.array().can_do_without(&missing)).then_some(slot)
     }
 

@@ -194,7 +194,7 @@ impl Journal {
 
     /// Forgets a member that failed.
     pub fn forget(&self, gone: &Arc<Member>) {
-        self.ring().sidecars.retain(|(member, _)| !Arc::ptr_eq(member, gone));
+        self.ring().sidecars.retain(|(member, _)| !member.is(gone));
     }
 
     /// Takes in a member that is new; no write is under way. All records are retired first: those in which another member
@@ -267,7 +267,7 @@ impl Journal {
         let mut written = Vec::new();
         for part in parts {
             let failed = |error| (Arc::clone(part.member), error);
-            let known = sidecars.iter().find(|(known, _)| Arc::ptr_eq(known, part.member));
+            let known = sidecars.iter().find(|(known, _)| known.is(part.member));
             let (_, storage) = known.ok_or_else(|| failed(io::Error::other("the member has no sidecar")))?;
             let entry = Entry::encode(
                 self.array_uuid,

@@ -4,6 +4,8 @@
 //! of the array, so that looking at a set never makes it worse. What cannot be proven is refused with the reason; members
 //! that are stale are left out and named in the log.
 
+mod claim;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -66,30 +68,6 @@ impl Image {
             verb,
             source,
         })
-    }
-
-    /// Claims the part of it that an open storage of it is used for.
-    ///
-    /// # Errors
-    /// [`Error::InUse`] where another has it.
-    pub(super) fn claim(
-        &self,
-        storage: &dyn Storage,
-        start_bytes: u64,
-        length_bytes: u64,
-        access: Access,
-    ) -> Result<()> {
-        let path = self.path();
-        storage
-            .claim(start_bytes, length_bytes, access)
-            .map_err(|source| match source.kind() {
-                std::io::ErrorKind::WouldBlock => Error::InUse { path, source },
-                _ => Error::Member {
-                    path,
-                    verb: "claim it",
-                    source,
-                },
-            })
     }
 }
 
@@ -181,13 +159,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         } else {
             image.open(access)?
         };
-        claim(image, &*storage, found, access)?;
-        let member = Arc::new(Member::new(
-            &image.path(),
-            storage,
-            place_of(found),
-            Some(image.sidecar()),
-        ));
+        claim::member(image, &*storage, found, access)?;
+        let sidecar = Some(image.sidecar());
+        let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
@@ -221,19 +195,6 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         journal,
         journal_always: how.journal_always,
     }))
-}
-
-/// Claims a member, and looks whether it is still what it was when it was chosen.
-fn claim(image: &Image, storage: &dyn Storage, found: &Found, access: Access) -> Result<()> {
-    let place = place_of(found);
-    image.claim(storage, place.device_start_bytes, place.device_bytes, access)?;
-    let now = find(&image.path(), storage, found.image)?;
-    if now.is_some_and(|now| now.superblock == found.superblock) {
-        return Ok(());
-    }
-    let source = std::io::Error::other("it changed while it was looked at");
-    let path = image.path();
-    Err(Error::InUse { path, source })
 }
 
 /// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.

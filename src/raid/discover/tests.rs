@@ -76,8 +76,10 @@ fn images_are_sorted_into_arrays_by_their_superblocks() {
     let (mut one, array) = made(&directory, "one", 10, Level::Raid5, 3);
     array.write_at(&[7; 4096], 8192, false).unwrap();
     array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
     let (two, array) = made(&directory, "two", 20, Level::Raid0, 2);
     array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
     one.reverse();
     let images: Vec<Image> = one
         .iter()

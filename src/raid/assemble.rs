@@ -5,6 +5,7 @@
 //! that are stale are left out and named in the log.
 
 mod choice;
+mod claim;
 
 use std::{
     path::{Path, PathBuf},
@@ -161,12 +162,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         } else {
             image.open(access)?
         };
-        let member = Arc::new(Member::new(
-            &image.path(),
-            storage,
-            place_of(found),
-            Some(image.sidecar()),
-        ));
+        claim::member(image, &*storage, found, access)?;
+        let sidecar = Some(image.sidecar());
+        let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);

@@ -265,6 +265,20 @@ impl Storage for Window {
         })
     }
 
+    /// Claims the range in the file; a length of 0 is up to the end of the part.
+    fn claim(&self, offset_bytes: u64, length_bytes: u64, access: Access) -> io::Result<()> {
+        let left = self.length_bytes.saturating_sub(offset_bytes);
+        let length = if length_bytes == 0 {
+            left
+        } else {
+            length_bytes.min(left)
+        };
+        match length {
+            0 => Ok(()),
+            length => self.storage.claim(self.start_bytes + offset_bytes, length, access),
+        }
+    }
+
     fn set_modified(&self, modified: SystemTime) -> io::Result<()> {
         self.storage.set_modified(modified)
     }

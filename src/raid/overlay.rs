@@ -17,7 +17,7 @@ mod tests;
 
 use std::{io, path::Path, sync::Arc, time::UNIX_EPOCH};
 
-use rustix::{fs::FlockOperation, io::Errno};
+use rustix::io::Errno;
 
 use self::{
     format::{HEADER_BYTES, Header, OverlayDamage, StreamEntry, StreamKind},
@@ -85,6 +85,7 @@ pub fn over(images: &[Image], array_uuid: Uuid, file: &Image) -> Result<Vec<Imag
 /// A member as it is now, with the entry that an overlay has for it.
 fn base_of(image: &Image) -> Result<Base> {
     let storage = image.open(Access::Read)?;
+    image.claim(&*storage, 0, 0, Access::Read)?;
     let found = find(&image.path(), &*storage, 0)?;
     let found =
         found.ok_or_else(|| refused(&image.path(), "it is no member of an array".to_owned(), "leave it out"))?;
@@ -120,7 +121,7 @@ fn base_of(image: &Image) -> Result<Base> {
 fn open_or_create(file: &Image, array_uuid: Uuid, bases: &[Base]) -> Result<(Arc<dyn Storage>, Header)> {
     let (storage, before) = match file.directory.open(&file.name, Access::ReadWrite) {
         Ok(storage) => {
-            hold(&*storage).map_err(|source| file_error(file, "use it, another process does", source))?;
+            file.claim(&*storage, 0, 0, Access::ReadWrite)?;
             let empty = storage
                 .size_bytes()
                 .map_err(|source| file_error(file, "find its size", source))?
@@ -158,23 +159,16 @@ fn open_or_create(file: &Image, array_uuid: Uuid, bases: &[Base]) -> Result<(Arc
     Ok((storage, header))
 }
 
-/// Makes the file, empty, and holds it.
+/// Makes the file, empty.
 fn create(file: &Image) -> Result<Arc<dyn Storage>> {
     let made = file.directory.create(&file.name, &mut |_| Ok(())).and_then(|storage| {
-        hold(&*storage)?;
         let parent = file.name.parent().unwrap_or(Path::new(""));
         file.directory.sync_directory(parent)?;
         Ok(storage)
     });
-    made.map_err(|source| file_error(file, "make it", source))
-}
-
-/// Keeps other processes from using the overlay as long as it is open.
-fn hold(storage: &dyn Storage) -> io::Result<()> {
-    match storage.as_fd() {
-        Some(file) => Ok(rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive)?),
-        None => Ok(()),
-    }
+    let storage = made.map_err(|source| file_error(file, "make it", source))?;
+    file.claim(&*storage, 0, 0, Access::ReadWrite)?;
+    Ok(storage)
 }
 
 fn read_header(file: &Image, storage: &dyn Storage) -> Result<Header> {

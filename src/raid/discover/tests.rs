@@ -76,8 +76,10 @@ fn images_are_sorted_into_arrays_by_their_superblocks() {
     let (mut one, array) = made(&directory, "one", 10, Level::Raid5, 3);
     array.write_at(&[7; 4096], 8192, false).unwrap();
     array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
     let (two, array) = made(&directory, "two", 20, Level::Raid0, 2);
     array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
     one.reverse();
     let images: Vec<Image> = one
         .iter()
@@ -235,6 +237,7 @@ fn force_takes_the_freshest_of_the_members_that_missed_writes() {
     array.fail_member(Slot(1)).unwrap();
     array.write_at(&[0xee; 64 << 10], 0, false).unwrap();
     array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
     let left = &images[..3];
     let forced = Assembly {
         force: true,
@@ -254,6 +257,7 @@ fn force_takes_the_freshest_of_the_members_that_missed_writes() {
     assert_eq!(bytes[stripe..], old[stripe..]);
     array.write_at(&[0xdd; 4096], stripe as u64, false).unwrap();
     array.stop(Time::new(3000, 0)).unwrap();
+    drop(array);
     // From now on it is a member like the others.
     let set = &discover(left).arrays[0];
     assert_eq!((&set.missing, &set.refusal), (&vec![Slot(3)], &None));
@@ -262,6 +266,7 @@ fn force_takes_the_freshest_of_the_members_that_missed_writes() {
     array.fail_member(Slot(1)).unwrap();
     array.write_at(&[0xee; 4096], 0, false).unwrap();
     array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
     let array = assemble(&images, forced).unwrap();
     assert_eq!(array.status().members[1].path, None);
 }

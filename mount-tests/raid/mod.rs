@@ -7,6 +7,7 @@ mod created;
 mod examined;
 mod md;
 mod served;
+mod shared;
 mod taken;
 
 use std::{

@@ -6,8 +6,9 @@
 mod created;
 mod examined;
 mod md;
+mod partitioned;
 mod served;
-mod shared;
+
 mod taken;
 
 use std::{

@@ -9,9 +9,9 @@
 //!
 //! [`geometry`], [`parity`] and [`health`] are pure: where bytes lie, how they are made again, what state that is.
 //! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`allot`] shares
-//! images out by [`partition`]s, each a [`device`] of its own; [`create`]
-//! and [`assemble`], for which [`discover`] sorts images into sets, lead to an [`Array`], which serves; [`overlay`] keeps
-//! members as they are, [`journal`] keeps stripes whole, [`rebuild`] redundancy, [`add`] takes devices in.
+//! images out by [`partition`]s, each a [`device`] of its own; [`create`] and [`assemble`], for which [`discover`] sorts
+//! images into sets, lead to an [`Array`], which serves; [`overlay`] keeps members as they are, [`journal`] keeps stripes
+//! whole, [`rebuild`] redundancy, [`add`] takes devices in.
 
 pub mod add;
 pub mod allot;

@@ -9,7 +9,8 @@
 //!
 //! [`geometry`], [`parity`] and [`health`] are pure: where bytes lie, how they are made again, what state that is.
 //! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`create`]
-//! and [`assemble`] lead to an [`Array`], which serves; [`journal`] keeps stripes whole, [`rebuild`] redundancy, [`add`] takes devices in.
+//! and [`assemble`] lead to an [`Array`], which serves; [`journal`] keeps stripes whole, [`rebuild`] redundancy, [`scrub`]
+//! looks whether it is, [`add`] takes devices in.
 
 pub mod add;
 pub mod array;
@@ -23,6 +24,9 @@ pub mod member;
 pub mod metadata;
 pub mod parity;
 pub mod rebuild;
+#[cfg(test)]
+mod rig;
+pub mod scrub;
 mod types;
 
 pub use array::{Array, Extent, ExtentKind, Zeroes};

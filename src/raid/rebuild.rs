@@ -8,8 +8,8 @@ use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
     SECTOR_BYTES, Slot,
-    array::{Array, Failures, Roster, Rows, SLAB_BYTES, Slab},
-    error::Result,
+    array::{Array, Failures, Roster, SLAB_BYTES, Slab},
+    error::{Error, Result},
     geometry::Cell,
     member::{Member, WHOLE},
     metadata::superblock::MAX_SECTOR,
@@ -52,8 +52,13 @@ impl Array {
     /// Makes redundancy right wherever it may not be.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`].
+    /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`], [`Error::WrongState`]
+    /// where a resync is under way already.
     pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
+        let _running = self
+            .activity()
+            .resyncing()
+            .ok_or_else(|| self.busy("it is being resynced already"))?;
         let whole_bytes = self.synced_bytes();
         let mut position = 0;
         while let Some((start, end)) = self
@@ -82,8 +87,15 @@ impl Array {
         Ok(Ending::Complete)
     }
 
+    fn busy(&self, reason: &'static str) -> Error {
+        Error::WrongState {
+            array: self.name().to_owned(),
+            reason,
+        }
+    }
+
     /// Bytes that a resync covers: of a member where there is parity, of the array else.
-    fn synced_bytes(&self) -> u64 {
+    pub(in crate::raid) fn synced_bytes(&self) -> u64 {
         if self.level().parities() > 0 {
             self.geometry().used_bytes(Slot(0))
         } else {
@@ -166,6 +178,10 @@ impl Array {
     /// [`Error::Unreadable`] where bytes cannot be had from the others: the rebuild can be tried again.
     /// [`Error::NotWritten`] where the new member failed and was expelled.
     pub fn rebuild(&self, pace: Pace<'_>) -> Result<Ending> {
+        let _running = self
+            .activity()
+            .rebuilding()
+            .ok_or_else(|| self.busy("it is being rebuilt already"))?;
         loop {
             let roster = self.roster();
             let Some((slot, member)) = roster.members().find(|(_, member)| member.recovered() != WHOLE) else {
@@ -294,7 +310,7 @@ impl Array {
                 let length = (chunk - column).min(SLAB_BYTES);
                 let slab = Slab::unwritten(stripe, column, length);
                 let rows = self.recovered_rows(roster, &slab, Vec::new(), None)?;
-                failures.note(member, member.write(&row_of(&rows, &slab, slot), slab.at()));
+                failures.note(member, member.write(&rows.row_of(slot), slab.at()));
             }
         }
         member.set_recovered(stripe.member_offset_bytes + chunk);
@@ -325,14 +341,4 @@ impl Array {
 
 fn buffer(length: u64) -> Vec<u8> {
     vec![0; usize::try_from(length).unwrap_or(0)]
-}
-
-/// The row that a member of the stripe has.
-fn row_of(rows: &Rows<'_>, slab: &Slab<'_>, slot: Slot) -> Vec<u8> {
-    if let Some(index) = slab.stripe.index_of(slot) {
-        return rows.data(index).to_vec();
-    }
-    let is_p = slot == slab.stripe.p;
-    let parity = rows.parity(is_p, !is_p);
-    parity.p.or(parity.q).unwrap_or_default()
 }

@@ -8,6 +8,7 @@
 //!
 //! Time comes in with [`Array::tick`]; nothing here asks a clock.
 
+mod activity;
 mod control;
 mod flush;
 mod intent;
@@ -16,6 +17,7 @@ mod membership;
 mod read;
 mod roster;
 mod rows;
+mod state;
 mod status;
 mod stripe;
 mod write;
@@ -31,9 +33,11 @@ use std::sync::{
 pub use status::{Extent, ExtentKind, MemberStatus, Status};
 pub use write::Zeroes;
 
+pub(in crate::raid) use activity::Activity;
 pub(in crate::raid) use control::{Control, Device};
 pub(in crate::raid) use intent::Intent;
 pub(in crate::raid) use lanes::{Held, LANE_BYTES};
+pub(in crate::raid) use read::rewrite;
 pub(in crate::raid) use roster::{Failures, Roster};
 pub(in crate::raid) use rows::Rows;
 pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
@@ -74,10 +78,13 @@ pub struct Array {
     intent: Intent,
     journal: Arc<Journal>,
     journal_always: bool,
+    activity: Activity,
     /// The superblocks say so since this assembly, and who is missing.
     dirty: AtomicBool,
     /// A flush failed, or more members than the array can do without.
     lost: AtomicBool,
+    /// Too few members are left: nothing is written any more, not even superblocks.
+    disabled: AtomicBool,
     /// Writes so far, by which a tick sees whether the array is idle.
     writes: AtomicU64,
     writes_at_tick: AtomicU64,
@@ -98,7 +105,9 @@ impl Array {
             intent: parts.intent,
             journal: parts.journal,
             journal_always: parts.journal_always,
+            activity: Activity::default(),
             lost: AtomicBool::new(false),
+            disabled: AtomicBool::new(false),
             writes: AtomicU64::new(0),
             writes_at_tick: AtomicU64::new(0),
         }
@@ -167,6 +176,10 @@ impl Array {
         &self.intent
     }
 
+    pub(in crate::raid) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     pub(in crate::raid) fn journal(&self) -> &Journal {
         &self.journal
     }
@@ -182,6 +195,15 @@ impl Array {
         let per_stripe = self.geometry.chunk_bytes().div_ceil(LANE_BYTES);
         let lane = |column: u64| stripe * per_stripe + column / LANE_BYTES;
         self.lanes.hold(lane(first_column), lane(end_column.max(1) - 1))
+    }
+
+    /// Waits for the lanes of the same columns of several stripes, or of all columns.
+    pub(in crate::raid) fn hold_stripes(&self, first: u64, end: u64, first_column: u64, end_column: u64) -> Held<'_> {
+        if end <= first + 1 {
+            return self.hold_stripe(first, first_column, end_column);
+        }
+        let per_stripe = self.geometry.chunk_bytes().div_ceil(LANE_BYTES);
+        self.lanes.hold(first * per_stripe, end * per_stripe - 1)
     }
 
     fn check_range(&self, offset_bytes: u64, length_bytes: u64) -> Result<()> {
@@ -204,7 +226,7 @@ impl Array {
         } else if self.lost.load(Ordering::Acquire) {
             Err(self.flush_lost(None))
         } else {
-            Ok(())
+            self.check_enabled(0)
         }
     }
 

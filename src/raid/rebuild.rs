@@ -7,10 +7,10 @@
 use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
-    SECTOR_BYTES, Slot,
+    SECTOR_BYTES, Sector, Slot,
     array::{Array, Failures, Roster, SLAB_BYTES, Slab},
     error::{Error, Result},
-    geometry::Cell,
+    geometry::{Cell, Geometry},
     member::{Member, WHOLE},
     metadata::superblock::MAX_SECTOR,
 };
@@ -59,7 +59,8 @@ impl Array {
             .activity()
             .resyncing()
             .ok_or_else(|| self.busy("it is being resynced already"))?;
-        let whole_bytes = self.synced_bytes();
+        self.check_enabled(0)?;
+        let whole_bytes = synced_bytes(self.geometry());
         let mut position = 0;
         while let Some((start, end)) = self
             .intent()
@@ -68,38 +69,42 @@ impl Array {
         {
             let end = end.min(whole_bytes);
             position = start;
+            let mut noted = start;
             while position < end {
                 position += self.resync_step(position, end)?;
                 let done_bytes = position;
-                if pace(Progress {
+                let stopped = pace(Progress {
                     done_bytes,
                     whole_bytes,
                 })
-                .is_break()
-                {
+                .is_break();
+                if stopped || position >= end || position - noted >= CHECKPOINT_BYTES {
+                    self.note_resync(start, position, whole_bytes)?;
+                    noted = position;
+                }
+                if stopped {
                     return Ok(Ending::Stopped);
                 }
             }
-            self.flush()?;
-            self.intent().mark_synced(start, end, whole_bytes);
         }
         self.control().synced_to = MAX_SECTOR;
         Ok(Ending::Complete)
+    }
+
+    /// Notes what a resync has done, once that is durable; a clean stop tells the superblocks.
+    fn note_resync(&self, start: u64, position: u64, whole_bytes: u64) -> Result<()> {
+        self.flush()?;
+        self.intent().mark_synced(start, position, whole_bytes);
+        let left = self.intent().next_unsynced(0).map(|(start, _)| start);
+        let left = left.filter(|start| *start < whole_bytes);
+        self.control().synced_to = left.map_or(MAX_SECTOR, |start| Sector(start / SECTOR_BYTES));
+        Ok(())
     }
 
     fn busy(&self, reason: &'static str) -> Error {
         Error::WrongState {
             array: self.name().to_owned(),
             reason,
-        }
-    }
-
-    /// Bytes that a resync covers: of a member where there is parity, of the array else.
-    pub(in crate::raid) fn synced_bytes(&self) -> u64 {
-        if self.level().parities() > 0 {
-            self.geometry().used_bytes(Slot(0))
-        } else {
-            self.size_bytes()
         }
     }
 
@@ -182,6 +187,7 @@ impl Array {
             .activity()
             .rebuilding()
             .ok_or_else(|| self.busy("it is being rebuilt already"))?;
+        self.check_enabled(0)?;
         loop {
             let roster = self.roster();
             let Some((slot, member)) = roster.members().find(|(_, member)| member.recovered() != WHOLE) else {
@@ -336,6 +342,15 @@ impl Array {
         member.set_delta(false);
         self.commit_all()?;
         self.rest_journal()
+    }
+}
+
+/// Bytes that a resync covers: of a member where there is parity, of the array else.
+pub(in crate::raid) fn synced_bytes(geometry: &Geometry) -> u64 {
+    if geometry.level().parities() > 0 {
+        geometry.used_bytes(Slot(0))
+    } else {
+        geometry.capacity_bytes()
     }
 }
 

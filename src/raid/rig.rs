@@ -20,7 +20,7 @@ use super::{
 use crate::storage::{Access, Directory as _, SimDirectory, Storage};
 
 /// Size of an image.
-pub const IMAGE_BYTES: u64 = (1 << 20) + (160 << 10);
+pub const IMAGE_BYTES: u64 = (1 << 20) + (320 << 10);
 
 /// A directory of images.
 pub struct Rig {

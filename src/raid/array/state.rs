@@ -12,7 +12,11 @@ use crate::raid::{
     error::{Error, Result},
     health::{Action, ArrayState, DiskState, Facts, SlotState, Work},
     member::WHOLE,
+    rebuild::synced_bytes,
 };
+
+#[cfg(test)]
+mod tests;
 
 impl Array {
     /// What is known of the array now.
@@ -21,7 +25,7 @@ impl Array {
         let seats = || (0..self.geometry.slots()).map(|slot| roster.seat(Slot(slot)));
         let missing = seats().filter(Option::is_none).count();
         let out_of_date = seats().flatten().filter(|member| member.recovered() != WHOLE).count();
-        let whole_bytes = self.synced_bytes();
+        let whole_bytes = synced_bytes(&self.geometry);
         let unsynced = self.intent.next_unsynced(0).filter(|(start, _)| *start < whole_bytes);
         // What was never in sync reaches to the end; what a crash left behind is a region here and there.
         let initial = unsynced.is_some_and(|(_, end)| end >= whole_bytes);

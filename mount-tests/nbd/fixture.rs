@@ -3,14 +3,27 @@
 //! The one place where tests make an array; everything else goes through the socket.
 
 use std::{
-    fs::{self, File},
+    fs,
     path::{Path, PathBuf},
     process::Command,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use headstack::nbd::{Export, Exports, Listener, Server, Settings, standin::Array};
+use headstack::{
+    nbd::{Export, Exports, Listener, Server, Settings},
+    raid::{
+        Array, Level, Sector,
+        assemble::{Assembly, Image, assemble},
+        create::{Initialisation, NewImage, Wish, create},
+        metadata::{
+            identity::{Time, Uuid},
+            plan::{Tracking, data_offset},
+            superblock::Version,
+        },
+    },
+    storage::{Directory, HostDirectory, Storage},
+};
 use tempfile::TempDir;
 
 use crate::peer;
@@ -32,10 +45,9 @@ impl Served {
 
     pub fn with(size_bytes: u64, settings: Settings, change: impl FnOnce(Export) -> Export) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let image = directory.path().join("image");
-        File::create(&image).unwrap().set_len(size_bytes).unwrap();
+        let array = array(&directory.path().join("image"), size_bytes);
         let exports = Exports::default();
-        exports.add(change(export("disk", array(&image))));
+        exports.add(change(export("disk", array)));
         Self::start(directory, exports, settings)
     }
 
@@ -53,6 +65,22 @@ impl Served {
         self.directory.path().join("image")
     }
 
+    /// The array of the one export.
+    pub fn array(&self) -> Arc<Array> {
+        Arc::clone(self.server.exports().find("disk").unwrap().array())
+    }
+
+    /// Where the array begins in its image.
+    pub fn data_offset(&self) -> u64 {
+        let length = self.image().metadata().unwrap().len();
+        length - self.array().size_bytes()
+    }
+
+    /// The array as it stands in its image, past the server.
+    pub fn contents(&self) -> Vec<u8> {
+        contents(&self.image()).split_off(usize::try_from(self.data_offset()).unwrap())
+    }
+
     pub fn uri(&self) -> String {
         self.uri_of("disk")
     }
@@ -67,9 +95,52 @@ impl Served {
     }
 }
 
-/// The array of one image.
-pub fn array(image: &Path) -> Arc<Array> {
-    Arc::new(Array::open(image, false).unwrap())
+/// A new array of one image, which becomes as long as `size_bytes` of data need.
+pub fn array(image: &Path, size_bytes: u64) -> Arc<Array> {
+    let directory = Arc::new(HostDirectory::open(image.parent().unwrap()).unwrap());
+    array_in(directory, Path::new(image.file_name().unwrap()), size_bytes)
+}
+
+/// A new array of one image that is made in `directory`.
+pub fn array_in(directory: Arc<dyn Directory>, name: &Path, size_bytes: u64) -> Arc<Array> {
+    let mut device = 0;
+    loop {
+        let Sector(offset) = data_offset(Version::V1_2, Sector(device / 512), 0, Tracking::None);
+        let wanted = size_bytes + offset * 512;
+        if wanted == device {
+            break;
+        }
+        device = wanted;
+    }
+    let fill = &mut |file: &dyn Storage| file.set_size(device);
+    directory.create(name, fill).unwrap();
+    let wish = Wish {
+        name: "disk".to_owned(),
+        uuid: Uuid([1; 16]),
+        created: Time::new(1_700_000_000, 0),
+        level: Level::Linear,
+        layout: 0,
+        chunk_bytes: 0,
+        initialisation: Initialisation::Keep,
+        member_bytes: None,
+        bitmap_chunk_bytes: None,
+        overwrite: false,
+    };
+    let image = Image {
+        directory,
+        name: name.to_owned(),
+    };
+    let uuid = Uuid([2; 16]);
+    let array = create(&wish, &[Some(NewImage { image, uuid })], &[]).unwrap();
+    assert_eq!(array.size_bytes(), size_bytes);
+    Arc::new(array)
+}
+
+/// The array of one image that was made before.
+pub fn assembled(image: &Path) -> Arc<Array> {
+    let directory = Arc::new(HostDirectory::open(image.parent().unwrap()).unwrap());
+    let name = image.file_name().unwrap().into();
+    Arc::new(assemble(&[Image { directory, name }], Assembly::default()).unwrap())
 }
 
 pub fn export(name: &str, array: Arc<Array>) -> Export {

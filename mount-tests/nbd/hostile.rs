@@ -9,7 +9,7 @@ use proptest::{
 };
 
 use super::{
-    fixture::{Served, contents, pattern, wait_until},
+    fixture::{Served, pattern, wait_until},
     raw::{BLOCK_STATUS, DISC, FLUSH, READ, Raw, WRITE, request},
 };
 use headstack::nbd::{Limits, Settings};
@@ -101,7 +101,7 @@ fn requests_out_of_range_are_refused_and_change_nothing() {
     assert_eq!(raw.reply(), (11, 22));
     raw.request(1 << 9, READ, 12, 0, 1);
     assert_eq!(raw.reply(), (12, 22));
-    assert!(contents(&served.image()).iter().all(|&byte| byte == 0));
+    assert!(served.contents().iter().all(|&byte| byte == 0));
     drop(raw);
     still_serves(&served);
 }
@@ -116,7 +116,7 @@ fn a_client_that_vanishes_in_the_middle_of_a_write_changes_nothing() {
         raw.send(&message[..sent]);
     }
     served.wait_until_empty();
-    assert!(contents(&served.image()).iter().all(|&byte| byte == 0));
+    assert!(served.contents().iter().all(|&byte| byte == 0));
     still_serves(&served);
 }
 
@@ -132,7 +132,7 @@ fn requests_of_a_client_that_vanished_finish() {
     // It waits for no reply. What the server has taken whole must be written whole.
     drop(raw);
     served.wait_until_empty();
-    let image = contents(&served.image());
+    let image = served.contents();
     for part in image.chunks(1 << 20) {
         assert!(part == bytes || part.iter().all(|&byte| byte == 0), "half a write");
     }

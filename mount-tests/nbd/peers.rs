@@ -40,8 +40,7 @@ fn nbdinfo_lists_several_exports_with_descriptions() {
     let exports = Exports::default();
     for name in ["ä/b", "second"] {
         let image = directory.path().join(name.replace('/', "_"));
-        fs::write(&image, [0; 4096]).unwrap();
-        exports.add(export(name, array(&image)).with_description(&format!("array {name}")));
+        exports.add(export(name, array(&image, 1 << 20)).with_description(&format!("array {name}")));
     }
     let served = Served::start(directory, exports, Settings::default());
     let list: Value = serde_json::from_str(&run(nbdinfo.args(["--list", "--json"]).arg(served.uri_of("")))).unwrap();
@@ -93,7 +92,7 @@ fn nbdinfo_maps_holes_and_data() {
     let Some(mut nbdinfo) = find("nbdinfo") else { return };
     let served = Served::new(1 << 20);
     let file = fs::File::options().write(true).open(served.image()).unwrap();
-    std::os::unix::fs::FileExt::write_all_at(&file, &[7; 65536], 131_072).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[7; 65536], served.data_offset() + 131_072).unwrap();
     let map: Value = serde_json::from_str(&run(nbdinfo.args(["--map", "--json"]).arg(served.uri()))).unwrap();
     let found: Vec<_> = map.as_array().unwrap().iter().collect();
     let extents: Vec<_> = found
@@ -117,10 +116,7 @@ fn nbdcopy_writes_and_reads_over_four_connections() {
         .args(["--connections=4", "--flush"])
         .arg(&source)
         .arg(served.uri()));
-    assert!(
-        contents(&served.image()) == bytes,
-        "what was written is not what stands there"
-    );
+    assert!(served.contents() == bytes, "what was written is not what stands there");
     let target = served.directory.path().join("target");
     fs::File::create(&target).unwrap().set_len(24 << 20).unwrap();
     let mut read = find("nbdcopy").unwrap();
@@ -140,7 +136,7 @@ fn qemu_converts_and_compares() {
         .args(["convert", "-n", "-f", "raw", "-O", "raw"])
         .arg(&source)
         .arg(served.uri()));
-    assert!(contents(&served.image()) == bytes);
+    assert!(served.contents() == bytes);
     let mut compare = find("qemu-img").unwrap();
     let said = run(compare
         .args(["compare", "-f", "raw", "-F", "raw"])
@@ -173,7 +169,7 @@ fn qemu_writes_trims_zeroes_and_flushes() {
     }
     let said = run(qemu_io.arg(served.uri()));
     assert!(!said.contains("failed"), "{said}");
-    let image = contents(&served.image());
+    let image = served.contents();
     assert!(image[..65536].iter().all(|&byte| byte == 7));
     assert_eq!(image[65536..65538], [0, 8]);
     assert_eq!(image[66049..66051], [8, 0]);

@@ -2,12 +2,15 @@
 //!
 //! What no peer here can do is sent by hand; for the rest the peer is named.
 
-use std::{fs::File, os::unix::process::CommandExt as _, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{os::unix::process::CommandExt as _, path::Path, process::Command, sync::Arc, time::Duration};
 
-use headstack::nbd::{Exports, Limits, Listener, Server, Settings, Tls, standin::Array};
+use headstack::{
+    nbd::{Exports, Limits, Listener, Server, Settings, Tls},
+    storage::{SimDirectory, sim::Verb},
+};
 
 use super::{
-    fixture::{Served, array, export, find, run},
+    fixture::{Served, array, array_in, assembled, export, find, run},
     raw::{BLOCK_STATUS, Chunk, DISC, FLUSH, READ, RESIZE, Raw, WRITE},
 };
 
@@ -66,53 +69,46 @@ fn block_status_can_choose_contexts_in_a_payload() {
 }
 
 #[test]
-fn a_grown_array_is_seen_by_the_client_that_asks_and_by_the_next() {
-    let directory = tempfile::tempdir().unwrap();
-    let image = directory.path().join("image");
-    File::create(&image).unwrap().set_len(1 << 20).unwrap();
-    let grows = array(&image);
-    let exports = Exports::default();
-    exports.add(export("disk", Arc::clone(&grows)));
-    let served = Served::start(directory, exports, Settings::default());
+fn clients_see_the_size_of_the_array_and_do_not_change_it() {
+    let served = Served::new(1 << 20);
     let mut raw = Raw::simple(&served);
-    grows.grow(2 << 20).unwrap();
-    raw.request(0, READ, 1, 1 << 20, 1);
-    assert_eq!(raw.reply(), (1, 22), "not before it is asked for");
-    raw.request(0, RESIZE, 2, 3 << 20, 0);
-    assert_eq!(raw.reply(), (2, 28), "more than there is");
+    raw.request(0, RESIZE, 1, 3 << 20, 0);
+    assert_eq!(raw.reply(), (1, 28), "more than there is");
+    raw.request(0, RESIZE, 2, 1 << 19, 0);
+    assert_eq!(raw.reply(), (2, 1), "clients do not cut");
     raw.request(0, RESIZE, 3, 1 << 20, 0);
-    assert_eq!(raw.reply(), (3, 1), "clients do not cut");
-    raw.request(0, RESIZE, 4, 2 << 20, 0);
+    assert_eq!(raw.reply(), (3, 0));
+    raw.request(0, READ, 4, (1 << 20) - 1, 1);
     assert_eq!(raw.reply(), (4, 0));
-    raw.request(0, READ, 5, (2 << 20) - 1, 1);
-    assert_eq!(raw.reply(), (5, 0));
     raw.take(1);
-    let mut next = Raw::greeted(&served);
-    next.option(1, b"disk");
-    assert_eq!(next.take(10)[..8], (2_u64 << 20).to_be_bytes());
+    raw.request(0, READ, 5, 1 << 20, 1);
+    assert_eq!(raw.reply(), (5, 22));
 }
 
 #[test]
 fn a_flush_that_failed_goes_on_failing_for_every_client() {
     let directory = tempfile::tempdir().unwrap();
-    // The zero device takes writes and cannot be made durable.
-    let device = Path::new("/dev/zero");
-    let file = File::options().read(true).write(true).open(device).unwrap();
+    let simulated = SimDirectory::new();
+    let array = array_in(Arc::new(simulated.clone()), Path::new("image"), 1 << 20);
+    // It takes writes and cannot be made durable; the second time it could, but what was lost stays lost.
+    simulated.fail_next(Verb::Sync, 5);
     let exports = Exports::default();
-    exports.add(export("disk", Arc::new(Array::over(device, file, 1 << 20, false))));
+    exports.add(export("disk", array));
     let served = Served::start(directory, exports, Settings::default());
-    for _ in 0..2 {
-        let mut raw = Raw::simple(&served);
-        raw.request(0, WRITE, 1, 0, 4);
-        raw.send(b"lost");
-        assert_eq!(raw.reply(), (1, 0));
+    let mut first = Raw::simple(&served);
+    first.request(0, WRITE, 1, 0, 4);
+    first.send(b"lost");
+    assert_eq!(first.reply(), (1, 0));
+    for mut raw in [first, Raw::simple(&served)] {
         for cookie in 2..4 {
             raw.request(0, FLUSH, cookie, 0, 0);
             assert_eq!(raw.reply(), (cookie, 5));
         }
-        raw.request(1, WRITE, 4, 0, 4);
-        raw.send(b"lost");
-        assert_eq!(raw.reply(), (4, 5), "durable at once is no better");
+        for flags in 0..2 {
+            raw.request(flags, WRITE, 4, 0, 4);
+            raw.send(b"lost");
+            assert_eq!(raw.reply(), (4, 5), "no write is taken that could be lost as well");
+        }
     }
 }
 
@@ -148,6 +144,7 @@ fn stopping_finishes_what_is_under_way_and_removes_the_socket() {
 #[test]
 fn an_export_that_is_taken_away_leaves_others_alone() {
     let served = Served::new(1 << 20);
+    let array = served.array();
     let mut stays = Raw::greeted(&served);
     let mut goes = Raw::simple(&served);
     goes.request(0, FLUSH, 1, 0, 0);
@@ -156,7 +153,7 @@ fn an_export_that_is_taken_away_leaves_others_alone() {
     assert_eq!(goes.rest(), b"");
     stays.option(7, b"\0\0\0\x04disk\0\0");
     assert_eq!(stays.option_reply().1, 0x8000_0006);
-    served.server.exports().add(export("disk", array(&served.image())));
+    served.server.exports().add(export("disk", array));
     stays.option(7, b"\0\0\0\x04disk\0\0");
     assert_eq!(stays.option_reply().1, 3, "it came back under its name");
 }
@@ -183,10 +180,11 @@ fn an_idle_client_is_cut_off_where_that_is_wished() {
 fn tcp_serves_this_machine() {
     let Some(mut nbdinfo) = find("nbdinfo") else { return };
     let served = Served::new(1 << 20);
+    let array = served.array();
     let listener = Listener::loopback(0).unwrap();
     let uri = listener.uri("disk", false).unwrap();
     let exports = Exports::default();
-    exports.add(export("disk", array(&served.image())));
+    exports.add(export("disk", array));
     let server = Server::start(exports, Settings::default(), vec![listener]).unwrap();
     assert_eq!(run(nbdinfo.args(["--size", &uri])).trim(), "1048576");
     drop(server);
@@ -237,7 +235,7 @@ fn tls_with_certificates_is_required_of_clients_and_checks_them() {
     let bytes = super::fixture::pattern(5, 4 << 20);
     std::fs::write(&source, &bytes).unwrap();
     run(nbdcopy.arg(&source).arg(&secure));
-    assert!(super::fixture::contents(&served.image()) == bytes);
+    assert!(served.contents() == bytes);
     let mut back = find("nbdcopy").unwrap();
     let target = keys.join("target");
     run(back.arg(&secure).arg(&target));
@@ -285,7 +283,7 @@ fn serve_inherited_socket() {
         return;
     };
     let exports = Exports::default();
-    exports.add(export("disk", array(Path::new(&image))));
+    exports.add(export("disk", assembled(Path::new(&image))));
     let listeners = Listener::inherited().unwrap();
     assert_eq!(listeners.len(), 1);
     let server = Server::start(exports, Settings::default(), listeners).unwrap();
@@ -298,7 +296,7 @@ fn a_socket_that_was_handed_over_is_served_until_the_last_client_leaves() {
     let Some(mut nbdinfo) = find("nbdinfo") else { return };
     let directory = tempfile::tempdir().unwrap();
     let image = directory.path().join("image");
-    File::create(&image).unwrap().set_len(3 << 20).unwrap();
+    drop(array(&image, 3 << 20));
     let program = std::env::current_exe().unwrap();
     // The harness prints to the standard output, which nbdinfo needs for itself.
     let serve = r#"exec "$0" --exact nbd::sessions::serve_inherited_socket >/dev/null"#;

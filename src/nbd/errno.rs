@@ -6,7 +6,8 @@ use std::{error::Error as _, io};
 
 use rustix::io::Errno as Host;
 
-use super::{engine::Error, protocol::Errno};
+use super::protocol::Errno;
+use crate::raid::Error;
 
 /// The error number that a client is told.
 pub(super) fn errno(error: &Error) -> Errno {
@@ -14,9 +15,18 @@ pub(super) fn errno(error: &Error) -> Errno {
         Error::NotFast => Errno::NotSupported,
         Error::ReadOnly { .. } => Errno::Perm,
         Error::OutOfRange { .. } => Errno::Invalid,
+        // Here, and only here, a full disk is one that the client may make room on: its write is not done.
+        Error::NotWritten { .. } | Error::Member { .. } => host(error).map_or(Errno::Io, from_host),
         // Whatever made the flush fail, the client must not take it for a full disk that it can make room on.
         Error::FlushLost { .. } => Errno::Io,
-        _ => host(error).map_or(Errno::Io, from_host),
+        // Nothing that reading met is the client's to mend.
+        Error::Unreadable { .. } => Errno::Io,
+        // No request leads to these; if one ever does, the fault is ours.
+        Error::InUse { .. }
+        | Error::NotStartable { .. }
+        | Error::BadParameter { .. }
+        | Error::MemberNeeded { .. }
+        | Error::WrongState { .. } => Errno::Io,
     }
 }
 
@@ -76,6 +86,24 @@ mod tests {
             source: Some(io::Error::from_raw_os_error(Host::NOSPC.raw_os_error())),
         };
         assert_eq!(errno(&error), Errno::Io);
+    }
+
+    #[test]
+    fn a_write_that_found_no_room_is_told_so_and_a_read_never_is() {
+        let source = || io::Error::from_raw_os_error(Host::NOSPC.raw_os_error());
+        let (array, offset_bytes) = (|| "a".to_owned(), 0);
+        let write = Error::NotWritten {
+            array: array(),
+            offset_bytes,
+            source: source(),
+        };
+        assert_eq!(errno(&write), Errno::NoSpace);
+        let read = Error::Unreadable {
+            array: array(),
+            offset_bytes,
+            source: Some(source()),
+        };
+        assert_eq!(errno(&read), Errno::Io);
     }
 
     #[test]

@@ -10,9 +10,9 @@ use std::{
 
 use super::{
     connection::pool::Pool,
-    engine::Array,
     protocol::{STRING_MAX_BYTES, transmission::Dialect, transmission_flag as flag},
 };
+use crate::raid::Array;
 
 /// What a client can ask about a range with `BLOCK_STATUS`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,12 +25,8 @@ pub mod listen;
 mod negotiate;
 pub mod protocol;
 pub mod server;
-pub mod standin;
 pub mod tls;
 mod transport;
-
-/// The array engine.
-use standin as engine;
 
 pub use exports::{Context, Export, Exports};
 pub use listen::{ListenError, Listener};

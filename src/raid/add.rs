@@ -44,6 +44,7 @@ impl Array {
             });
         }
         self.check_enabled(0)?;
+        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let (found, device) = look(path, &*storage)?;
         let _gate = self.exclude();
         let mut control = self.control();
@@ -69,7 +70,7 @@ impl Array {
             },
         };
         let slot = returning.or_else(|| self.free_slot(&roster));
-        let member = Member::new(path, storage, place_of(&found)).with_sidecar(image.sidecar());
+        let member = Member::new(path, storage, place_of(&found), Some(image.sidecar()));
         let member = Arc::new(member);
         member.set_delta(returning.is_some());
         let number = found.superblock.device_number;
@@ -104,7 +105,7 @@ impl Array {
     }
 
     fn free_slot(&self, roster: &Roster) -> Option<Slot> {
-        let mut slots = (0..self.geometry().slots()).map(Slot);
+        let mut slots = (0..roster.geometry().slots()).map(Slot);
         slots.find(|slot| roster.seat(*slot).is_none())
     }
 
@@ -113,7 +114,8 @@ impl Array {
         let Role::Active(slot) = found.superblock.role() else {
             return None;
         };
-        let bitmap = self.intent().lock();
+        let intent = self.intent();
+        let bitmap = intent.lock();
         let covers = bitmap.as_ref()?.header().covers_absence_since(found.superblock.events);
         let was_whole = found.superblock.recovered_to().is_none();
         let is_free = roster.seat(slot).is_none() && control.is_free(found.superblock.device_number);

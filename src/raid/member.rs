@@ -1,5 +1,8 @@
 //! One open member of an array: its file, where its data stand in it, and how far they can be trusted.
 //!
+//! While an array moves its data on a member may begin at two places; there are two [`Member`]s of the same device then,
+//! which share all but the place of the data and how far they are right ([`Member::moved`], [`Member::is`]).
+//!
 //! Offsets are in bytes of the member's data area unless a method says *raw*; what lies outside the area is refused here,
 //! whatever a superblock claims. It knows nothing of other members and never decides what an error means for the array.
 
@@ -23,19 +26,24 @@ pub const WHOLE: u64 = u64::MAX;
 
 /// An open member.
 pub struct Member {
+    device: Arc<Device>,
+    data_offset_bytes: u64,
+    data_bytes: u64,
+    /// How far its data are right; see [`Member::recovered`].
+    recovered: AtomicU64,
+    /// How far that is durable, to be said in its superblock.
+    checkpoint: AtomicU64,
+}
+
+/// What does not depend on where the data begin.
+struct Device {
     path: PathBuf,
     storage: Arc<dyn Storage>,
     /// Where the device of the member begins in the file: not 0 for a partition.
     device_start_bytes: u64,
     device_bytes: u64,
-    data_offset_bytes: u64,
-    data_bytes: u64,
     bitmap_bytes: Option<u64>,
     sidecar: Option<Sidecar>,
-    /// How far its data are right; see [`Member::recovered`].
-    recovered: AtomicU64,
-    /// How far that is durable, to be said in its superblock.
-    checkpoint: AtomicU64,
     read_errors: AtomicU64,
     corrected: AtomicU32,
     refuses_holes: AtomicBool,
@@ -60,41 +68,62 @@ pub struct Place {
 
 impl Member {
     /// A member of which all data are right.
-    pub fn new(path: &Path, storage: Arc<dyn Storage>, place: Place) -> Self {
-        Self {
+    pub fn new(path: &Path, storage: Arc<dyn Storage>, place: Place, sidecar: Option<Sidecar>) -> Self {
+        let device = Device {
             path: path.to_path_buf(),
             storage,
             device_start_bytes: place.device_start_bytes,
             device_bytes: place.device_bytes,
-            data_offset_bytes: place.data_offset_bytes,
-            data_bytes: place.data_bytes,
             bitmap_bytes: place.bitmap_bytes,
-            sidecar: None,
-            recovered: AtomicU64::new(WHOLE),
-            checkpoint: AtomicU64::new(WHOLE),
+            sidecar,
             read_errors: AtomicU64::new(0),
             corrected: AtomicU32::new(0),
             refuses_holes: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             delta: AtomicBool::new(false),
+        };
+        Self::of(Arc::new(device), place.data_offset_bytes, place.data_bytes)
+    }
+
+    fn of(device: Arc<Device>, data_offset_bytes: u64, data_bytes: u64) -> Self {
+        Self {
+            device,
+            data_offset_bytes,
+            data_bytes,
+            recovered: AtomicU64::new(WHOLE),
+            checkpoint: AtomicU64::new(WHOLE),
         }
     }
 
-    /// The same with a place for its part of a stripe journal.
+    /// The same device with its data in another place, all of them right.
     #[must_use]
-    pub fn with_sidecar(mut self, sidecar: Sidecar) -> Self {
-        self.sidecar = Some(sidecar);
-        self
+    pub fn moved(&self, data_offset_bytes: u64, data_bytes: u64) -> Self {
+        Self::of(Arc::clone(&self.device), data_offset_bytes, data_bytes)
+    }
+
+    /// True where both are the same device, wherever their data begin.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.device, &other.device)
+    }
+
+    /// First byte of its data, from the start of the device.
+    pub fn data_offset_bytes(&self) -> u64 {
+        self.data_offset_bytes
+    }
+
+    /// Length of the device.
+    pub fn device_bytes(&self) -> u64 {
+        self.device.device_bytes
     }
 
     /// The place for its part of a stripe journal.
     pub fn sidecar(&self) -> Option<&Sidecar> {
-        self.sidecar.as_ref()
+        self.device.sidecar.as_ref()
     }
 
     /// Path of its file, for messages.
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.device.path
     }
 
     /// Length of the data area in bytes.
@@ -104,7 +133,7 @@ impl Member {
 
     /// Where its bitmap begins, in bytes from the start of the device; none where there is none.
     pub fn bitmap_bytes(&self) -> Option<u64> {
-        self.bitmap_bytes
+        self.device.bitmap_bytes
     }
 
     /// First byte of the data area that is not right yet: [`WHOLE`] for a member in sync.
@@ -147,7 +176,7 @@ impl Member {
     /// As [`Member::read`].
     pub fn read_cached(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<bool> {
         let at = self.raw(offset_bytes, buffer.len() as u64)?;
-        self.storage.read_cached_at(buffer, at)
+        self.device.storage.read_cached_at(buffer, at)
     }
 
     /// Writes to the data area.
@@ -156,7 +185,7 @@ impl Member {
     /// What the host says.
     pub fn write(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()> {
         let at = self.raw(offset_bytes, bytes.len() as u64)?;
-        self.storage.write_all_at(bytes, at)
+        self.device.storage.write_all_at(bytes, at)
     }
 
     /// Gives back the space of a part of the data area, which then reads as zeros.
@@ -165,18 +194,18 @@ impl Member {
     /// `EOPNOTSUPP` where the host cannot; nothing has changed then.
     pub fn punch(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
         let at = self.raw(offset_bytes, length_bytes)?;
-        let punched = self.storage.punch(at, length_bytes);
+        let punched = self.device.storage.punch(at, length_bytes);
         if let Err(error) = &punched
             && error.raw_os_error() == Some(Errno::OPNOTSUPP.raw_os_error())
         {
-            self.refuses_holes.store(true, Ordering::Relaxed);
+            self.device.refuses_holes.store(true, Ordering::Relaxed);
         }
         punched
     }
 
     /// False once the host has refused to make a hole.
     pub fn can_punch(&self) -> bool {
-        !self.refuses_holes.load(Ordering::Relaxed)
+        !self.device.refuses_holes.load(Ordering::Relaxed)
     }
 
     /// Asks the host to read a part of the data area ahead.
@@ -185,7 +214,7 @@ impl Member {
     /// What the host says.
     pub fn advise(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
         let at = self.raw(offset_bytes, length_bytes)?;
-        let (Some(file), Some(length)) = (self.storage.as_fd(), NonZeroU64::new(length_bytes)) else {
+        let (Some(file), Some(length)) = (self.device.storage.as_fd(), NonZeroU64::new(length_bytes)) else {
             return Ok(());
         };
         Ok(rustix::fs::fadvise(
@@ -204,7 +233,7 @@ impl Member {
     pub fn span(&self, offset_bytes: u64) -> io::Result<Span> {
         let at = self.raw(offset_bytes, 0)?;
         let start = at - offset_bytes;
-        let span = self.storage.span_at(at)?;
+        let span = self.device.storage.span_at(at)?;
         Ok(span.map_or(
             Span {
                 hole: false,
@@ -228,7 +257,7 @@ impl Member {
     /// # Errors
     /// What the host says.
     pub fn flush(&self) -> io::Result<()> {
-        self.storage.sync()
+        self.device.storage.sync()
     }
 
     /// Reads outside the data: raw offsets are bytes from the start of the device.
@@ -246,52 +275,52 @@ impl Member {
     /// `EINVAL` where the device has no such place or data stand there, and what the host says.
     pub fn write_raw(&self, bytes: &[u8], raw_bytes: u64) -> io::Result<()> {
         let at = self.outside_data(raw_bytes, bytes.len() as u64)?;
-        self.storage.write_all_at(bytes, at)
+        self.device.storage.write_all_at(bytes, at)
     }
 
     /// True where the member was one before, so that only what the bitmap names has to be rebuilt.
     pub fn is_delta(&self) -> bool {
-        self.delta.load(Ordering::Acquire)
+        self.device.delta.load(Ordering::Acquire)
     }
 
     /// Notes whether the bitmap says what is to be rebuilt.
     pub fn set_delta(&self, delta: bool) {
-        self.delta.store(delta, Ordering::Release);
+        self.device.delta.store(delta, Ordering::Release);
     }
 
     /// True from a write that failed until the array has decided what becomes of the member.
     pub fn is_suspect(&self) -> bool {
-        self.suspect.load(Ordering::Acquire)
+        self.device.suspect.load(Ordering::Acquire)
     }
 
     /// Notes that a write failed, or that the member stays in use all the same.
     pub fn set_suspect(&self, suspect: bool) {
-        self.suspect.store(suspect, Ordering::Release);
+        self.device.suspect.store(suspect, Ordering::Release);
     }
 
     /// Notes a read that failed.
     pub fn count_read_error(&self) {
-        self.read_errors.fetch_add(1, Ordering::Relaxed);
+        self.device.read_errors.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Notes a read error that was repaired by writing the right bytes.
     pub fn count_corrected(&self) {
-        self.corrected.fetch_add(1, Ordering::Relaxed);
+        self.device.corrected.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Read errors since the array was assembled.
     pub fn read_errors(&self) -> u64 {
-        self.read_errors.load(Ordering::Relaxed)
+        self.device.read_errors.load(Ordering::Relaxed)
     }
 
     /// How many read errors were repaired since this was last asked.
     pub fn take_corrected(&self) -> u32 {
-        self.corrected.swap(0, Ordering::Relaxed)
+        self.device.corrected.swap(0, Ordering::Relaxed)
     }
 
     fn read_file(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         let wanted = buffer.len();
-        match self.storage.read_at(buffer, at)? {
+        match self.device.storage.read_at(buffer, at)? {
             count if count == wanted => Ok(()),
             // The file was cut short behind our back: the rest is not there, which is not zeros.
             _ => Err(Errno::IO.into()),
@@ -304,17 +333,17 @@ impl Member {
         if end.is_none_or(|end| end > self.data_bytes) {
             return Err(Errno::INVAL.into());
         }
-        Ok(self.device_start_bytes + self.data_offset_bytes + offset_bytes)
+        Ok(self.device.device_start_bytes + self.data_offset_bytes + offset_bytes)
     }
 
     /// Place in the file of a range of the device that touches no data.
     fn outside_data(&self, raw_bytes: u64, length_bytes: u64) -> io::Result<u64> {
         let end = raw_bytes
             .checked_add(length_bytes)
-            .filter(|end| *end <= self.device_bytes);
+            .filter(|end| *end <= self.device.device_bytes);
         let data = self.data_offset_bytes..self.data_offset_bytes + self.data_bytes;
         match end {
-            Some(end) if end <= data.start || raw_bytes >= data.end => Ok(self.device_start_bytes + raw_bytes),
+            Some(end) if end <= data.start || raw_bytes >= data.end => Ok(self.device.device_start_bytes + raw_bytes),
             _ => Err(Errno::INVAL.into()),
         }
     }
@@ -324,7 +353,7 @@ impl std::fmt::Debug for Member {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter
             .debug_struct("Member")
-            .field("path", &self.path)
+            .field("path", &self.device.path)
             .field("recovered", &self.recovered())
             .finish_non_exhaustive()
     }
@@ -349,7 +378,7 @@ mod tests {
             data_bytes: 16 << 10,
             bitmap_bytes: None,
         };
-        Member::new(Path::new("m"), storage, place)
+        Member::new(Path::new("m"), storage, place, None)
     }
 
     #[test]
@@ -369,14 +398,18 @@ mod tests {
         let mut byte = [0];
         member.read(&mut byte, 0).unwrap();
         assert_eq!(byte, [0]);
-        member.storage.read_at(&mut byte, 4096 + 8192 + (16 << 10) - 1).unwrap();
+        member
+            .device
+            .storage
+            .read_at(&mut byte, 4096 + 8192 + (16 << 10) - 1)
+            .unwrap();
         assert_eq!(byte, [7]);
     }
 
     #[test]
     fn member_that_was_cut_short_gives_an_error_not_zeros() {
         let member = member();
-        member.storage.set_size(4096 + 8192 + 100).unwrap();
+        member.device.storage.set_size(4096 + 8192 + 100).unwrap();
         member.read(&mut [0; 100], 0).unwrap();
         assert_eq!(
             member.read(&mut [0; 101], 0).unwrap_err().raw_os_error(),

@@ -60,7 +60,7 @@ impl Array {
             .resyncing()
             .ok_or_else(|| self.busy("it is being resynced already"))?;
         self.check_enabled(0)?;
-        let whole_bytes = synced_bytes(self.geometry());
+        let whole_bytes = synced_bytes(&self.geometry());
         let mut position = 0;
         while let Some((start, end)) = self
             .intent()
@@ -132,7 +132,7 @@ impl Array {
         let Some(stripe) = self.geometry().stripe(position / chunk) else {
             return Ok(chunk);
         };
-        let _held = self.hold_stripe(stripe.number, 0, chunk);
+        let _held = self.hold_stripe(&stripe, 0, chunk);
         for column in (0..chunk).step_by(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
             let length = (chunk - column).min(SLAB_BYTES);
             let slab = Slab::unwritten(stripe, column, length);
@@ -143,7 +143,7 @@ impl Array {
     }
 
     fn resync_copies(&self, roster: &Roster, position: u64, end: u64, failures: &mut Failures) -> Result<u64> {
-        let Some(piece) = self.geometry().map(position, (end - position).min(STEP_BYTES)).next() else {
+        let Some(piece) = roster.geometry().map(position, (end - position).min(STEP_BYTES)).next() else {
             return Ok(end - position);
         };
         let _held = self.hold_range(piece.array_offset_bytes, piece.length_bytes);
@@ -310,7 +310,7 @@ impl Array {
             member.set_recovered(position + chunk);
             return Ok(chunk);
         };
-        let _held = self.hold_stripe(stripe.number, 0, chunk);
+        let _held = self.hold_stripe(&stripe, 0, chunk);
         if !member.is_delta() || self.intent().is_set(stripe.member_offset_bytes, chunk) {
             for column in (0..chunk).step_by(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
                 let length = (chunk - column).min(SLAB_BYTES);

@@ -9,14 +9,16 @@ use super::{
     pool::{Panicked, guarded},
     request::{Operation, Range, Refusal},
 };
-use crate::nbd::{
-    engine::{Array, Error, ExtentKind, Zeroes},
-    errno::errno,
-    exports::Context,
-    protocol::{
-        Errno, allocation,
-        transmission::{self, Request, StatusExtent},
+use crate::{
+    nbd::{
+        errno::errno,
+        exports::Context,
+        protocol::{
+            Errno, allocation,
+            transmission::{self, Request, StatusExtent},
+        },
     },
+    raid::{Array, Error, ExtentKind, Zeroes, geometry::Piece},
 };
 
 /// First window in which extents are looked for, in bytes; it doubles while there are few.
@@ -149,7 +151,7 @@ fn status(array: &Array, range: Range, contexts: &[Context], one: bool) -> Resul
         let extents = match context {
             Context::Allocation => allocated(array, range, one)?,
             Context::Health => joined(range, one, array.health_status(range.offset_bytes, range.length_bytes)),
-            Context::Stripe => joined(range, one, array.stripe_status(range.offset_bytes, range.length_bytes)),
+            Context::Stripe => joined(range, one, striped(array, range)),
         };
         found.push((*context, extents));
     }
@@ -180,6 +182,14 @@ fn allocated(array: &Array, range: Range, one: bool) -> Result<Vec<StatusExtent>
         window = window.saturating_mul(2);
     }
     Ok(joined(range, one, found))
+}
+
+/// Chunks of a range, with the slots that hold their first copies.
+fn striped(array: &Array, range: Range) -> Vec<(u64, u32)> {
+    let geometry = array.geometry();
+    let pieces = geometry.map(range.offset_bytes, range.length_bytes);
+    let extent = |piece: Piece<'_>| (piece.length_bytes, u32::from(piece.first_copy().0.0));
+    pieces.take(STATUS_EXTENTS).map(extent).collect()
 }
 
 /// Cuts extents to the range, joins neighbours of the same flags, and makes sure that there is one.

@@ -1,16 +1,47 @@
 //! Answers to options, without a socket; expected bytes are written by hand from the protocol document.
 
-use std::fs::File;
+use std::path::Path;
 
 use super::*;
-use crate::nbd::engine::Array;
+use crate::{
+    raid::{
+        Array, Level,
+        assemble::Image,
+        create::{Initialisation, NewImage, Wish, create},
+        metadata::identity::{Time, Uuid},
+    },
+    storage::{Directory as _, SimDirectory},
+};
+
+/// One image of 2 MiB, half of which is the array's.
+fn array(name: &str) -> Array {
+    let directory = Arc::new(SimDirectory::new());
+    let fill = &mut |file: &dyn crate::storage::Storage| file.set_size(2 << 20);
+    directory.create(Path::new("image"), fill).unwrap();
+    let wish = Wish {
+        name: name.to_owned(),
+        uuid: Uuid([1; 16]),
+        created: Time::new(1, 0),
+        level: Level::Linear,
+        layout: 0,
+        chunk_bytes: 0,
+        initialisation: Initialisation::Keep,
+        member_bytes: None,
+        bitmap_chunk_bytes: None,
+        overwrite: false,
+    };
+    let image = Image {
+        directory,
+        name: "image".into(),
+    };
+    let uuid = Uuid([2; 16]);
+    create(&wish, &[Some(NewImage { image, uuid })], &[]).unwrap()
+}
 
 fn exports(names: &[&str]) -> Exports {
     let exports = Exports::default();
     for name in names {
-        let file = File::open("/dev/zero").unwrap();
-        let array = Array::over("/dev/zero".as_ref(), file, 1 << 20, false);
-        let export = Export::new(name, Arc::new(array)).unwrap();
+        let export = Export::new(name, Arc::new(array("sets"))).unwrap();
         exports.add(export.with_description(&format!("the {name}")));
     }
     exports

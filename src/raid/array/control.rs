@@ -68,7 +68,7 @@ impl Control {
     pub(in crate::raid) fn number_of(&self, member: &Arc<Member>) -> Option<u32> {
         let mut devices = self.devices.iter();
         devices
-            .find(|device| Arc::ptr_eq(&device.member, member))
+            .find(|device| device.member.is(member))
             .map(|device| device.superblock.device_number)
     }
 
@@ -112,7 +112,7 @@ impl Control {
     pub(in crate::raid) fn drop_faulty(&mut self, member: &Arc<Member>) {
         if let Some(number) = self.number_of(member) {
             self.assign(number, Role::Faulty);
-            self.devices.retain(|device| !Arc::ptr_eq(&device.member, member));
+            self.devices.retain(|device| !device.member.is(member));
             self.journal.forget(member);
         }
     }

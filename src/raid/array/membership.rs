@@ -31,7 +31,7 @@ impl Array {
         let degraded = roster.is_degraded();
         // Nothing was written yet that could be torn.
         self.activate_journal(&roster, control.events + 1);
-        let failed = control.commit(self.intent.lock().as_mut(), degraded);
+        let failed = control.commit(self.intent().lock().as_mut(), degraded);
         if failed.len() == control.devices.len() {
             control.dirty = before;
             let source = failed.into_iter().next_back().map(|(_, error)| error);
@@ -46,10 +46,16 @@ impl Array {
     }
 
     /// Sets the bits of a range of the array before it is written. The caller is inside the gate.
-    pub(in crate::raid) fn mark_intent(&self, offset_bytes: u64, length_bytes: u64, failures: &mut Failures) {
-        let (start, length) = self.bitmap_range(offset_bytes, length_bytes);
-        self.intent
-            .begin(start, length, |pages| self.write_bitmaps(pages, failures));
+    pub(in crate::raid) fn mark_intent(
+        &self,
+        roster: &Roster,
+        offset_bytes: u64,
+        length_bytes: u64,
+        failures: &mut Failures,
+    ) {
+        let (start, length) = roster.bitmap_range(offset_bytes, length_bytes);
+        let write = |pages: &[_]| self.write_bitmaps(pages, failures);
+        roster.intent().begin(start, length, write);
     }
 
     /// Writes pages of the bitmap on all members, durably.
@@ -75,8 +81,9 @@ impl Array {
         }
         self.look_for_members();
         // Too many failed at once, as on a full disk: nobody is expelled, and what is on the members may differ.
-        let (start, length) = self.bitmap_range(offset_bytes, length);
-        self.intent.mark_unsynced(start, length);
+        let roster = self.roster();
+        let (start, length) = roster.bitmap_range(offset_bytes, length);
+        roster.intent().mark_unsynced(start, length);
         self.control().synced_to = Sector(0);
         result.and_then(|()| Err(self.not_written(offset_bytes, failures.into_error())))
     }
@@ -108,7 +115,7 @@ impl Array {
                 // What was committed so far names members as failed that are still in use: say again who is.
                 if changed.events != control.events {
                     control.events = changed.events;
-                    drop(control.commit(self.intent.lock().as_mut(), before.is_degraded()));
+                    drop(control.commit(self.intent().lock().as_mut(), before.is_degraded()));
                 }
                 failures.members().for_each(|member| member.set_suspect(false));
                 return false;
@@ -120,7 +127,7 @@ impl Array {
                 }
             }
             self.activate_journal(&next, changed.events + 1);
-            let failed = changed.commit(self.intent.lock().as_mut(), next.is_degraded());
+            let failed = changed.commit(self.intent().lock().as_mut(), next.is_degraded());
             going = failed.into_iter().map(|(member, _)| member).collect();
         }
         *control = changed;
@@ -176,7 +183,7 @@ impl Array {
         {
             let _inside = self.enter();
             let degraded = self.roster().is_degraded();
-            for (member, error) in self.control().commit(self.intent.lock().as_mut(), degraded) {
+            for (member, error) in self.control().commit(self.intent().lock().as_mut(), degraded) {
                 failures.push(&member, error);
             }
         }
@@ -231,10 +238,10 @@ impl Array {
         }
         let writes = self.writes.load(Ordering::Acquire);
         let idle = self.writes_at_tick.swap(writes, Ordering::AcqRel) == writes;
-        if !dirty && !self.intent.has_quiet() {
+        if !dirty && !self.intent().has_quiet() {
             return Ok(true);
         }
-        let unsynced = self.intent.next_unsynced(0).is_some();
+        let unsynced = self.intent().next_unsynced(0).is_some();
         self.flush()?;
         let Ok(gate) = self.gate.try_write() else {
             return Ok(false);
@@ -242,13 +249,13 @@ impl Array {
         let mut failures = Failures::default();
         let degraded = self.roster().is_degraded();
         if !degraded {
-            self.write_bitmaps(&self.intent.clear_quiet(), &mut failures);
+            self.write_bitmaps(&self.intent().clear_quiet(), &mut failures);
         }
-        self.intent.age();
+        self.intent().age();
         if idle && dirty && !unsynced && self.writes.load(Ordering::Acquire) == writes {
             let mut control = self.control();
             control.dirty = false;
-            for (member, error) in control.commit(self.intent.lock().as_mut(), degraded) {
+            for (member, error) in control.commit(self.intent().lock().as_mut(), degraded) {
                 failures.push(&member, error);
             }
             self.dirty.store(false, Ordering::Release);
@@ -272,9 +279,9 @@ impl Array {
         let _gate = self.exclude();
         let roster = self.roster();
         if !roster.is_degraded() {
-            self.intent.age();
+            self.intent().age();
             let mut failures = Failures::default();
-            self.write_bitmaps(&self.intent.clear_quiet(), &mut failures);
+            self.write_bitmaps(&self.intent().clear_quiet(), &mut failures);
             for (member, error) in failures.iter() {
                 log::warn!("{}: bits of the bitmap stay set: {error}", member.path().display());
             }
@@ -286,7 +293,7 @@ impl Array {
         }
         control.dirty = false;
         self.dirty.store(false, Ordering::Release);
-        let failed = control.commit(self.intent.lock().as_mut(), roster.is_degraded());
+        let failed = control.commit(self.intent().lock().as_mut(), roster.is_degraded());
         let error = failed.into_iter().next().map(|(_, error)| error);
         error.map_or(Ok(()), |error| Err(self.flush_lost(Some(error))))
     }
@@ -298,7 +305,7 @@ impl Array {
 
     /// Writes all of the bitmap of a member that is new.
     pub(in crate::raid) fn write_bitmap(&self, member: &Member) -> io::Result<()> {
-        write_pages(member, &self.intent.pages())
+        write_pages(member, &self.intent().pages())
     }
 }
 

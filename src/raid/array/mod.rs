@@ -45,7 +45,7 @@ pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
 use super::{
     Level, Slot,
     error::{Error, Result},
-    geometry::Geometry,
+    geometry::{Geometry, Stripe},
     journal::Journal,
     member::Member,
     metadata::identity::Uuid,
@@ -69,13 +69,13 @@ pub(super) struct Parts {
 pub struct Array {
     name: String,
     uuid: Uuid,
-    geometry: Geometry,
     read_only: bool,
+    /// Bytes of the array; those of the roster's geometry.
+    size_bytes: AtomicU64,
     roster: RwLock<Arc<Roster>>,
     gate: RwLock<()>,
     lanes: lanes::Lanes,
     control: Mutex<Control>,
-    intent: Intent,
     journal: Arc<Journal>,
     journal_always: bool,
     activity: Activity,
@@ -95,14 +95,13 @@ impl Array {
         Self {
             name: parts.name,
             uuid: parts.uuid,
-            geometry: parts.geometry,
             read_only: parts.read_only,
-            roster: RwLock::new(Arc::new(Roster::new(parts.seats))),
+            size_bytes: AtomicU64::new(parts.geometry.capacity_bytes()),
+            roster: RwLock::new(Arc::new(Roster::new(parts.geometry, parts.intent, parts.seats))),
             gate: RwLock::new(()),
             lanes: lanes::Lanes::new(),
             dirty: AtomicBool::new(false),
             control: Mutex::new(parts.control),
-            intent: parts.intent,
             journal: parts.journal,
             journal_always: parts.journal_always,
             activity: Activity::default(),
@@ -125,17 +124,17 @@ impl Array {
 
     /// Level of the array.
     pub fn level(&self) -> Level {
-        self.geometry.level()
+        self.roster().geometry().level()
     }
 
     /// Shape of the array.
-    pub fn geometry(&self) -> &Geometry {
-        &self.geometry
+    pub fn geometry(&self) -> Arc<Geometry> {
+        Arc::clone(self.roster().geometry())
     }
 
     /// Size in bytes.
     pub fn size_bytes(&self) -> u64 {
-        self.geometry.capacity_bytes()
+        self.size_bytes.load(Ordering::Acquire)
     }
 
     /// True where writes are refused.
@@ -145,11 +144,11 @@ impl Array {
 
     /// Block size that costs least: the chunk, or a page where there is none.
     pub fn preferred_block_bytes(&self) -> u32 {
-        let chunk = u32::try_from(self.geometry.chunk_bytes()).unwrap_or(0);
+        let chunk = u32::try_from(self.geometry().chunk_bytes()).unwrap_or(0);
         if chunk.is_power_of_two() { chunk.max(4096) } else { 4096 }
     }
 
-    /// Members of the moment.
+    /// Members of the moment, and the shape that they have: what a request works with until it is answered.
     pub(in crate::raid) fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -172,8 +171,8 @@ impl Array {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(in crate::raid) fn intent(&self) -> &Intent {
-        &self.intent
+    pub(in crate::raid) fn intent(&self) -> Arc<Intent> {
+        Arc::clone(self.roster().intent())
     }
 
     pub(in crate::raid) fn activity(&self) -> &Activity {
@@ -191,19 +190,20 @@ impl Array {
     }
 
     /// Waits for the lanes of columns of a stripe, for levels with parity.
-    pub(in crate::raid) fn hold_stripe(&self, stripe: u64, first_column: u64, end_column: u64) -> Held<'_> {
-        let per_stripe = self.geometry.chunk_bytes().div_ceil(LANE_BYTES);
-        let lane = |column: u64| stripe * per_stripe + column / LANE_BYTES;
+    pub(in crate::raid) fn hold_stripe(&self, stripe: &Stripe, first_column: u64, end_column: u64) -> Held<'_> {
+        let per_stripe = stripe.chunk_bytes().div_ceil(LANE_BYTES);
+        let lane = |column: u64| stripe.number * per_stripe + column / LANE_BYTES;
         self.lanes.hold(lane(first_column), lane(end_column.max(1) - 1))
     }
 
-    /// Waits for the lanes of the same columns of several stripes, or of all columns.
-    pub(in crate::raid) fn hold_stripes(&self, first: u64, end: u64, first_column: u64, end_column: u64) -> Held<'_> {
-        if end <= first + 1 {
-            return self.hold_stripe(first, first_column, end_column);
+    /// Waits for the lanes of all columns of stripes, or of columns of the only one.
+    pub(in crate::raid) fn hold_stripes(&self, first: &Stripe, count: u64, start: u64, end: u64) -> Held<'_> {
+        if count <= 1 {
+            return self.hold_stripe(first, start, end);
         }
-        let per_stripe = self.geometry.chunk_bytes().div_ceil(LANE_BYTES);
-        self.lanes.hold(first * per_stripe, end * per_stripe - 1)
+        let per_stripe = first.chunk_bytes().div_ceil(LANE_BYTES);
+        let lane = first.number * per_stripe;
+        self.lanes.hold(lane, lane + count * per_stripe - 1)
     }
 
     fn check_range(&self, offset_bytes: u64, length_bytes: u64) -> Result<()> {
@@ -245,25 +245,9 @@ impl Array {
         }
     }
 
-    /// Range of the bitmap's own address space that a range of the array lies in.
-    pub(in crate::raid) fn bitmap_range(&self, offset_bytes: u64, length_bytes: u64) -> (u64, u64) {
-        let last = offset_bytes + length_bytes.max(1) - 1;
-        match (self.geometry.stripe_of(offset_bytes), self.geometry.stripe_of(last)) {
-            (Some(first), Some(last)) if first.stripe.number == last.stripe.number && first.index == last.index => {
-                (first.member_offset_bytes(), length_bytes)
-            }
-            (Some(first), Some(last)) => {
-                let start = first.stripe.member_offset_bytes;
-                let end = last.stripe.member_offset_bytes + self.geometry.chunk_bytes();
-                (start, end - start)
-            }
-            _ => (offset_bytes, length_bytes),
-        }
-    }
-
     /// True where a member may be missing without loss.
     pub(in crate::raid) fn can_do_without(&self, missing: &[Slot]) -> bool {
-        self.geometry.can_read(missing)
+        self.roster().geometry().can_read(missing)
     }
 }
 
@@ -272,7 +256,7 @@ impl std::fmt::Debug for Array {
         formatter
             .debug_struct("Array")
             .field("name", &self.name)
-            .field("geometry", &self.geometry)
+            .field("geometry", self.roster().geometry())
             .finish_non_exhaustive()
     }
 }

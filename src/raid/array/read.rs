@@ -49,10 +49,10 @@ impl Array {
         }
         let roster = self.roster();
         let mut rest = buffer;
-        for piece in self.geometry.map(offset_bytes, rest.len() as u64) {
+        for piece in roster.geometry().map(offset_bytes, rest.len() as u64) {
             let (part, after) = split(rest, piece.length_bytes);
             rest = after;
-            let Some((member, at)) = self.first_choice(&roster, &piece) else {
+            let Some((member, at)) = first_choice(&roster, &piece) else {
                 return Ok(false);
             };
             if !member.read_cached(part, at).unwrap_or(false) {
@@ -69,8 +69,8 @@ impl Array {
     pub fn cache(&self, offset_bytes: u64, length_bytes: u64) -> Result<()> {
         self.check_range(offset_bytes, length_bytes)?;
         let roster = self.roster();
-        for piece in self.geometry.map(offset_bytes, length_bytes) {
-            if let Some((member, at)) = self.first_choice(&roster, &piece)
+        for piece in roster.geometry().map(offset_bytes, length_bytes) {
+            if let Some((member, at)) = first_choice(&roster, &piece)
                 && let Err(error) = member.advise(at, piece.length_bytes)
             {
                 log::debug!("{}: not read ahead: {error}", member.path().display());
@@ -81,10 +81,10 @@ impl Array {
 
     fn read_pieces(&self, roster: &Roster, buffer: &mut [u8], start: u64, failures: &mut Failures) -> Result<()> {
         let mut rest = buffer;
-        for piece in self.geometry.map(start, rest.len() as u64) {
+        for piece in roster.geometry().map(start, rest.len() as u64) {
             let (part, after) = split(rest, piece.length_bytes);
             rest = after;
-            let Some((member, at)) = self.first_choice(roster, &piece) else {
+            let Some((member, at)) = first_choice(roster, &piece) else {
                 self.read_otherwise(roster, &piece, part, None, failures)?;
                 continue;
             };
@@ -97,28 +97,6 @@ impl Array {
         Ok(())
     }
 
-    /// The member to read a piece from, and where.
-    fn first_choice<'a>(&self, roster: &'a Roster, piece: &Piece<'_>) -> Option<(&'a Arc<Member>, u64)> {
-        let copies = self.geometry.copies();
-        let holds = |(slot, at): (Slot, u64)| Some((roster.holder(slot, at, piece.length_bytes)?, at));
-        if copies == 1 {
-            return holds(piece.first_copy());
-        }
-        // Copies that a crash left different must look the same to every reader until they are.
-        let turn = if self.intent.is_unsynced(piece.array_offset_bytes, piece.length_bytes) {
-            0
-        } else {
-            piece.array_offset_bytes / TURN_BYTES % copies
-        };
-        let turn = usize::try_from(turn).unwrap_or(0);
-        let mut wrapped = piece
-            .copies()
-            .skip(turn)
-            .chain(piece.copies().take(turn))
-            .filter_map(holds);
-        wrapped.next()
-    }
-
     /// Reads what the first choice could not give, and gives it the right bytes.
     fn read_otherwise(
         &self,
@@ -128,7 +106,7 @@ impl Array {
         bad: Option<(&Arc<Member>, io::Error)>,
         failures: &mut Failures,
     ) -> Result<()> {
-        if self.level().parities() > 0 {
+        if roster.geometry().level().parities() > 0 {
             return self.read_by_parity(
                 roster,
                 piece.array_offset_bytes,
@@ -158,6 +136,31 @@ impl Array {
         }
         Err(self.unreadable(piece.array_offset_bytes, last.or(bad.map(|(_, error)| error))))
     }
+}
+
+/// The member to read a piece from, and where.
+fn first_choice<'a>(roster: &'a Roster, piece: &Piece<'_>) -> Option<(&'a Arc<Member>, u64)> {
+    let copies = roster.geometry().copies();
+    let holds = |(slot, at): (Slot, u64)| Some((roster.holder(slot, at, piece.length_bytes)?, at));
+    if copies == 1 {
+        return holds(piece.first_copy());
+    }
+    // Copies that a crash left different must look the same to every reader until they are.
+    let turn = if roster
+        .intent()
+        .is_unsynced(piece.array_offset_bytes, piece.length_bytes)
+    {
+        0
+    } else {
+        piece.array_offset_bytes / TURN_BYTES % copies
+    };
+    let turn = usize::try_from(turn).unwrap_or(0);
+    let mut wrapped = piece
+        .copies()
+        .skip(turn)
+        .chain(piece.copies().take(turn))
+        .filter_map(holds);
+    wrapped.next()
 }
 
 /// Gives a member that could not read the right bytes, and looks whether it has them now.

@@ -1,24 +1,58 @@
-//! Who sits in the slots of an array at one moment, and who failed a request.
+//! Who sits in the slots of an array at one moment and by which shape, and who failed a request.
 //!
 //! A [`Roster`] never changes: a request takes the one of the moment and keeps it; a change of membership puts a new one
 //! in its place while no write is under way.
 
 use std::{io, sync::Arc};
 
+use super::Intent;
 use crate::raid::{
     Slot,
+    geometry::Geometry,
     member::{Member, WHOLE},
 };
 
-/// Members by slot.
-#[derive(Debug, Clone)]
+/// Members by slot, and where the bytes of the array lie on them.
+#[derive(Clone)]
 pub(in crate::raid) struct Roster {
+    geometry: Arc<Geometry>,
+    intent: Arc<Intent>,
     seats: Vec<Option<Arc<Member>>>,
 }
 
 impl Roster {
-    pub(in crate::raid) fn new(seats: Vec<Option<Arc<Member>>>) -> Self {
-        Self { seats }
+    pub(in crate::raid) fn new(geometry: Geometry, intent: Intent, seats: Vec<Option<Arc<Member>>>) -> Self {
+        Self {
+            geometry: Arc::new(geometry),
+            intent: Arc::new(intent),
+            seats,
+        }
+    }
+
+    /// Where bytes lie.
+    pub(in crate::raid) fn geometry(&self) -> &Arc<Geometry> {
+        &self.geometry
+    }
+
+    /// Where redundancy may not be right.
+    pub(in crate::raid) fn intent(&self) -> &Arc<Intent> {
+        &self.intent
+    }
+
+    /// Range of the bitmap's own address space that a range of the array lies in.
+    pub(in crate::raid) fn bitmap_range(&self, offset_bytes: u64, length_bytes: u64) -> (u64, u64) {
+        let last = offset_bytes + length_bytes.max(1) - 1;
+        match (self.geometry.stripe_of(offset_bytes), self.geometry.stripe_of(last)) {
+            (Some(first), Some(last)) if first.stripe.number == last.stripe.number && first.index == last.index => {
+                (first.member_offset_bytes(), length_bytes)
+            }
+            (Some(first), Some(last)) => {
+                let start = first.stripe.member_offset_bytes;
+                let end = last.stripe.member_offset_bytes + self.geometry.chunk_bytes();
+                (start, end - start)
+            }
+            _ => (offset_bytes, length_bytes),
+        }
     }
 
     /// The member in a slot, whole or not.
@@ -60,20 +94,21 @@ impl Roster {
         if let Some(seat) = seats.get_mut(slot.index()) {
             *seat = member;
         }
-        Self { seats }
+        Self { seats, ..self.clone() }
     }
 
     /// The same without a member, if it still sits there.
     pub(in crate::raid) fn without(&self, gone: &Arc<Member>) -> Self {
-        let keep = |seat: &Option<Arc<Member>>| seat.clone().filter(|member| !Arc::ptr_eq(member, gone));
+        let keep = |seat: &Option<Arc<Member>>| seat.clone().filter(|member| !member.is(gone));
         Self {
             seats: self.seats.iter().map(keep).collect(),
+            ..self.clone()
         }
     }
 
     /// True where the member sits in some slot.
     pub(in crate::raid) fn has(&self, member: &Arc<Member>) -> bool {
-        self.members().any(|(_, seated)| Arc::ptr_eq(seated, member))
+        self.members().any(|(_, seated)| seated.is(member))
     }
 }
 
@@ -108,7 +143,7 @@ impl Failures {
     }
 
     pub(in crate::raid) fn has(&self, member: &Arc<Member>) -> bool {
-        self.0.iter().any(|(failed, _)| Arc::ptr_eq(failed, member))
+        self.0.iter().any(|(failed, _)| failed.is(member))
     }
 
     pub(in crate::raid) fn is_empty(&self) -> bool {

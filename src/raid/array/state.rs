@@ -22,17 +22,21 @@ impl Array {
     /// What is known of the array now.
     pub fn facts(&self) -> Facts {
         let roster = self.roster();
-        let seats = || (0..self.geometry.slots()).map(|slot| roster.seat(Slot(slot)));
+        let geometry = roster.geometry();
+        let seats = || (0..geometry.slots()).map(|slot| roster.seat(Slot(slot)));
         let missing = seats().filter(Option::is_none).count();
         let out_of_date = seats().flatten().filter(|member| member.recovered() != WHOLE).count();
-        let whole_bytes = synced_bytes(&self.geometry);
-        let unsynced = self.intent.next_unsynced(0).filter(|(start, _)| *start < whole_bytes);
+        let whole_bytes = synced_bytes(geometry);
+        let unsynced = roster
+            .intent()
+            .next_unsynced(0)
+            .filter(|(start, _)| *start < whole_bytes);
         // What was never in sync reaches to the end; what a crash left behind is a region here and there.
         let initial = unsynced.is_some_and(|(_, end)| end >= whole_bytes);
         let resyncing = self.activity.is_resyncing();
         let count = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
         Facts {
-            readable: !self.is_disabled() && self.geometry.can_read(&roster.missing()),
+            readable: !self.is_disabled() && geometry.can_read(&roster.missing()),
             missing: count(missing),
             out_of_date: count(out_of_date),
             rebuilding: self.activity.is_rebuilding() && out_of_date > 0 || resyncing && unsynced.is_some() && !initial,
@@ -85,7 +89,7 @@ impl Array {
             };
             (slot, DiskState::of_member(state, filled))
         };
-        (0..self.geometry.slots()).map(Slot).map(of).collect()
+        (0..roster.geometry().slots()).map(Slot).map(of).collect()
     }
 
     /// True where too few members are left.
@@ -113,7 +117,7 @@ impl Array {
                 missing.push(slot);
             }
         }
-        if !self.geometry.can_read(&missing) {
+        if !roster.geometry().can_read(&missing) {
             log::error!(
                 "array {}: too few members are left, nothing is written any more",
                 self.name()

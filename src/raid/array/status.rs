@@ -91,11 +91,11 @@ impl Array {
             uuid: self.uuid(),
             level: self.level(),
             size_bytes: self.size_bytes(),
-            members: (0..self.geometry.slots()).map(Slot).map(seat).collect(),
+            members: (0..roster.geometry().slots()).map(Slot).map(seat).collect(),
             spares: spares.map(|device| device.member.path().to_path_buf()).collect(),
             degraded: roster.is_degraded(),
             dirty: control.dirty,
-            needs_resync: self.intent.next_unsynced(0).is_some(),
+            needs_resync: self.intent().next_unsynced(0).is_some(),
             events: control.events,
         }
     }
@@ -108,7 +108,7 @@ impl Array {
         self.check_range(offset_bytes, length_bytes)?;
         let roster = self.roster();
         let mut extents: Vec<Extent> = Vec::new();
-        for piece in self.geometry.map(offset_bytes, length_bytes) {
+        for piece in roster.geometry().map(offset_bytes, length_bytes) {
             let mut done = 0;
             while done < piece.length_bytes {
                 let (kind, length) = kind_at(&roster, &piece, done);
@@ -129,7 +129,7 @@ impl Array {
     /// Health of a range: runs of bytes with flags, 1 where redundancy is missing, 2 where data are lost.
     pub fn health_status(&self, offset_bytes: u64, length_bytes: u64) -> Vec<(u64, u32)> {
         let length = length_bytes.min(self.size_bytes().saturating_sub(offset_bytes));
-        let degraded = self.roster().is_degraded() || self.intent.next_unsynced(0).is_some();
+        let degraded = self.roster().is_degraded() || self.intent().next_unsynced(0).is_some();
         if length == 0 {
             Vec::new()
         } else {

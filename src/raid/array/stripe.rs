@@ -68,12 +68,12 @@ impl Array {
     ) -> Result<()> {
         let (mut rest, mut at) = (source, start);
         while rest.length() > 0 {
-            let Some(position) = self.geometry.stripe_of(at) else {
+            let Some(position) = roster.geometry().stripe_of(at) else {
                 return self.check_range(at, rest.length());
             };
             let stripe = position.stripe;
             let within = at - stripe.array_offset_bytes();
-            let (part, after) = rest.split(self.geometry.stripe_bytes() - within);
+            let (part, after) = rest.split(roster.geometry().stripe_bytes() - within);
             self.put_stripe(roster, stripe, within, part, failures)?;
             at += part.length();
             rest = after;
@@ -90,15 +90,15 @@ impl Array {
         part: Source<'_>,
         failures: &mut Failures,
     ) -> Result<()> {
-        let chunk = self.geometry.chunk_bytes();
+        let chunk = stripe.chunk_bytes();
         let end = start + part.length();
         let (first, last) = if start / chunk == (end - 1) / chunk {
             (start % chunk, (end - 1) % chunk + 1)
         } else {
             (0, chunk)
         };
-        let _held = self.hold_stripe(stripe.number, first, last);
-        let whole = matches!(part, Source::Hole(length) if length == self.geometry.stripe_bytes());
+        let _held = self.hold_stripe(&stripe, first, last);
+        let whole = matches!(part, Source::Hole(length) if length == roster.geometry().stripe_bytes());
         if whole && !self.journal.is_active() {
             self.punch_stripe(roster, stripe, failures);
             return Ok(());
@@ -131,7 +131,7 @@ impl Array {
 
     /// Makes holes of a whole stripe: parity of zeros is zero, for P and Q.
     fn punch_stripe(&self, roster: &Roster, stripe: Stripe, failures: &mut Failures) {
-        let length = self.geometry.chunk_bytes();
+        let length = stripe.chunk_bytes();
         let at = stripe.member_offset_bytes;
         for (_, member) in roster.members().filter(|(_, member)| member.holds(at, length)) {
             failures.note(member, put_on(member, Source::Hole(length), at));
@@ -213,7 +213,7 @@ impl Array {
             member.count_read_error();
             log::warn!("{}: read at {} failed: {error}", member.path().display(), slab.at());
         }
-        if so_far.contains(&slot) || so_far.len() >= usize::from(self.level().parities()) {
+        if so_far.contains(&slot) || so_far.len() >= usize::from(roster.geometry().level().parities()) {
             return Err(self.unreadable(slab.stripe.array_offset_bytes() + slab.column, Some(error)));
         }
         so_far.push(slot);
@@ -242,7 +242,7 @@ impl Array {
         let old_parity = [wants.0.then_some(stripe.p), stripe.q.filter(|_| wants.1)];
         let mut old = written.iter().copied().chain(old_parity.into_iter().flatten());
         // Parity that is not known to be right must be made from all data.
-        let modify = !self.intent.is_unsynced(slab.at(), slab.length) && old.all(|slot| readable(slot).is_some());
+        let modify = !roster.intent().is_unsynced(slab.at(), slab.length) && old.all(|slot| readable(slot).is_some());
         let cost = written.len() + old_parity.iter().flatten().count();
         let mut rows = Rows::new(*stripe, slab.length);
         if reconstruct && (!modify || kept.len() <= cost) {
@@ -288,7 +288,7 @@ impl Array {
         error: Option<io::Error>,
         failures: &mut Failures,
     ) -> Result<()> {
-        let Some(position) = self.geometry.stripe_of(array_offset) else {
+        let Some(position) = roster.geometry().stripe_of(array_offset) else {
             return self.check_range(array_offset, part.len() as u64);
         };
         let (stripe, slot, end) = (
@@ -296,7 +296,7 @@ impl Array {
             position.slot(),
             position.within_bytes + part.len() as u64,
         );
-        let _held = self.hold_stripe(stripe.number, position.within_bytes, end);
+        let _held = self.hold_stripe(&stripe, position.within_bytes, end);
         let mut first_error = error;
         let mut column = position.within_bytes;
         for run in part.chunks_mut(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
@@ -370,7 +370,7 @@ impl Array {
     /// The error for a slab whose chunk on `slot` is gone.
     fn lost(&self, slab: &Slab<'_>, slot: Slot, error: Option<io::Error>) -> Error {
         let index = slab.stripe.index_of(slot).unwrap_or(0);
-        let chunk = u64::from(index) * self.geometry.chunk_bytes();
+        let chunk = u64::from(index) * slab.stripe.chunk_bytes();
         self.unreadable(slab.stripe.array_offset_bytes() + chunk + slab.column, error)
     }
 }

@@ -229,7 +229,7 @@ impl World {
         let slot = slots[self.chance.index(slots.len())];
         let mut missing = roster.missing();
         missing.push(slot);
-        let settled = self.array().intent.next_unsynced(0).is_none();
+        let settled = self.array().intent().next_unsynced(0).is_none();
         (settled && self.array().can_do_without(&missing)).then_some(slot)
     }
 
@@ -409,7 +409,7 @@ impl World {
             let is = device.member.path() == path;
             is.then_some(device.superblock.data_offset.0 * SECTOR as u64)
         });
-        let used = self.array().geometry.used_bytes(slot);
+        let used = self.array().geometry().used_bytes(slot);
         let at = self.chance.below(used / 4096) * 4096;
         let place = data_offset.unwrap() + at + self.chance.below(4096);
         let file = self
@@ -420,8 +420,8 @@ impl World {
         file.read_at(&mut byte, place).unwrap();
         self.log.push(format!("corrupt member {slot} at {at}"));
         file.write_all_at(&[byte[0] ^ 0x40], place).unwrap();
-        let cell = self.array().geometry.cell(slot, at);
-        let copies = self.array().geometry.copies();
+        let cell = self.array().geometry().cell(slot, at);
+        let copies = self.array().geometry().copies();
         let provable = copies > 2 || self.shape.level.parities() > 1;
         let redundant = copies > 1 || self.shape.level.parities() > 0;
         let unused = matches!(cell, Cell::Unused) || !redundant;

@@ -110,11 +110,7 @@ impl Array {
     /// As [`Array::write_at`].
     pub fn trim(&self, offset_bytes: u64, length_bytes: u64, fua: bool) -> Result<()> {
         self.check_range(offset_bytes, length_bytes)?;
-        let unit = if self.level().parities() > 0 {
-            self.geometry.stripe_bytes()
-        } else {
-            HOLE_BYTES
-        };
+        let unit = hole_unit_bytes(&self.roster());
         let start = offset_bytes.next_multiple_of(unit);
         let end = offset_bytes + length_bytes;
         let end = end - end % unit;
@@ -127,13 +123,10 @@ impl Array {
 
     /// True where all of a range can become holes.
     fn has_holes_for(&self, offset_bytes: u64, length_bytes: u64) -> bool {
-        let unit = if self.level().parities() > 0 {
-            self.geometry.stripe_bytes()
-        } else {
-            HOLE_BYTES
-        };
+        let roster = self.roster();
+        let unit = hole_unit_bytes(&roster);
         let aligned = offset_bytes.is_multiple_of(unit) && length_bytes.is_multiple_of(unit);
-        aligned && self.roster().members().all(|(_, member)| member.can_punch())
+        aligned && roster.members().all(|(_, member)| member.can_punch())
     }
 
     fn put(&self, source: Source<'_>, offset_bytes: u64, fua: bool) -> Result<()> {
@@ -157,14 +150,16 @@ impl Array {
     fn put_inside(&self, source: Source<'_>, offset_bytes: u64, failures: &mut Failures) -> Result<()> {
         let _inside = self.enter();
         self.writes.fetch_add(1, Ordering::AcqRel);
-        self.mark_dirty(failures)?;
-        self.mark_intent(offset_bytes, source.length(), failures);
         let roster = self.roster();
-        if self.level().parities() > 0 {
+        if !roster.geometry().level().is_bare() {
+            self.mark_dirty(failures)?;
+        }
+        self.mark_intent(&roster, offset_bytes, source.length(), failures);
+        if roster.geometry().level().parities() > 0 {
             return self.put_stripes(&roster, source, offset_bytes, failures);
         }
         let mut rest = source;
-        for piece in self.geometry.map(offset_bytes, source.length()) {
+        for piece in roster.geometry().map(offset_bytes, source.length()) {
             let (part, after) = rest.split(piece.length_bytes);
             rest = after;
             self.put_copies(&roster, &piece, part, failures)?;
@@ -174,7 +169,7 @@ impl Array {
 
     /// Writes a piece to all members that have it.
     fn put_copies(&self, roster: &Roster, piece: &Piece<'_>, part: Source<'_>, failures: &mut Failures) -> Result<()> {
-        if self.geometry.copies() == 1 {
+        if roster.geometry().copies() == 1 {
             let (slot, at) = piece.first_copy();
             let member = roster
                 .seat(slot)
@@ -191,6 +186,15 @@ impl Array {
             }
         }
         Ok(())
+    }
+}
+
+/// What a hole in all members is at least.
+fn hole_unit_bytes(roster: &Roster) -> u64 {
+    if roster.geometry().level().parities() > 0 {
+        roster.geometry().stripe_bytes()
+    } else {
+        HOLE_BYTES
     }
 }
 

@@ -34,6 +34,11 @@ impl Stripe {
         }
     }
 
+    /// Length of a chunk.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.chunk_bytes
+    }
+
     /// Number of its data chunks.
     pub fn data_chunks(&self) -> u16 {
         self.rotation.data()

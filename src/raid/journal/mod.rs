@@ -22,6 +22,9 @@ use self::format::{BLOCK_BYTES, ENTRIES, Entry, PAYLOAD_BYTES, State};
 use super::{Slot, member::Member, metadata::identity::Uuid};
 use crate::storage::{Access, Directory, Storage};
 
+/// Longest that a sidecar gets.
+pub const SIDECAR_BYTES: u64 = 2 * BLOCK_BYTES as u64 + ENTRIES * (BLOCK_BYTES as u64 + PAYLOAD_BYTES);
+
 /// An image's sidecar: a file beside it.
 #[derive(Clone)]
 pub struct Sidecar {
@@ -38,6 +41,11 @@ impl Sidecar {
             directory: Arc::clone(directory),
             name: name.into(),
         }
+    }
+
+    /// Its path in the directory of the image.
+    pub fn name(&self) -> &std::path::Path {
+        &self.name
     }
 
     fn open(&self, access: Access) -> io::Result<Option<Arc<dyn Storage>>> {
@@ -194,7 +202,7 @@ impl Journal {
 
     /// Forgets a member that failed.
     pub fn forget(&self, gone: &Arc<Member>) {
-        self.ring().sidecars.retain(|(member, _)| !Arc::ptr_eq(member, gone));
+        self.ring().sidecars.retain(|(member, _)| !member.is(gone));
     }
 
     /// Takes in a member that is new; no write is under way. All records are retired first: those in which another member
@@ -267,7 +275,7 @@ impl Journal {
         let mut written = Vec::new();
         for part in parts {
             let failed = |error| (Arc::clone(part.member), error);
-            let known = sidecars.iter().find(|(known, _)| Arc::ptr_eq(known, part.member));
+            let known = sidecars.iter().find(|(known, _)| known.is(part.member));
             let (_, storage) = known.ok_or_else(|| failed(io::Error::other("the member has no sidecar")))?;
             let entry = Entry::encode(
                 self.array_uuid,

@@ -1,7 +1,7 @@
 //! The formats that stand beside an array's data: bytes in, bytes out, no I/O, no clock, no randomness.
 //!
 //! md's own: [`superblock`], [`bitmap`], [`badblocks`], [`ppl`] and [`md_journal`]; the last two are only read. What a
-//! new array looks like is in [`plan`]. [`gpt`] is the table of an image that holds several members. Ours, beside md's
+//! new array looks like is in [`plan`], what an image may hold instead in [`foreign`]. [`gpt`] is the table of an image that holds several members. Ours, beside md's
 //! and never in its way: the label of the private area ([`private`]).
 //!
 //! Every decoder takes any bytes and returns what they say or an error that names the field; none trusts a length that
@@ -12,6 +12,7 @@
 
 pub mod badblocks;
 pub mod bitmap;
+pub mod foreign;
 pub mod gpt;
 pub mod identity;
 pub mod md_journal;

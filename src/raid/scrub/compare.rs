@@ -65,7 +65,7 @@ type Gaps = Vec<(Slot, u64)>;
 impl Scrub<'_> {
     /// Compares parity with data; none where a member was lost.
     pub(super) fn compare_stripes(&self, number: u64, buffers: &mut Vec<Vec<u8>>) -> Option<Report> {
-        let geometry = self.array.geometry();
+        let geometry = &*self.geometry;
         let run = StripeRun::new(geometry, self.run_bytes, number);
         let first = geometry.stripe(run.first)?;
         let at = first.member_offset_bytes + run.column;
@@ -75,12 +75,12 @@ impl Scrub<'_> {
         let (mut found, gaps) = {
             let _held = self
                 .array
-                .hold_stripes(run.first, run.end, run.column, run.column + run.length);
+                .hold_stripes(&first, run.end - run.first, run.column, run.column + run.length);
             let roster = self.array.roster();
-            if roster.is_degraded() {
+            if !self.is_comparable(&roster) {
                 return None;
             }
-            if self.array.intent().is_unsynced(at, length) || has_suspect(&roster) {
+            if roster.intent().is_unsynced(at, length) || has_suspect(&roster) {
                 report.unsynced_bytes = length;
                 return Some(report);
             }
@@ -112,7 +112,7 @@ impl Scrub<'_> {
         let mut wrong = Vec::new();
         let (length, granule) = (size(run.length), size(GRANULE_BYTES));
         for number in run.first..run.end {
-            let Some(stripe) = self.array.geometry().stripe(number) else {
+            let Some(stripe) = self.geometry.stripe(number) else {
                 continue;
             };
             let start = size((number - run.first) * run.length);
@@ -129,10 +129,7 @@ impl Scrub<'_> {
                     blamed(&row(stripe.p)[range.clone()], &row(q)[range.clone()], &data, &stripe)
                 });
                 let column = run.column + range.start as u64;
-                wrong.push((
-                    mismatch(&stripe, column, range.len() as u64, blamed, self.array),
-                    stripe,
-                ));
+                wrong.push((mismatch(&stripe, column, range.len() as u64, blamed), stripe));
             }
         }
         wrong
@@ -140,7 +137,7 @@ impl Scrub<'_> {
 
     /// Compares copies; levels without them are only read. None where a member was lost.
     pub(super) fn compare_copies(&self, number: u64, buffers: &mut Vec<Vec<u8>>) -> Option<Report> {
-        let geometry = self.array.geometry();
+        let geometry = &*self.geometry;
         let start = number * self.run_bytes;
         let length = self.run_bytes.min(geometry.capacity_bytes() - start);
         let mut report = Report::new();
@@ -149,10 +146,10 @@ impl Scrub<'_> {
         {
             let _held = self.array.hold_range(start, length);
             let roster = self.array.roster();
-            if roster.is_degraded() {
+            if !self.is_comparable(&roster) {
                 return None;
             }
-            if geometry.copies() > 1 && (self.array.intent().is_unsynced(start, length) || has_suspect(&roster)) {
+            if geometry.copies() > 1 && (roster.intent().is_unsynced(start, length) || has_suspect(&roster)) {
                 report.unsynced_bytes = length;
                 return Some(report);
             }
@@ -280,15 +277,9 @@ pub(super) fn exponents(stripe: &Stripe) -> Vec<u8> {
     (0..stripe.data_chunks()).map(|index| stripe.exponent(index)).collect()
 }
 
-fn mismatch(
-    stripe: &Stripe,
-    column: u64,
-    length_bytes: u64,
-    blamed: Option<Part>,
-    array: &crate::raid::Array,
-) -> Mismatch {
+fn mismatch(stripe: &Stripe, column: u64, length_bytes: u64, blamed: Option<Part>) -> Mismatch {
     let chunk = match blamed {
-        Some(Part::Data(index)) => u64::from(index) * array.geometry().chunk_bytes(),
+        Some(Part::Data(index)) => u64::from(index) * stripe.chunk_bytes(),
         _ => 0,
     };
     let offset_bytes = stripe.member_offset_bytes + column;

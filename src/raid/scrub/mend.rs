@@ -27,7 +27,7 @@ impl Scrub<'_> {
         let mended = {
             let _inside = self.array.enter();
             let roster = self.array.roster();
-            !roster.is_degraded() && mend(&roster, &mut failures)
+            self.is_comparable(&roster) && mend(&roster, &mut failures)
         };
         if failures.is_empty() {
             return mended;
@@ -39,7 +39,7 @@ impl Scrub<'_> {
     /// Mends columns of a stripe in which parity does not go with the data; true where it does now.
     pub(super) fn mend_stripe(&self, stripe: Stripe, column: u64, length: u64) -> bool {
         self.mended(|roster, failures| {
-            let _held = self.array.hold_stripe(stripe.number, column, column + length);
+            let _held = self.array.hold_stripe(&stripe, column, column + length);
             let slab = Slab::unwritten(stripe, column, length);
             let mut rows = Rows::new(stripe, length);
             let all = stripe.data().chain([stripe.p]).chain(stripe.q);
@@ -71,7 +71,7 @@ impl Scrub<'_> {
     /// Writes columns of a member that cannot be read, from the rest of the stripe; true where they can be read now.
     pub(super) fn mend_unread_stripe(&self, stripe: Stripe, column: u64, length: u64, slot: Slot) -> bool {
         self.mended(|roster, failures| {
-            let _held = self.array.hold_stripe(stripe.number, column, column + length);
+            let _held = self.array.hold_stripe(&stripe, column, column + length);
             let slab = Slab::unwritten(stripe, column, length);
             let rows = self.array.recovered_rows(roster, &slab, vec![slot], None);
             let (Ok(rows), Some(member)) = (rows, roster.seat(slot)) else {
@@ -86,7 +86,7 @@ impl Scrub<'_> {
     pub(super) fn mend_copies(&self, array_offset: u64, length: u64) -> bool {
         self.mended(|roster, failures| {
             let _held = self.array.hold_range(array_offset, length);
-            let Some(piece) = self.array.geometry().map(array_offset, length).next() else {
+            let Some(piece) = self.geometry.map(array_offset, length).next() else {
                 return false;
             };
             let Ok(copies) = read_copies(roster, &piece) else {

@@ -15,6 +15,7 @@ mod tests;
 use std::{
     ops::ControlFlow,
     sync::{
+        Arc,
         atomic::{AtomicU64, Ordering},
         mpsc,
     },
@@ -24,8 +25,9 @@ use std::{
 pub use report::{LISTED_MAX, Mismatch, Repair, Report, Suspect, Unreadable};
 
 use super::{
-    array::Array,
+    array::{Array, Roster},
     error::{Error, Result},
+    geometry::Geometry,
     rebuild::{Ending, Pace, Progress},
 };
 
@@ -41,6 +43,7 @@ const HELD_BYTES: u64 = 4 << 20;
 /// A verify under way, as its threads see it.
 struct Scrub<'a> {
     array: &'a Array,
+    geometry: Arc<Geometry>,
     repair: Repair,
     run_bytes: u64,
     runs: u64,
@@ -51,7 +54,7 @@ struct Scrub<'a> {
 enum Step {
     /// So many bytes were looked at.
     Done(Report),
-    /// A member was lost meanwhile, so that nothing can be compared.
+    /// A member was lost meanwhile, or the array got another shape, so that nothing can be compared.
     Lost,
 }
 
@@ -105,12 +108,13 @@ impl<'a> Scrub<'a> {
         let most = HELD_BYTES / u64::from(geometry.slots()).max(1);
         let run_bytes = RUN_BYTES.min(most - most % GRANULE_BYTES).max(GRANULE_BYTES);
         let runs = if geometry.stripes() > 0 {
-            compare::stripe_runs(geometry, run_bytes)
+            compare::stripe_runs(&geometry, run_bytes)
         } else {
             geometry.capacity_bytes().div_ceil(run_bytes)
         };
         Self {
             array,
+            geometry,
             repair,
             run_bytes,
             runs,
@@ -148,7 +152,7 @@ impl<'a> Scrub<'a> {
 
     /// Takes in what was found until all is done or the caller has enough; what is behind `steps` ends with it.
     fn collect(&self, steps: impl Iterator<Item = Step>, report: &mut Report, pace: Pace<'_>) -> Ending {
-        let geometry = self.array.geometry();
+        let geometry = &self.geometry;
         let whole_bytes = if geometry.stripes() > 0 {
             geometry.stripes() * geometry.chunk_bytes()
         } else {
@@ -171,13 +175,18 @@ impl<'a> Scrub<'a> {
         Ending::Complete
     }
 
+    /// True where all members are there, and the shape is the one that was begun with.
+    fn is_comparable(&self, roster: &Roster) -> bool {
+        !roster.is_degraded() && Arc::ptr_eq(roster.geometry(), &self.geometry)
+    }
+
     /// Takes the next run and looks at it; none where there is none left.
     fn step(&self, buffers: &mut Vec<Vec<u8>>) -> Option<Step> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         if number >= self.runs {
             return None;
         }
-        let step = if self.array.geometry().stripes() > 0 {
+        let step = if self.geometry.stripes() > 0 {
             self.compare_stripes(number, buffers)
         } else {
             self.compare_copies(number, buffers)

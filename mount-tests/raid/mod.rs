@@ -6,7 +6,9 @@
 mod created;
 mod examined;
 mod md;
+mod partitioned;
 mod served;
+
 mod taken;
 
 use std::{

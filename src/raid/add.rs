@@ -43,7 +43,6 @@ impl Array {
                 reason: "it takes no members: it has no redundancy or is read-only",
             });
         }
-        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let (found, device) = look(path, &*storage)?;
         let _gate = self.exclude();
         let mut control = self.control();
@@ -57,6 +56,7 @@ impl Array {
         {
             return Err(bad_device(path, "it is in use in this array already"));
         }
+        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let returning = own.as_ref().and_then(|found| self.returns_to(found, &control, &roster));
         let template = control.devices.first().map(|device| device.superblock.clone());
         let template = template.ok_or_else(|| bad_device(path, "the array has no members"))?;

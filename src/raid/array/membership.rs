@@ -79,6 +79,7 @@ impl Array {
         if self.expel(&failures) {
             return result;
         }
+        self.look_for_members();
         // Too many failed at once, as on a full disk: nobody is expelled, and what is on the members may differ.
         let roster = self.roster();
         let (start, length) = roster.bitmap_range(offset_bytes, length);
@@ -177,6 +178,7 @@ impl Array {
 
     /// Writes the superblocks as they are to be now.
     pub(in crate::raid) fn commit_all(&self) -> Result<()> {
+        self.check_enabled(0)?;
         let mut failures = Failures::default();
         {
             let _inside = self.enter();
@@ -231,8 +233,8 @@ impl Array {
             control.now = now;
             control.dirty
         };
-        if self.is_read_only() {
-            return Ok(true);
+        if self.is_read_only() || self.is_disabled() {
+            return Ok(self.is_read_only());
         }
         let writes = self.writes.load(Ordering::Acquire);
         let idle = self.writes_at_tick.swap(writes, Ordering::AcqRel) == writes;
@@ -266,9 +268,10 @@ impl Array {
     /// Ends the use of the array: flushes all, and says in the superblocks how far it is in sync.
     ///
     /// # Errors
-    /// [`Error::FlushLost`] where members could not be flushed; the superblocks then say that a resync is needed.
+    /// [`Error::FlushLost`] where members could not be flushed; the superblocks then say that a resync is needed. A
+    /// disabled array is left as it is.
     pub fn stop(&self, now: Time) -> Result<()> {
-        if self.is_read_only() {
+        if self.is_read_only() || self.is_disabled() {
             return Ok(());
         }
         self.control().now = now;

@@ -54,6 +54,9 @@ impl Array {
     /// # Errors
     /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`].
     pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
+        if let Some(ending) = self.work_on_legs(|leg| leg.resync(&mut *pace))? {
+            return Ok(ending);
+        }
         let whole_bytes = self.synced_bytes();
         let mut position = 0;
         while let Some((start, end)) = self
@@ -166,6 +169,9 @@ impl Array {
     /// [`Error::Unreadable`] where bytes cannot be had from the others: the rebuild can be tried again.
     /// [`Error::NotWritten`] where the new member failed and was expelled.
     pub fn rebuild(&self, pace: Pace<'_>) -> Result<Ending> {
+        if let Some(ending) = self.work_on_legs(|leg| leg.rebuild(&mut *pace))? {
+            return Ok(ending);
+        }
         loop {
             let roster = self.roster();
             let Some((slot, member)) = roster.members().find(|(_, member)| member.recovered() != WHOLE) else {

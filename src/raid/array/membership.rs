@@ -193,6 +193,9 @@ impl Array {
     /// # Errors
     /// [`Error::MemberNeeded`] where the array cannot do without it, [`Error::WrongState`] where the slot is empty.
     pub fn fail_member(&self, slot: Slot) -> Result<()> {
+        if let Some((leg, slot)) = self.leg_of(slot)? {
+            return leg.fail_member(slot);
+        }
         let roster = self.roster();
         let Some(member) = roster.seat(slot) else {
             return Err(Error::WrongState {
@@ -226,6 +229,9 @@ impl Array {
     /// # Errors
     /// [`Error::FlushLost`] where members could not be flushed.
     pub fn tick(&self, now: Time) -> Result<bool> {
+        if let Some(clean) = self.tick_legs(now)? {
+            return Ok(clean);
+        }
         let dirty = {
             let mut control = self.control();
             control.now = now;
@@ -273,6 +279,9 @@ impl Array {
         }
         self.control().now = now;
         self.flush()?;
+        if self.stop_legs(now)? {
+            return Ok(());
+        }
         let _gate = self.exclude();
         let roster = self.roster();
         if !roster.is_degraded() {

@@ -12,6 +12,7 @@ mod control;
 mod flush;
 mod intent;
 mod lanes;
+mod legs;
 mod membership;
 mod read;
 mod roster;
@@ -74,6 +75,8 @@ pub struct Array {
     control: Mutex<Control>,
     journal: Arc<Journal>,
     journal_always: bool,
+    /// The arrays that it is made of, if any.
+    legs: Vec<Arc<Array>>,
     /// The superblocks say so since this assembly, and who is missing.
     dirty: AtomicBool,
     /// A flush failed, or more members than the array can do without.
@@ -97,6 +100,7 @@ impl Array {
             control: Mutex::new(parts.control),
             journal: parts.journal,
             journal_always: parts.journal_always,
+            legs: Vec::new(),
             lost: AtomicBool::new(false),
             writes: AtomicU64::new(0),
             writes_at_tick: AtomicU64::new(0),

@@ -36,9 +36,14 @@ impl Array {
     /// # Errors
     /// [`Error::BadParameter`] where the device does not fit, [`Error::WrongState`] where the array takes none.
     pub fn add(&self, image: &Image, uuid: Uuid) -> Result<Added> {
-        if !self.legs().is_empty() {
-            return self.add_to_leg(image, uuid);
+        if self.legs().is_empty() {
+            self.add_own(image, uuid)
+        } else {
+            self.add_to_leg(image, uuid)
         }
+    }
+
+    fn add_own(&self, image: &Image, uuid: Uuid) -> Result<Added> {
         let (path, storage) = (&*image.path(), image.open(Access::ReadWrite)?);
         if self.level().is_bare() || self.is_read_only() {
             return Err(Error::WrongState {
@@ -46,6 +51,7 @@ impl Array {
                 reason: "it takes no members: it has no redundancy or is read-only",
             });
         }
+        self.check_enabled(0)?;
         image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let (found, device) = look(path, &*storage)?;
         let _gate = self.exclude();

@@ -20,8 +20,9 @@ use super::{
     member::{Member, Place},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
-        superblock::{MAX_SECTOR, SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
+        superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
     },
+    rebuild,
 };
 use crate::storage::{Access, Directory, Storage};
 
@@ -186,14 +187,17 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     control.forget_absent();
     let dirty = choice.dirty;
     control.dirty = dirty;
-    control.synced_to = if dirty { Sector(0) } else { MAX_SECTOR };
+    // A clean stop in the middle of a resync says how far that was; after a crash it says 0.
+    control.synced_to = freshest.resync_offset;
+    let unsynced_from = dirty.then(|| freshest.resync_offset.bytes().unwrap_or(0));
+    let whole_bytes = rebuild::synced_bytes(&choice.geometry);
     Ok(Array::new(Parts {
         name: freshest.name.short(),
         uuid: freshest.array_uuid,
         geometry: choice.geometry,
         seats,
         control,
-        intent: Intent::new(bitmap.map(|(bitmap, _)| bitmap), dirty),
+        intent: Intent::new(bitmap.map(|(bitmap, _)| bitmap), unsynced_from, whole_bytes),
         read_only,
         journal,
         journal_always: how.journal_always,

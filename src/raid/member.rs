@@ -246,6 +246,12 @@ impl Member {
         ))
     }
 
+    /// True where the host says that all of a range of the data area is a hole, so that it reads as zeros for sure.
+    pub fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> bool {
+        let span = self.span(offset_bytes);
+        span.is_ok_and(|span| span.hole && span.end_bytes >= offset_bytes + length_bytes)
+    }
+
     /// Makes all that was written durable.
     ///
     /// # Errors

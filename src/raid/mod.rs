@@ -11,7 +11,7 @@
 //! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`allot`] shares
 //! images out by [`partition`]s, each a [`device`] of its own; [`create`] and [`assemble`], for which [`discover`] sorts
 //! images into sets, lead to an [`Array`], which serves; [`overlay`] keeps members as they are, [`journal`] keeps stripes
-//! whole, [`rebuild`] redundancy, [`add`] takes devices in.
+//! whole, [`rebuild`] redundancy, [`scrub`] looks whether it is, [`add`] takes devices in.
 
 pub mod add;
 pub mod allot;
@@ -31,6 +31,9 @@ pub mod overlay;
 pub mod parity;
 pub mod partition;
 pub mod rebuild;
+#[cfg(test)]
+mod rig;
+pub mod scrub;
 mod types;
 
 pub use array::{Array, Extent, ExtentKind, Zeroes};

@@ -22,12 +22,13 @@ impl Array {
             return Ok(());
         }
         self.lost.store(true, Ordering::Release);
+        self.look_for_members();
         Err(self.flush_lost(Some(failures.into_error())))
     }
 
     /// Flushes each member once; the caller may keep writes out.
     pub(super) fn flush_members(&self) -> Result<Failures> {
-        if self.lost.load(Ordering::Acquire) {
+        if self.lost.load(Ordering::Acquire) || self.is_disabled() {
             return Err(self.flush_lost(None));
         }
         let mut failures = Failures::default();

@@ -7,10 +7,13 @@ use std::sync::Arc;
 
 use super::{Array, MemberStatus, Status};
 use crate::raid::{
-    Slot,
+    SECTOR_BYTES, Slot,
     error::{Error, Result},
+    geometry::Cell,
+    health::{DiskState, Facts, Work},
     metadata::identity::{Time, Uuid},
-    rebuild::Ending,
+    rebuild::{Ending, Pace},
+    scrub::{Repair, Report},
 };
 
 impl Array {
@@ -96,6 +99,67 @@ impl Array {
         Some((leg, first))
     }
 
+    /// Verifies the legs, one after the other; disks and places of what is found are those of the whole. None for an
+    /// ordinary array.
+    pub(in crate::raid) fn verify_legs(&self, repair: Repair, pace: Pace<'_>) -> Result<Option<Report>> {
+        let mut whole: Option<Report> = None;
+        for (leg, first) in self.legs.iter().zip((0..).step_by(usize::from(self.leg_width()))) {
+            let mut report = leg.verify(repair, &mut *pace)?;
+            let slot = Slot(first / self.leg_width());
+            for found in &mut report.mismatches {
+                found.array_offset_bytes = self.outer_offset(slot, found.array_offset_bytes);
+                found.suspects.iter_mut().for_each(|suspect| suspect.slot.0 += first);
+            }
+            report.unreadable.iter_mut().for_each(|run| run.at.slot.0 += first);
+            let stopped = report.ending == Ending::Stopped;
+            whole = Some(match whole.take() {
+                None => report,
+                Some(before) => joined(before, report),
+            });
+            if stopped {
+                break;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// Byte of the whole that a byte of a leg is; its first where the byte is none of the data.
+    fn outer_offset(&self, slot: Slot, leg_offset_bytes: u64) -> u64 {
+        let roster = self.roster();
+        let control = self.control();
+        let member = roster.seat(slot);
+        let device = control
+            .devices
+            .iter()
+            .find(|device| member.is_some_and(|member| Arc::ptr_eq(member, &device.member)));
+        let start = device.map_or(0, |device| device.superblock.data_offset.0 * SECTOR_BYTES);
+        match roster.geometry().cell(slot, leg_offset_bytes.saturating_sub(start)) {
+            Cell::Data { array_offset_bytes, .. } => array_offset_bytes,
+            _ => 0,
+        }
+    }
+
+    /// What is known of the whole: the worst of its legs; `own` is that of the outer array.
+    pub(super) fn facts_of_legs(&self, own: Facts) -> Facts {
+        self.legs.iter().map(|leg| leg.facts()).fold(own, |whole, leg| Facts {
+            readable: whole.readable && leg.readable,
+            missing: whole.missing + leg.missing,
+            out_of_date: whole.out_of_date + leg.out_of_date,
+            rebuilding: whole.rebuilding || leg.rebuilding,
+            inconsistent: whole.inconsistent || leg.inconsistent,
+            verifying: whole.verifying || leg.verifying,
+            initialization: worse(whole.initialization, leg.initialization),
+            reshape: worse(whole.reshape, leg.reshape),
+        })
+    }
+
+    /// State of the disk in each slot of the whole; none for an ordinary array.
+    pub(super) fn disk_states_of_legs(&self) -> Option<Vec<(Slot, DiskState)>> {
+        let states = self.legs.iter().flat_map(|leg| leg.disk_states());
+        let numbered = (0..).map(Slot).zip(states).map(|(slot, (_, state))| (slot, state));
+        (!self.legs.is_empty()).then(|| numbered.collect())
+    }
+
     /// State of the whole, with the disks of all legs; `own` is that of the outer array.
     pub(super) fn status_of_legs(&self, own: Status) -> Status {
         if self.legs.is_empty() {
@@ -123,4 +187,26 @@ impl Array {
         }
         whole
     }
+}
+
+/// Of two pieces of work the one that is less done.
+fn worse(one: Work, other: Work) -> Work {
+    match (one, other) {
+        (Work::Running, _) | (_, Work::Running) => Work::Running,
+        (Work::Stopped, _) | (_, Work::Stopped) => Work::Stopped,
+        (Work::None, Work::None) => Work::None,
+    }
+}
+
+/// Two reports as one.
+fn joined(mut before: Report, after: Report) -> Report {
+    before.ending = after.ending;
+    before.compared_bytes += after.compared_bytes;
+    before.unsynced_bytes += after.unsynced_bytes;
+    before.mismatched_bytes += after.mismatched_bytes;
+    before.unrepaired_bytes += after.unrepaired_bytes;
+    before.unreadable_bytes += after.unreadable_bytes;
+    before.mismatches.extend(after.mismatches);
+    before.unreadable.extend(after.unreadable);
+    before
 }

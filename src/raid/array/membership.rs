@@ -79,6 +79,7 @@ impl Array {
         if self.expel(&failures) {
             return result;
         }
+        self.look_for_members();
         // Too many failed at once, as on a full disk: nobody is expelled, and what is on the members may differ.
         let roster = self.roster();
         let (start, length) = roster.bitmap_range(offset_bytes, length);
@@ -108,17 +109,18 @@ impl Array {
         while !going.is_empty() {
             for member in &going {
                 next = next.without(member);
-                changed.drop_faulty(member);
             }
             if !self.can_do_without(&next.missing()) {
                 // What was committed so far names members as failed that are still in use: say again who is.
                 if changed.events != control.events {
                     control.events = changed.events;
+                    self.restore_journal(&before, changed.events + 1);
                     drop(control.commit(self.intent().lock().as_mut(), before.is_degraded()));
                 }
                 failures.members().for_each(|member| member.set_suspect(false));
                 return false;
             }
+            going.iter().for_each(|member| changed.drop_faulty(member));
             // What was written past the journal so far must be whole on disk before only parity knows the lost member.
             for (_, member) in next.members().filter(|_| self.wants_journal(&next)) {
                 if let Err(error) = member.flush() {
@@ -132,6 +134,25 @@ impl Array {
         *control = changed;
         self.set_roster(next);
         true
+    }
+
+    /// Takes members into the journal again that were dropped and are to stay after all.
+    fn restore_journal(&self, roster: &Roster, events: u64) {
+        if !self.journal.is_active() {
+            return;
+        }
+        for (_, member) in roster.members() {
+            if let Err(error) = member.flush() {
+                log::warn!("{}: not flushed: {error}", member.path().display());
+            }
+        }
+        let members = roster.members().map(|(_, member)| member);
+        if let Err(error) = self.journal.activate(members, events) {
+            log::warn!(
+                "array {}: no stripe journal, a crash may tear stripes: {error}",
+                self.name()
+            );
+        }
     }
 
     /// True where the journal is to become active.
@@ -177,6 +198,7 @@ impl Array {
 
     /// Writes the superblocks as they are to be now.
     pub(in crate::raid) fn commit_all(&self) -> Result<()> {
+        self.check_enabled(0)?;
         let mut failures = Failures::default();
         {
             let _inside = self.enter();
@@ -237,8 +259,8 @@ impl Array {
             control.now = now;
             control.dirty
         };
-        if self.is_read_only() {
-            return Ok(true);
+        if self.is_read_only() || self.is_disabled() {
+            return Ok(self.is_read_only());
         }
         let writes = self.writes.load(Ordering::Acquire);
         let idle = self.writes_at_tick.swap(writes, Ordering::AcqRel) == writes;
@@ -272,9 +294,10 @@ impl Array {
     /// Ends the use of the array: flushes all, and says in the superblocks how far it is in sync.
     ///
     /// # Errors
-    /// [`Error::FlushLost`] where members could not be flushed; the superblocks then say that a resync is needed.
+    /// [`Error::FlushLost`] where members could not be flushed; the superblocks then say that a resync is needed. A
+    /// disabled array is left as it is.
     pub fn stop(&self, now: Time) -> Result<()> {
-        if self.is_read_only() {
+        if self.is_read_only() || self.is_disabled() {
             return Ok(());
         }
         self.control().now = now;

@@ -8,8 +8,10 @@ use crate::{
         Slot,
         add::Added,
         discover::{Discovery, discover, open, open_over},
+        health::{ArrayState, DiskState},
         metadata::identity::Time,
         rebuild::Ending,
+        scrub::Repair,
     },
     storage::{Directory as _, SimDirectory},
 };
@@ -72,10 +74,7 @@ fn made(directory: &SimDirectory) -> Array {
 }
 
 fn pattern(array: &Array) -> Vec<u8> {
-    let length = array.size_bytes();
-    (0..length)
-        .map(|at| u8::try_from((at / 512 + at / 4096) % 251).unwrap())
-        .collect()
+    (0..array.size_bytes() / 8).flat_map(u64::to_le_bytes).collect()
 }
 
 fn whole(array: &Array) -> Vec<u8> {
@@ -233,4 +232,43 @@ fn overlay_takes_the_writes_to_all_legs() {
     drop(array);
     assert!(whole(&open(set, Assembly::default()).unwrap()) == data);
     assert!(whole(&open_over(set, Assembly::default(), &file).unwrap()) == changed);
+}
+
+/// R27, R58: verify reaches all legs and names disk and place of the whole; its state is that of its worst leg.
+#[test]
+fn verify_names_disks_and_places_of_the_whole() {
+    let directory = SimDirectory::new();
+    let array = made(&directory);
+    let data = pattern(&array);
+    array.write_at(&data, 0, false).unwrap();
+    assert_eq!(array.state(), ArrayState::Normal);
+    let report = array.verify(Repair::Report, &mut all).unwrap();
+    assert!(report.is_clean() && report.mismatches.is_empty());
+    // Chunk 1 of the whole is the first of the second leg's data: one of its disks holds byte 65536.
+    let disk = (3..6).find(|number| {
+        let storage = image(&directory, *number).open(Access::ReadWrite).unwrap();
+        let mut bytes = vec![0; usize::try_from(IMAGE_BYTES).unwrap()];
+        storage.read_at(&mut bytes, 0).unwrap();
+        let at = bytes.windows(4096).position(|window| window == &data[65_536..69_632]);
+        if let Some(at) = at {
+            storage.write_all_at(&[0xff; 512], at as u64).unwrap();
+        }
+        at.is_some()
+    });
+    let report = array.verify(Repair::Report, &mut all).unwrap();
+    assert_eq!(report.mismatches.len(), 1, "{report:?}");
+    let found = &report.mismatches[0];
+    assert!(
+        found.suspects.iter().all(|suspect| (3..6).contains(&suspect.slot.0)),
+        "{found:?} {disk:?}"
+    );
+    assert!((65_536..131_072).contains(&found.array_offset_bytes), "{found:?}");
+    assert_eq!(array.state(), ArrayState::CriticalInconsistency);
+    array.fail_member(Slot(0)).unwrap();
+    let states = array.disk_states();
+    assert_eq!(
+        (states.len(), states[0]),
+        (6, (Slot(0), DiskState::CriticalMissingDisk))
+    );
+    assert!(array.verify(Repair::Report, &mut all).is_err());
 }

@@ -245,7 +245,8 @@ fn a_disabled_array_is_left_as_it_is() {
     let images = disks(&place, 3, "16M");
     created(&["--level", "5", "r5"], &images);
     headstack(&["array", "fail", "r5", &images[0]]).ends(0);
-    let away = place.at("away");
+    fs::create_dir(place.at("elsewhere")).unwrap();
+    let away = place.at("elsewhere/d1.img");
     fs::rename(&images[1], &away).unwrap();
     let before = fs::read(&images[2]).unwrap();
     assert_eq!(check(&place, "r5"), 2);

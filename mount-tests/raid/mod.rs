@@ -6,6 +6,7 @@
 mod created;
 mod examined;
 mod md;
+mod nested;
 mod partitioned;
 mod served;
 

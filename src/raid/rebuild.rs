@@ -55,6 +55,9 @@ impl Array {
     /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`], [`Error::WrongState`]
     /// where a resync is under way already.
     pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
+        if let Some(ending) = self.work_on_legs(|leg| leg.resync(&mut *pace))? {
+            return Ok(ending);
+        }
         let _running = self
             .activity()
             .resyncing()
@@ -183,6 +186,9 @@ impl Array {
     /// [`Error::Unreadable`] where bytes cannot be had from the others: the rebuild can be tried again.
     /// [`Error::NotWritten`] where the new member failed and was expelled.
     pub fn rebuild(&self, pace: Pace<'_>) -> Result<Ending> {
+        if let Some(ending) = self.work_on_legs(|leg| leg.rebuild(&mut *pace))? {
+            return Ok(ending);
+        }
         let _running = self
             .activity()
             .rebuilding()

@@ -12,7 +12,7 @@ use crate::{
     cli::{
         exit::{Code, Failure},
         images::{host_time, images},
-        output::{Cell, FormOptions, Output},
+        output::{self, Cell, FormOptions, Output},
     },
     raid::{
         SECTOR_BYTES, Sector,
@@ -46,7 +46,7 @@ impl Arguments {
     /// Prints them.
     ///
     /// # Errors
-    /// [`Code::Corrupt`] after the others where an image has no superblock, or a damaged one.
+    /// An image does not exist. One without a superblock, or with a damaged one, is told after the others.
     pub fn run(self) -> Result<Code> {
         let output = Output::new("array examine", self.form);
         let mut all = Vec::new();
@@ -54,10 +54,7 @@ impl Arguments {
         for (number, image) in images(&self.images)?.iter().enumerate() {
             match examine(image, number) {
                 Ok(facts) => all.push(facts),
-                Err(error) => {
-                    log::error!("{error:#}");
-                    wrong = Some(error);
-                }
+                Err(error) => wrong = Some(output::failure(&error)),
             }
         }
         if output.is_json() {
@@ -71,7 +68,7 @@ impl Arguments {
                 output.record(facts)?;
             }
         }
-        Ok(if wrong.is_some() { Code::Corrupt } else { Code::Success })
+        Ok(wrong.unwrap_or(Code::Success))
     }
 }
 

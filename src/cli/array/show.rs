@@ -12,7 +12,7 @@ use super::{facts::facts, target::PlaceArguments};
 use crate::cli::{
     exit::Code,
     images::chosen,
-    output::{Cell, Column, FormOptions, Output, Table},
+    output::{self, Cell, Column, FormOptions, Output, Table},
 };
 
 /// Facts that are shown as they are, in this order.
@@ -74,7 +74,7 @@ impl Arguments {
         Ok(match self.facts() {
             Ok(facts) => verdict(&facts),
             Err(error) => {
-                log::error!("{error:#}");
+                output::failure(&error);
                 Code::CheckFailed
             }
         })

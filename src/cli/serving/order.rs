@@ -16,9 +16,9 @@ use crate::{
         images::{image, new_uuid},
     },
     raid::{
-        Slot,
+        self, Array, Slot,
         add::Added,
-        array::Status,
+        array::{MemberStatus, Status},
         health::{ArrayState, Facts, Work as Running},
         rebuild::Progress,
     },
@@ -86,9 +86,13 @@ pub type Tell<'a> = &'a mut dyn FnMut(Progress) -> Result<()>;
 /// The array's state does not allow it, there is no such member, or I/O failed.
 pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<String, Value>> {
     let array = keeper.array();
+    if array.is_read_only() && !matches!(order, Order::Status) {
+        let message = format!("array {} is in use for reading only", array.name());
+        return Err(Failure::new(Code::NotPermitted, message, "again where it is served for writing").into());
+    }
     match order {
         Order::Status => {}
-        Order::Fail { member } => array.fail_member(slot_of(&array.status(), member)?)?,
+        Order::Fail { member } => fail(array, member)?,
         Order::Add { image: path, wait } => {
             let added = array.add(&image(path)?, new_uuid()?)?;
             if *wait && added != Added::Spare {
@@ -100,15 +104,22 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             facts.insert("added".to_owned(), added_fact(added));
             return Ok(facts);
         }
-        Order::Rebuild => {
-            if array.is_read_only() {
-                let message = format!("array {} is served for reading only", array.name());
-                return Err(Failure::new(Code::NotPermitted, message, "again where it is served for writing").into());
-            }
-            keeper.finish(tell)?;
-        }
+        Order::Rebuild => keeper.finish(tell)?,
     }
     Ok(facts(keeper))
+}
+
+/// Takes a member out, unless the array needs it.
+fn fail(array: &Array, member: &str) -> Result<()> {
+    let status = array.status();
+    let slot = slot_of(&status, member)?;
+    let absent = |seat: &&MemberStatus| seat.slot == slot || seat.path.is_none() || seat.rebuilt_bytes.is_some();
+    let without: Vec<Slot> = status.members.iter().filter(absent).map(|seat| seat.slot).collect();
+    if array.geometry().can_read(&without) {
+        return Ok(array.fail_member(slot)?);
+    }
+    let array = status.name;
+    Err(raid::Error::MemberNeeded { array, slot }.into())
 }
 
 fn added_fact(added: Added) -> Value {
@@ -126,7 +137,7 @@ fn slot_of(status: &Status, member: &str) -> Result<Slot> {
     let number = member.parse().ok();
     let named = status.members.iter().find(|seat| seat.path.as_deref().is_some_and(is));
     let numbered = || {
-        let taken = |seat: &&crate::raid::array::MemberStatus| seat.path.is_some();
+        let taken = |seat: &&MemberStatus| seat.path.is_some();
         status
             .members
             .iter()
@@ -148,7 +159,7 @@ fn slot_of(status: &Status, member: &str) -> Result<Slot> {
 pub fn state_of(keeper: &Keeper) -> ArrayState {
     let status = keeper.array().status();
     let work = keeper.work().map(|(work, _)| work);
-    let count = |which: &dyn Fn(&crate::raid::array::MemberStatus) -> bool| {
+    let count = |which: &dyn Fn(&MemberStatus) -> bool| {
         let found = status.members.iter().filter(|member| which(member)).count();
         u16::try_from(found).unwrap_or(u16::MAX)
     };

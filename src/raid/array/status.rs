@@ -95,7 +95,7 @@ impl Array {
             }
         };
         let spares = control.devices.iter().filter(|device| !roster.has(&device.member));
-        Status {
+        self.status_of_legs(Status {
             name: self.name().to_owned(),
             uuid: self.uuid(),
             level: self.level(),
@@ -106,7 +106,7 @@ impl Array {
             dirty: control.dirty,
             needs_resync: self.intent().next_unsynced(0).is_some(),
             events: control.events,
-        }
+        })
     }
 
     /// What the bytes of a range are, in order; the extents may end before the range does, but not before they begin.
@@ -139,7 +139,10 @@ impl Array {
     /// Health of a range: runs of bytes with flags, 1 where redundancy is missing, 2 where data are lost.
     pub fn health_status(&self, offset_bytes: u64, length_bytes: u64) -> Vec<(u64, u32)> {
         let length = length_bytes.min(self.size_bytes().saturating_sub(offset_bytes));
-        let degraded = self.roster().is_degraded() || self.intent().next_unsynced(0).is_some();
+        let legs = self.legs().iter().map(|leg| leg.status());
+        let degraded = self.roster().is_degraded()
+            || self.intent().next_unsynced(0).is_some()
+            || legs.into_iter().any(|leg| leg.degraded || leg.needs_resync);
         if length == 0 {
             Vec::new()
         } else {

@@ -287,6 +287,7 @@ fn a_member_is_lost_and_replaced_under_load() {
         "--verify=crc32c",
         "--verify_fatal=1",
         "--verify_backlog=64",
+        "--verify_state_save=0",
     ])
     .arg(format!("--uri={}", door.uri()))
     .stdout(Stdio::piped());

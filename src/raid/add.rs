@@ -8,7 +8,7 @@ use std::{path::Path, sync::Arc};
 use super::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Control, Device, Roster},
-    assemble::{Found, Image, find, place_of},
+    assemble::{Found, Image, find, place_of, unread_log},
     error::{Error, Result},
     member::Member,
     metadata::{
@@ -72,6 +72,9 @@ impl Array {
         let slot = returning.or_else(|| self.free_slot(&roster));
         let member = Member::new(path, storage, place_of(&found), Some(image.sidecar()));
         let member = Arc::new(member);
+        member
+            .load_flaws(&found.superblock)
+            .map_err(|source| unread_log(path, source))?;
         member.set_delta(returning.is_some());
         let number = found.superblock.device_number;
         if slot.is_some() {

@@ -166,6 +166,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         claim::member(image, &*storage, found, access)?;
         let sidecar = Some(image.sidecar());
         let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
+        member
+            .load_flaws(&found.superblock)
+            .map_err(|source| unread_log(member.path(), source))?;
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
@@ -278,6 +281,15 @@ fn replay_all(
     match (begun, members().next()) {
         (Err(source), Some(member)) => Err(failed(member, source)),
         _ => Ok(()),
+    }
+}
+
+/// The error for a bad-block log that cannot be read.
+pub(super) fn unread_log(path: &Path, source: std::io::Error) -> Error {
+    Error::Member {
+        path: path.to_path_buf(),
+        verb: "read its bad-block log; leave it out to go on without it",
+        source,
     }
 }
 

@@ -141,6 +141,9 @@ impl Control {
             superblock.resync_offset = resync_offset;
             let corrected = device.member.take_corrected();
             superblock.corrected_reads = superblock.corrected_reads.saturating_add(corrected);
+            superblock.features = superblock
+                .features
+                .with(Features::BAD_BLOCKS, device.member.has_flaws());
             note_recovery(superblock, device.member.checkpoint());
             let written = write_device(device, header.as_ref().map(<[u8; 256]>::as_slice));
             if let Err(error) = written {

@@ -10,6 +10,7 @@
 
 mod activity;
 mod control;
+mod damage;
 mod flush;
 mod intent;
 mod lanes;
@@ -40,7 +41,8 @@ pub(in crate::raid) use lanes::{Held, LANE_BYTES};
 pub(in crate::raid) use read::rewrite;
 pub(in crate::raid) use roster::{Failures, Roster};
 pub(in crate::raid) use rows::Rows;
-pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
+pub(in crate::raid) use stripe::{SLAB_BYTES, Slab, trusted};
+pub(in crate::raid) use write::{Source, put_on};
 
 use super::{
     Level, Slot,

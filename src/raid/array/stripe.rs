@@ -138,8 +138,19 @@ impl Array {
         }
     }
 
-    /// Writes a slab and its parity. The lanes are held.
+    /// Writes a slab and its parity, or where that cannot be made, what is left. The lanes are held.
     pub(in crate::raid) fn put_slab(&self, roster: &Roster, slab: &Slab<'_>, failures: &mut Failures) -> Result<()> {
+        match self.put_slab_whole(roster, slab, failures) {
+            // With a member missing parity is the only trace of its bytes: nothing is given up then.
+            Err(Error::Unreadable { .. }) if !failures.wants_retry() && !roster.is_degraded() => {
+                self.put_pages(roster, slab, failures)
+            }
+            written => written,
+        }
+    }
+
+    /// Writes a slab and its parity.
+    pub(super) fn put_slab_whole(&self, roster: &Roster, slab: &Slab<'_>, failures: &mut Failures) -> Result<()> {
         let mut distrusted = Vec::new();
         let parity = loop {
             match self.new_parity(roster, slab, &distrusted) {

@@ -7,6 +7,7 @@ mod created;
 mod examined;
 mod flawed;
 mod md;
+mod nested;
 mod partitioned;
 mod served;
 

@@ -8,9 +8,8 @@ use std::{path::Path, sync::Arc};
 use super::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Control, Device, Roster},
-    assemble::{Found, Image, find, place_of, unread_log},
+    assemble::{Found, Image, find, member_of},
     error::{Error, Result},
-    member::Member,
     metadata::{
         identity::Uuid,
         superblock::{BadBlockFields, Features, Role, Superblock, Version},
@@ -36,6 +35,14 @@ impl Array {
     /// # Errors
     /// [`Error::BadParameter`] where the device does not fit, [`Error::WrongState`] where the array takes none.
     pub fn add(&self, image: &Image, uuid: Uuid) -> Result<Added> {
+        if self.legs().is_empty() {
+            self.add_own(image, uuid)
+        } else {
+            self.add_to_leg(image, uuid)
+        }
+    }
+
+    fn add_own(&self, image: &Image, uuid: Uuid) -> Result<Added> {
         let (path, storage) = (&*image.path(), image.open(Access::ReadWrite)?);
         if self.level().is_bare() || self.is_read_only() {
             return Err(Error::WrongState {
@@ -44,7 +51,6 @@ impl Array {
             });
         }
         self.check_enabled(0)?;
-        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let (found, device) = look(path, &*storage)?;
         let _gate = self.exclude();
         let mut control = self.control();
@@ -58,6 +64,7 @@ impl Array {
         {
             return Err(bad_device(path, "it is in use in this array already"));
         }
+        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let returning = own.as_ref().and_then(|found| self.returns_to(found, &control, &roster));
         let template = control.devices.first().map(|device| device.superblock.clone());
         let template = template.ok_or_else(|| bad_device(path, "the array has no members"))?;
@@ -70,11 +77,7 @@ impl Array {
             },
         };
         let slot = returning.or_else(|| self.free_slot(&roster));
-        let member = Member::new(path, storage, place_of(&found), Some(image.sidecar()));
-        let member = Arc::new(member);
-        member
-            .load_flaws(&found.superblock)
-            .map_err(|source| unread_log(path, source))?;
+        let member = member_of(path, storage, &found, Some(image.sidecar()))?;
         member.set_delta(returning.is_some());
         let number = found.superblock.device_number;
         if slot.is_some() {
@@ -107,6 +110,21 @@ impl Array {
         })
     }
 
+    /// Adds a device to the leg that it was in, or that lacks a member.
+    fn add_to_leg(&self, image: &Image, uuid: Uuid) -> Result<Added> {
+        let found = look(&image.path(), &*image.open(Access::Read)?)?.0;
+        let own = found.map(|found| found.superblock.array_uuid);
+        let Some((leg, first)) = self.leg_for(own) else {
+            return Ok(Added::Spare);
+        };
+        let whole = |slot: Slot| Slot(first + slot.0);
+        Ok(match leg.add(image, uuid)? {
+            Added::Spare => Added::Spare,
+            Added::Rebuild(slot) => Added::Rebuild(whole(slot)),
+            Added::Return(slot) => Added::Return(whole(slot)),
+        })
+    }
+
     fn free_slot(&self, roster: &Roster) -> Option<Slot> {
         let mut slots = (0..roster.geometry().slots()).map(Slot);
         slots.find(|slot| roster.seat(*slot).is_none())
@@ -130,6 +148,14 @@ impl Array {
     /// # Errors
     /// As [`Array::rebuild`].
     pub fn activate_spare(&self) -> Result<Option<Slot>> {
+        for (first, leg) in (0..).step_by(usize::from(self.leg_width())).zip(self.legs()) {
+            if let Some(slot) = leg.activate_spare()? {
+                return Ok(Some(Slot(first + slot.0)));
+            }
+        }
+        if !self.legs().is_empty() {
+            return Ok(None);
+        }
         let slot = {
             let _gate = self.exclude();
             let mut control = self.control();

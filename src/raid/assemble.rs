@@ -165,10 +165,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         };
         claim::member(image, &*storage, found, access)?;
         let sidecar = Some(image.sidecar());
-        let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
-        member
-            .load_flaws(&found.superblock)
-            .map_err(|source| unread_log(member.path(), source))?;
+        let member = member_of(&image.path(), storage, found, sidecar)?;
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
@@ -284,13 +281,21 @@ fn replay_all(
     }
 }
 
-/// The error for a bad-block log that cannot be read.
-pub(super) fn unread_log(path: &Path, source: std::io::Error) -> Error {
-    Error::Member {
+/// The member that was found in an image, with its flaws.
+pub(super) fn member_of(
+    path: &Path,
+    storage: Arc<dyn Storage>,
+    found: &Found,
+    sidecar: Option<Sidecar>,
+) -> Result<Arc<Member>> {
+    let member = Member::new(path, storage, place_of(found), sidecar);
+    let loaded = member.load_flaws(&found.superblock);
+    loaded.map_err(|source| Error::Member {
         path: path.to_path_buf(),
         verb: "read its bad-block log; leave it out to go on without it",
         source,
-    }
+    })?;
+    Ok(Arc::new(member))
 }
 
 /// Where a member that was found has what.

@@ -5,10 +5,11 @@
 //! assembles it. Everything here is plain data, to be shown or sent as it is.
 
 mod image;
+mod nest;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::{
     Array, Level, SECTOR_BYTES, Slot,
@@ -18,12 +19,14 @@ use super::{
         identity::{Time, Uuid},
         superblock::{Role, Superblock, Version},
     },
+    nested::assemble_nested,
     overlay::over,
 };
 
 pub(super) use image::unclaimed;
 pub use image::{Contents, ImageReport};
 use image::{Device, look};
+use nest::nest;
 
 /// All that was found in some images.
 #[derive(Debug, Clone, Default)]
@@ -67,6 +70,9 @@ pub struct ArraySet {
     pub conflicts: Vec<Conflict>,
     /// Why the array cannot be started for writing without force; none where it can.
     pub refusal: Option<String>,
+    /// The arrays that it is made of, by slot: RAID 50. Members, missing slots and conflicts are then those of all legs,
+    /// numbered leg after leg. Empty for an ordinary array.
+    pub legs: Vec<ArraySet>,
 }
 
 /// A device that says that it belongs to an array.
@@ -189,7 +195,8 @@ pub fn discover(images: &[Image]) -> Discovery {
         .collect();
     uuids.sort();
     uuids.dedup();
-    let mut arrays: Vec<ArraySet> = uuids.iter().filter_map(|uuid| set_of(*uuid, &devices)).collect();
+    let arrays: Vec<ArraySet> = uuids.iter().filter_map(|uuid| set_of(*uuid, &devices)).collect();
+    let mut arrays = nest(arrays);
     arrays.sort_by(|one, other| (&one.name, one.uuid).cmp(&(&other.name, other.uuid)));
     let names: Vec<(String, Uuid)> = arrays.iter().map(|set| (set.name.clone(), set.uuid)).collect();
     for set in &mut arrays {
@@ -210,7 +217,22 @@ pub fn discover(images: &[Image]) -> Discovery {
 /// # Errors
 /// As [`assemble`].
 pub fn open(set: &ArraySet, how: Assembly) -> Result<Array> {
-    assemble(&set.images(), how)
+    open_images(set, &set.images(), how)
+}
+
+/// Assembles the array of a set of images that stand for those of its members, leg after leg.
+fn open_images(set: &ArraySet, images: &[Image], how: Assembly) -> Result<Array> {
+    let Some(beside) = images.first().filter(|_| !set.legs.is_empty()) else {
+        return assemble(images, how);
+    };
+    let mut legs = Vec::new();
+    let mut rest = images;
+    for leg in &set.legs {
+        let (own, after) = rest.split_at(leg.members.len().min(rest.len()));
+        rest = after;
+        legs.push(Arc::new(assemble(own, how)?));
+    }
+    assemble_nested(legs, beside, how)
 }
 
 /// Assembles the array of a set under the overlay in a file, which takes all writes; see [`overlay`](super::overlay).
@@ -218,7 +240,7 @@ pub fn open(set: &ArraySet, how: Assembly) -> Result<Array> {
 /// # Errors
 /// As [`assemble`], and where the overlay does not go with the members.
 pub fn open_over(set: &ArraySet, how: Assembly, file: &Image) -> Result<Array> {
-    assemble(&over(&set.images(), set.uuid, file)?, how)
+    open_images(set, &over(&set.images(), set.uuid, file)?, how)
 }
 
 /// The set of one array.
@@ -268,6 +290,7 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
             Error::NotStartable { reason, .. } => reason,
             other => other.to_string(),
         }),
+        legs: Vec::new(),
     })
 }
 

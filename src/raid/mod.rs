@@ -26,6 +26,7 @@ pub mod health;
 pub mod journal;
 pub mod member;
 pub mod metadata;
+pub mod nested;
 pub mod overlay;
 pub mod parity;
 pub mod partition;

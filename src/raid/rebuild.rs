@@ -79,6 +79,9 @@ impl Array {
     /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`], [`Error::WrongState`]
     /// where a resync is under way already.
     pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
+        if let Some(ending) = self.work_on_legs(|leg| leg.resync(&mut *pace))? {
+            return Ok(ending);
+        }
         let _running = self
             .activity()
             .resyncing()
@@ -217,6 +220,9 @@ impl Array {
     /// rebuild can be tried again. [`Error::NotWritten`] where the new member failed and was expelled,
     /// [`Error::WrongState`] where a rebuild is under way already.
     pub fn rebuild_as(&self, how: Rebuild, pace: Pace<'_>) -> Result<Ending> {
+        if let Some(ending) = self.work_on_legs(|leg| leg.rebuild_as(how, &mut *pace))? {
+            return Ok(ending);
+        }
         let _running = self
             .activity()
             .rebuilding()

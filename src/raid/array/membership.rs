@@ -109,17 +109,18 @@ impl Array {
         while !going.is_empty() {
             for member in &going {
                 next = next.without(member);
-                changed.drop_faulty(member);
             }
             if !self.can_do_without(&next.missing()) {
                 // What was committed so far names members as failed that are still in use: say again who is.
                 if changed.events != control.events {
                     control.events = changed.events;
+                    self.restore_journal(&before, changed.events + 1);
                     drop(control.commit(self.intent().lock().as_mut(), before.is_degraded()));
                 }
                 failures.members().for_each(|member| member.set_suspect(false));
                 return false;
             }
+            going.iter().for_each(|member| changed.drop_faulty(member));
             // What was written past the journal so far must be whole on disk before only parity knows the lost member.
             for (_, member) in next.members().filter(|_| self.wants_journal(&next)) {
                 if let Err(error) = member.flush() {
@@ -133,6 +134,25 @@ impl Array {
         *control = changed;
         self.set_roster(next);
         true
+    }
+
+    /// Takes members into the journal again that were dropped and are to stay after all.
+    fn restore_journal(&self, roster: &Roster, events: u64) {
+        if !self.journal.is_active() {
+            return;
+        }
+        for (_, member) in roster.members() {
+            if let Err(error) = member.flush() {
+                log::warn!("{}: not flushed: {error}", member.path().display());
+            }
+        }
+        let members = roster.members().map(|(_, member)| member);
+        if let Err(error) = self.journal.activate(members, events) {
+            log::warn!(
+                "array {}: no stripe journal, a crash may tear stripes: {error}",
+                self.name()
+            );
+        }
     }
 
     /// True where the journal is to become active.
@@ -195,6 +215,9 @@ impl Array {
     /// # Errors
     /// [`Error::MemberNeeded`] where the array cannot do without it, [`Error::WrongState`] where the slot is empty.
     pub fn fail_member(&self, slot: Slot) -> Result<()> {
+        if let Some((leg, slot)) = self.leg_of(slot)? {
+            return leg.fail_member(slot);
+        }
         let roster = self.roster();
         let Some(member) = roster.seat(slot) else {
             return Err(Error::WrongState {
@@ -228,6 +251,9 @@ impl Array {
     /// # Errors
     /// [`Error::FlushLost`] where members could not be flushed.
     pub fn tick(&self, now: Time) -> Result<bool> {
+        if let Some(clean) = self.tick_legs(now)? {
+            return Ok(clean);
+        }
         let dirty = {
             let mut control = self.control();
             control.now = now;
@@ -276,6 +302,9 @@ impl Array {
         }
         self.control().now = now;
         self.flush()?;
+        if self.stop_legs(now)? {
+            return Ok(());
+        }
         let _gate = self.exclude();
         let roster = self.roster();
         if !roster.is_degraded() {

@@ -14,6 +14,7 @@ mod damage;
 mod flush;
 mod intent;
 mod lanes;
+mod legs;
 mod membership;
 mod read;
 mod roster;
@@ -80,6 +81,8 @@ pub struct Array {
     control: Mutex<Control>,
     journal: Arc<Journal>,
     journal_always: bool,
+    /// The arrays that it is made of, if any.
+    legs: Vec<Arc<Array>>,
     activity: Activity,
     /// The superblocks say so since this assembly, and who is missing.
     dirty: AtomicBool,
@@ -106,6 +109,7 @@ impl Array {
             control: Mutex::new(parts.control),
             journal: parts.journal,
             journal_always: parts.journal_always,
+            legs: Vec::new(),
             activity: Activity::default(),
             lost: AtomicBool::new(false),
             disabled: AtomicBool::new(false),

@@ -21,6 +21,11 @@ mod tests;
 impl Array {
     /// What is known of the array now.
     pub fn facts(&self) -> Facts {
+        self.facts_of_legs(self.own_facts())
+    }
+
+    /// What is known of the array without its legs.
+    fn own_facts(&self) -> Facts {
         let roster = self.roster();
         let geometry = roster.geometry();
         let seats = || (0..geometry.slots()).map(|slot| roster.seat(Slot(slot)));
@@ -80,6 +85,9 @@ impl Array {
 
     /// State of the disk in each slot.
     pub fn disk_states(&self) -> Vec<(Slot, DiskState)> {
+        if let Some(states) = self.disk_states_of_legs() {
+            return states;
+        }
         let (roster, facts) = (self.roster(), self.facts());
         let state = ArrayState::of(facts);
         let of = |slot| {

@@ -88,7 +88,7 @@ impl Array {
             }
         };
         let spares = control.devices.iter().filter(|device| !roster.has(&device.member));
-        Status {
+        self.status_of_legs(Status {
             name: self.name().to_owned(),
             uuid: self.uuid(),
             level: self.level(),
@@ -99,7 +99,7 @@ impl Array {
             dirty: control.dirty,
             needs_resync: self.intent().next_unsynced(0).is_some(),
             events: control.events,
-        }
+        })
     }
 
     /// What the bytes of a range are, in order; the extents may end before the range does, but not before they begin.
@@ -132,7 +132,10 @@ impl Array {
     pub fn health_status(&self, offset_bytes: u64, length_bytes: u64) -> Vec<(u64, u32)> {
         let length = length_bytes.min(self.size_bytes().saturating_sub(offset_bytes));
         let roster = self.roster();
-        let degraded = roster.is_degraded() || roster.intent().next_unsynced(0).is_some();
+        let legs = self.legs().iter().map(|leg| leg.status());
+        let degraded = roster.is_degraded()
+            || roster.intent().next_unsynced(0).is_some()
+            || legs.into_iter().any(|leg| leg.degraded || leg.needs_resync);
         let flags = if degraded { DEGRADED } else { 0 };
         let (mut runs, mut at, end) = (Vec::new(), offset_bytes, offset_bytes + length);
         for (start, length) in self.lost_runs(&roster, offset_bytes, length) {

@@ -67,6 +67,9 @@ impl Array {
     /// are asked for and cannot be written, [`Error::FlushLost`]; and those of [`Array::resync`], which comes first where
     /// it has to.
     pub fn verify(&self, repair: Repair, pace: Pace<'_>) -> Result<Report> {
+        if let Some(report) = self.verify_legs(repair, &mut *pace)? {
+            return Ok(report);
+        }
         if repair != Repair::Report && self.is_read_only() {
             return Err(Error::ReadOnly {
                 array: self.name().to_owned(),

@@ -16,7 +16,7 @@ use super::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Control, Device, Intent, Parts},
     error::{Error, Result},
-    journal::{Journal, Replay, Sidecar},
+    journal::{Journal, Replay, Sidecar, Stamp},
     member::{Member, Place},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
@@ -84,6 +84,8 @@ pub struct Assembly {
     pub force: bool,
     /// Keep a stripe journal not only while a member is missing.
     pub journal_always: bool,
+    /// Make every write durable before it is answered.
+    pub write_through: bool,
 }
 
 /// A member that was found in an image.
@@ -179,9 +181,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         devices.push(Device { member, superblock });
     }
     let freshest = &choice.freshest.superblock;
-    let journal = Arc::new(Journal::new(freshest.array_uuid, replay.next, replay.generation));
+    let journal = Arc::new(Journal::new(freshest.array_uuid, &replay, stamp_of(freshest)));
     if replay.active && !read_only {
-        replay_all(&replay, &seats, &journal, freshest.events, !choice.missing.is_empty())?;
+        replay_all(&replay, &seats, &journal, !choice.missing.is_empty())?;
     }
     let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
@@ -201,6 +203,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         read_only,
         journal,
         journal_always: how.journal_always,
+        write_through: how.write_through,
     }))
 }
 
@@ -214,10 +217,10 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> 
         .devices
         .iter()
         .filter_map(|(found, slot)| Some((found, (*slot)?)));
-    let sidecars: Vec<(Slot, Sidecar)> = seated
-        .map(|(found, slot)| (slot, images[found.image].sidecar()))
+    let sidecars: Vec<(Slot, Sidecar, Stamp)> = seated
+        .map(|(found, slot)| (slot, images[found.image].sidecar(), stamp_of(&found.superblock)))
         .collect();
-    let replay = Replay::read(view.array_uuid, view.events, &sidecars).map_err(|source| Error::Member {
+    let replay = Replay::read(view.array_uuid, &sidecars).map_err(|source| Error::Member {
         path: images[choice.freshest.image].path(),
         verb: "read its journal",
         source,
@@ -246,14 +249,16 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> 
     }
 }
 
+/// When a superblock was written, for its sidecar.
+fn stamp_of(superblock: &Superblock) -> Stamp {
+    Stamp {
+        events: superblock.events,
+        updated: superblock.updated,
+    }
+}
+
 /// Does the writes of a journal again, and makes a new beginning of it.
-fn replay_all(
-    replay: &Replay,
-    seats: &[Option<Arc<Member>>],
-    journal: &Journal,
-    events: u64,
-    degraded: bool,
-) -> Result<()> {
+fn replay_all(replay: &Replay, seats: &[Option<Arc<Member>>], journal: &Journal, degraded: bool) -> Result<()> {
     let failed = |member: &Arc<Member>, source| Error::Member {
         path: member.path().to_path_buf(),
         verb: "replay its journal",
@@ -269,7 +274,7 @@ fn replay_all(
     for member in members() {
         member.flush().map_err(|source| failed(member, source))?;
     }
-    let begun = journal.activate(members(), events);
+    let begun = journal.activate(members());
     let begun = if degraded {
         begun
     } else {

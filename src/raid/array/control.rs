@@ -8,7 +8,7 @@ use std::{io, sync::Arc};
 
 use crate::raid::{
     Level, SECTOR_BYTES, Sector,
-    journal::Journal,
+    journal::{Journal, Stamp},
     member::{Member, WHOLE},
     metadata::{
         bitmap::Bitmap,
@@ -132,7 +132,10 @@ impl Control {
             bitmap.header().encode()
         });
         let resync_offset = if self.dirty { Sector(0) } else { self.synced_to };
-        let mut failed = self.journal.stamp(self.events);
+        let mut failed = self.journal.stamp(Stamp {
+            events: self.events,
+            updated: self.now,
+        });
         for device in &mut self.devices {
             let superblock = &mut device.superblock;
             superblock.events = self.events;

@@ -147,7 +147,11 @@ impl Array {
                 self.commit_all()?;
             }
         }
-        if fua { self.flush() } else { Ok(()) }
+        if fua || self.is_write_through() {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn put_inside(&self, source: Source<'_>, offset_bytes: u64, failures: &mut Failures) -> Result<()> {

@@ -38,6 +38,32 @@ pub fn image(path: &Path) -> Result<Image> {
     Ok(Image { directory, name })
 }
 
+/// The image of a path that need not exist yet.
+///
+/// # Errors
+/// Its directory does not exist.
+pub fn new_image(path: &Path) -> Result<Image> {
+    if path.exists() {
+        return image(path);
+    }
+    let Some(name) = path.file_name() else {
+        return Err(Failure::new(
+            Code::Usage,
+            format!("{} names no file", path.display()),
+            "the path of a file",
+        )
+        .into());
+    };
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let directory = fs::canonicalize(parent).with_context(|| parent.display().to_string())?;
+    let directory = Arc::new(HostDirectory::open(&directory).with_context(|| directory.display().to_string())?);
+    Ok(Image {
+        directory,
+        name: name.into(),
+    })
+}
+
 /// Images of paths; a directory stands for the regular files in it.
 ///
 /// # Errors

@@ -225,14 +225,18 @@ fn open_images(set: &ArraySet, images: &[Image], how: Assembly) -> Result<Array>
     let Some(beside) = images.first().filter(|_| !set.legs.is_empty()) else {
         return assemble(images, how);
     };
-    let mut legs = Vec::new();
+    assemble_nested(open_legs(set, images, how)?, beside, how)
+}
+
+/// Assembles the legs of a set of images that stand for those of its members, leg after leg.
+pub(super) fn open_legs(set: &ArraySet, images: &[Image], how: Assembly) -> Result<Vec<Arc<Array>>> {
     let mut rest = images;
-    for leg in &set.legs {
+    let legs = set.legs.iter().map(|leg| {
         let (own, after) = rest.split_at(leg.members.len().min(rest.len()));
         rest = after;
-        legs.push(Arc::new(assemble(own, how)?));
-    }
-    assemble_nested(legs, beside, how)
+        Ok(Arc::new(assemble(own, how)?))
+    });
+    legs.collect()
 }
 
 /// Assembles the array of a set under the overlay in a file, which takes all writes; see [`overlay`](super::overlay).

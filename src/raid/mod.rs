@@ -34,6 +34,7 @@ pub mod rebuild;
 #[cfg(test)]
 mod rig;
 pub mod scrub;
+pub mod stopped;
 mod types;
 
 pub use array::{Array, Extent, ExtentKind, Zeroes};

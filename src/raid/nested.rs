@@ -200,7 +200,7 @@ fn derived(uuid: Uuid, number: usize) -> Uuid {
 }
 
 /// Name of a leg: the whole's, cut where it is too long, and its number.
-fn leg_name(whole: &str, leg: usize) -> String {
+pub(super) fn leg_name(whole: &str, leg: usize) -> String {
     let end = format!(".leg{leg}");
     let mut short = String::new();
     for c in whole.chars() {

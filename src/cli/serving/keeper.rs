@@ -56,6 +56,8 @@ struct State {
     eager: bool,
     working: Option<Work>,
     progress: Option<Progress>,
+    /// When work in another thread rested last.
+    step: Option<Instant>,
     /// Requests to look at the array, and the last of them after which there was nothing left to do or something failed.
     asked: u64,
     answered: u64,
@@ -121,6 +123,23 @@ impl Keeper {
         state.fault = None;
         self.shared.changed.notify_all();
         state.asked
+    }
+
+    /// Leaves the rest of the time to those who use the array, after a step of work that another thread did for it; false
+    /// where the array is being stopped.
+    pub fn rest(&self) -> bool {
+        let share = (self.shared.share)();
+        let mut state = self.shared.lock();
+        let mut step = state.step.unwrap_or_else(Instant::now);
+        if step.elapsed() >= STINT {
+            let until = Instant::now() + pause_after(step.elapsed().min(TICK), share);
+            while !state.ending && Instant::now() < until {
+                state = self.shared.wait(state, until.saturating_duration_since(Instant::now()));
+            }
+            step = Instant::now();
+        }
+        state.step = Some(step);
+        !state.ending
     }
 
     /// Does all work that is due, and tells how far it is meanwhile.

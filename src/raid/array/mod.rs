@@ -16,6 +16,7 @@ mod intent;
 mod lanes;
 mod legs;
 mod membership;
+mod naming;
 mod read;
 mod roster;
 mod rows;

@@ -174,9 +174,33 @@ impl Failures {
         self.failed.iter().map(|(member, error)| (member, error))
     }
 
+    /// True where a member had no room, which is no failure of the member: nobody is expelled for it.
+    pub(in crate::raid) fn lacks_space(&self) -> bool {
+        self.failed.iter().any(|(_, error)| is_full(error))
+    }
+
+    /// Those that are failures of their members, and those that had no room.
+    pub(super) fn split_full(self) -> (Self, Self) {
+        let retry = self.retry;
+        let (full, failed): (Vec<_>, Vec<_>) = self.failed.into_iter().partition(|(_, error)| is_full(error));
+        // A record that somebody had no room for is not whole whoever else is expelled.
+        let (with_full, with_failed) = if full.is_empty() {
+            (Vec::new(), self.records)
+        } else {
+            (self.records, Vec::new())
+        };
+        let half = |failed, records| Self { failed, retry, records };
+        (half(failed, with_failed), half(full, with_full))
+    }
+
     /// The last error, to be the source of the request's.
     pub(in crate::raid) fn into_error(self) -> io::Error {
         let last = self.failed.into_iter().next_back().map(|(_, error)| error);
         last.unwrap_or_else(|| rustix::io::Errno::IO.into())
     }
+}
+
+/// True where the host says that there is no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }

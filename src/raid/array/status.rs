@@ -5,7 +5,16 @@
 use std::path::PathBuf;
 
 use super::{Array, Roster};
-use crate::raid::{Level, Slot, error::Result, geometry::Piece, member::WHOLE, metadata::identity::Uuid};
+use crate::{
+    raid::{
+        Level, Slot,
+        error::Result,
+        geometry::Piece,
+        member::{Member, WHOLE},
+        metadata::identity::Uuid,
+    },
+    storage::Span,
+};
 
 /// Most extents that one answer has.
 const EXTENTS_MAX: usize = 4096;
@@ -110,10 +119,11 @@ impl Array {
         self.check_range(offset_bytes, length_bytes)?;
         let roster = self.roster();
         let mut extents: Vec<Extent> = Vec::new();
+        let mut seen = Spans::default();
         for piece in roster.geometry().map(offset_bytes, length_bytes) {
             let mut done = 0;
             while done < piece.length_bytes {
-                let (kind, length) = kind_at(&roster, &piece, done);
+                let (kind, length) = seen.kind_at(&roster, &piece, done);
                 if let Some(last) = extents.last_mut().filter(|last| last.kind == kind) {
                     last.length_bytes += length;
                 } else if extents.len() == EXTENTS_MAX {
@@ -149,14 +159,35 @@ impl Array {
     }
 }
 
-/// What a piece holds behind its first `done` bytes, and for how long.
-fn kind_at(roster: &Roster, piece: &Piece<'_>, done: u64) -> (ExtentKind, u64) {
-    let left = piece.length_bytes - done;
-    let mut copies = piece.copies().map(|(slot, at)| (slot, at + done));
-    let holder = copies.find_map(|(slot, at)| Some((roster.holder(slot, at, left)?, at)));
-    let span = holder.and_then(|(member, at)| Some((member.span(at).ok()?, at)));
-    span.map_or((ExtentKind::Data, left), |(span, at)| {
-        let kind = if span.hole { ExtentKind::Hole } else { ExtentKind::Data };
-        (kind, span.end_bytes.saturating_sub(at).clamp(1, left))
-    })
+/// The last span of each slot: a host may look through all of a file for the end of one, so it is asked once.
+#[derive(Default)]
+struct Spans(Vec<Option<(u64, Span)>>);
+
+impl Spans {
+    /// What a piece holds behind its first `done` bytes, and for how long.
+    fn kind_at(&mut self, roster: &Roster, piece: &Piece<'_>, done: u64) -> (ExtentKind, u64) {
+        let left = piece.length_bytes - done;
+        let mut copies = piece.copies().map(|(slot, at)| (slot, at + done));
+        let holder = copies.find_map(|(slot, at)| Some((slot, roster.holder(slot, at, left)?, at)));
+        let span = holder.and_then(|(slot, member, at)| Some((self.span(slot, member, at)?, at)));
+        span.map_or((ExtentKind::Data, left), |(span, at)| {
+            let kind = if span.hole { ExtentKind::Hole } else { ExtentKind::Data };
+            (kind, span.end_bytes.saturating_sub(at).clamp(1, left))
+        })
+    }
+
+    fn span(&mut self, slot: Slot, member: &Member, at: u64) -> Option<Span> {
+        if self.0.len() <= slot.index() {
+            self.0.resize(slot.index() + 1, None);
+        }
+        let seen = &mut self.0[slot.index()];
+        if let Some((start, span)) = seen
+            && (*start..span.end_bytes).contains(&at)
+        {
+            return Some(*span);
+        }
+        let span = member.span(at).ok()?;
+        *seen = Some((at, span));
+        Some(span)
+    }
 }

@@ -57,12 +57,12 @@ fn journal_of_another_time_is_not_replayed() {
         let first = degraded(Level::Raid5);
         first.1.write_at(&[0x11; 16384], 0, true).unwrap();
         let (ours, ours_after) = (first.0.directory.killed().unwrap(), first.0.superblock(0));
-        for n in 0..5 {
+        for (n, file) in files.iter().enumerate() {
             let name = format!("m{n}.journal");
             if let Ok(journal) = ours.read(Path::new(&name), u64::MAX) {
                 rig.directory.replace(Path::new(&name), &journal).unwrap();
             }
-            rig.open(n).write_all_at(&files[n], 0).unwrap();
+            rig.open(n).write_all_at(file, 0).unwrap();
             if n != 1 {
                 rewrite_superblock(&rig, n, |superblock| {
                     superblock.events = ours_after.events + events_on;

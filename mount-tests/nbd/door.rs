@@ -286,6 +286,7 @@ fn a_member_is_lost_and_replaced_under_load() {
         "--loops=2",
         "--verify=crc32c",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--verify_backlog=64",
         "--verify_state_save=0",
     ])

@@ -24,12 +24,11 @@ use super::{
     output::{JsonOption, Output},
     serving::{
         control::{self, Control},
-        keeper::Keeper,
         order::level_name,
     },
 };
 use crate::{
-    nbd::{Export, Exports, Limits, Listener, Server, Settings, Tls},
+    nbd::{Export, Exports, Keeper, Limits, Listener, Server, Settings, Tls},
     raid::{
         Array,
         assemble::Assembly,
@@ -209,7 +208,8 @@ impl Arguments {
             let share = move || if server.clients() == 0 { 100 } else { share };
             Keeper::start(Arc::clone(array), true, Box::new(share)).map(Arc::new)
         };
-        let keepers = arrays.iter().map(keeper).collect::<Result<Vec<_>>>()?;
+        let keepers = arrays.iter().map(keeper).collect::<std::io::Result<Vec<_>>>();
+        let keepers = keepers.context("threads for the arrays")?;
         let control = match socket {
             Some(socket) => Some(Control::start(&control::path_of(socket), keepers.clone())?),
             None => None,
@@ -275,8 +275,8 @@ impl Served {
     fn stop(self) -> Result<Code> {
         self.server.stop(PATIENCE);
         drop(self.control);
-        let stopped: Vec<Result<()>> = self.keepers.iter().map(|keeper| keeper.stop()).collect();
-        stopped.into_iter().collect::<Result<()>>()?;
+        let stopped: Vec<Result<(), crate::raid::Error>> = self.keepers.iter().map(|keeper| keeper.stop()).collect();
+        stopped.into_iter().collect::<Result<(), _>>()?;
         Ok(Code::Success)
     }
 }

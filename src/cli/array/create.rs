@@ -14,10 +14,11 @@ use crate::{
     cli::{
         arguments::size,
         exit::{Code, Failure},
-        images::{image, images, new_uuid, now},
+        images::{image, images, new_uuid},
         output::{Cell, JsonOption, Output, confirm},
         serving::order::level_name,
     },
+    nbd::keeper::now,
     raid::{
         allot::{Allotment, Request, Share, room_for_member},
         assemble::Image,

@@ -12,12 +12,12 @@ use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::keeper::Keeper;
 use crate::{
     cli::{
         exit::{Code, Failure},
         images::{image, new_uuid},
     },
+    nbd::Keeper,
     raid::{
         self, Array, Slot,
         add::Added,
@@ -130,7 +130,7 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
         Order::Add { image, wait, yes } => {
             let added = array.add(&device_of(array, image, *yes)?, new_uuid()?)?;
             if *wait && added != Added::Spare {
-                keeper.finish(tell)?;
+                finish(keeper, tell)?;
             } else {
                 keeper.nudge();
             }
@@ -144,9 +144,25 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             facts.insert("verify".to_owned(), report);
             return Ok(facts);
         }
-        Order::Rebuild => keeper.finish(tell)?,
+        Order::Rebuild => finish(keeper, tell)?,
     }
     Ok(facts(keeper))
+}
+
+/// Waits for the work of a keeper.
+fn finish(keeper: &Keeper, tell: Tell<'_>) -> Result<()> {
+    let mut gone = None;
+    let finished = keeper.finish(&mut |progress| match tell(progress) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            gone = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    match gone {
+        Some(error) => Err(error),
+        None => Ok(finished?),
+    }
 }
 
 /// The device that an image is to an array: the partition that was its member, or all of it. What it holds else is lost

@@ -1,6 +1,6 @@
 //! The plugin in a real nbdkit: `nbdkit libheadstack.so IMG..`, its clients, its filters, its end.
 //!
-//! The library is the one that was built beside the binary; nbdkit is a peer like any other.
+//! The library is the one that was built with the tests; nbdkit is a peer like any other.
 
 use std::{
     path::{Path, PathBuf},
@@ -17,7 +17,7 @@ use super::{
 /// The plugin, if nbdkit is there.
 fn plugin() -> Option<PathBuf> {
     find("nbdkit")?;
-    let library = Path::new(HEADSTACK).with_file_name("libheadstack.so");
+    let library = Path::new(HEADSTACK).with_file_name("deps").join("libheadstack.so");
     assert!(library.exists(), "{} is not built", library.display());
     Some(library)
 }

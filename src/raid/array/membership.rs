@@ -253,6 +253,14 @@ impl Array {
                 reason: "there is no member in that slot",
             });
         };
+        // A member under suspicion is passed over by writes, so one that has to stay must not come under it.
+        let without: Vec<Slot> = roster.missing().into_iter().chain([slot]).collect();
+        if !roster.geometry().can_read(&without) {
+            return Err(Error::MemberNeeded {
+                array: self.name().to_owned(),
+                slot,
+            });
+        }
         let mut failures = Failures::default();
         failures.push(member, io::Error::other("failed on request"));
         if self.expel(&failures) {

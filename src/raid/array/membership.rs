@@ -19,7 +19,7 @@ use crate::raid::{
 impl Array {
     /// Says in the superblocks that writes are under way, before the first one is. The caller is inside the gate.
     pub(in crate::raid) fn mark_dirty(&self, failures: &mut Failures) -> Result<()> {
-        if self.dirty.load(Ordering::Acquire) || self.level().is_bare() {
+        if self.dirty.load(Ordering::Acquire) || self.roster().is_bare() {
             return Ok(());
         }
         let mut control = self.control();
@@ -81,8 +81,10 @@ impl Array {
         }
         // Too many failed at once, as on a full disk: nobody is expelled, and what is on the members may differ.
         let roster = self.roster();
-        let (start, length) = roster.bitmap_range(offset_bytes, length);
-        roster.intent().mark_unsynced(start, length);
+        for (side, at, length) in roster.parts(offset_bytes, length) {
+            let (start, length) = side.bitmap_range(at, length);
+            roster.intent().mark_unsynced(start, length);
+        }
         self.control().synced_to = Sector(0);
         result.and_then(|()| Err(self.not_written(offset_bytes, failures.into_error())))
     }
@@ -110,7 +112,7 @@ impl Array {
                 next = next.without(member);
                 changed.drop_faulty(member);
             }
-            if !self.can_do_without(&next.missing()) {
+            if !next.is_readable() {
                 // What was committed so far names members as failed that are still in use: say again who is.
                 if changed.events != control.events {
                     control.events = changed.events;
@@ -137,7 +139,7 @@ impl Array {
     /// True where the journal is to become active.
     fn wants_journal(&self, roster: &Roster) -> bool {
         let needed = self.journal_always || roster.is_degraded();
-        needed && self.level().parities() > 0 && !self.journal.is_active()
+        needed && roster.has_parity() && !self.journal.is_active()
     }
 
     /// Makes the journal active where a crash could tear a stripe; no write is under way.
@@ -194,7 +196,7 @@ impl Array {
     /// [`Error::MemberNeeded`] where the array cannot do without it, [`Error::WrongState`] where the slot is empty.
     pub fn fail_member(&self, slot: Slot) -> Result<()> {
         let roster = self.roster();
-        let Some(member) = roster.seat(slot) else {
+        let Some(member) = roster.occupant(slot) else {
             return Err(Error::WrongState {
                 array: self.name().to_owned(),
                 reason: "there is no member in that slot",

@@ -4,7 +4,8 @@
 //! expels the members that failed it ([`membership`]) before it is answered. What a request holds, in the only order in
 //! which it may take them: the *gate* (shared by writes, so that a change of membership can wait for all of them), the
 //! *lanes* of its range ([`lanes`]), the *control* of the superblocks ([`control`]), the bitmap ([`intent`]). No lock is
-//! held over all of the array while data moves.
+//! held over all of the array while data moves. While the array is reshaped a request also holds the *crossing* of its
+//! range, before all lanes, so that the position between the two sides does not move through it.
 //!
 //! Time comes in with [`Array::tick`]; nothing here asks a clock.
 
@@ -24,7 +25,7 @@ mod write;
 mod tests;
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
@@ -34,7 +35,7 @@ pub use write::Zeroes;
 pub(in crate::raid) use control::{Control, Device};
 pub(in crate::raid) use intent::Intent;
 pub(in crate::raid) use lanes::{Held, LANE_BYTES};
-pub(in crate::raid) use roster::{Failures, Roster};
+pub(in crate::raid) use roster::{Failures, Moving, Roster};
 pub(in crate::raid) use rows::Rows;
 pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
 
@@ -71,6 +72,9 @@ pub struct Array {
     roster: RwLock<Arc<Roster>>,
     gate: RwLock<()>,
     lanes: lanes::Lanes,
+    crossing: lanes::Lanes,
+    /// Held by the one who moves a reshape on.
+    reshaping: Mutex<()>,
     control: Mutex<Control>,
     journal: Arc<Journal>,
     journal_always: bool,
@@ -93,6 +97,8 @@ impl Array {
             roster: RwLock::new(Arc::new(Roster::new(parts.geometry, parts.intent, parts.seats))),
             gate: RwLock::new(()),
             lanes: lanes::Lanes::new(),
+            crossing: lanes::Lanes::new(),
+            reshaping: Mutex::new(()),
             dirty: AtomicBool::new(false),
             control: Mutex::new(parts.control),
             journal: parts.journal,
@@ -142,6 +148,36 @@ impl Array {
     /// Members of the moment, and the shape that they have: what a request works with until it is answered.
     pub(in crate::raid) fn roster(&self) -> Arc<Roster> {
         Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The roster to work with in a range of the array, and while the array is reshaped what keeps the range on its side.
+    pub(in crate::raid) fn snapshot(&self, offset_bytes: u64, length_bytes: u64) -> (Option<Held<'_>>, Arc<Roster>) {
+        let roster = self.roster();
+        if roster.moving().is_none() {
+            return (None, roster);
+        }
+        let held = self.hold_crossing(offset_bytes, length_bytes);
+        (Some(held), self.roster())
+    }
+
+    /// Waits until no request of a reshaped array is under way in a range.
+    pub(in crate::raid) fn hold_crossing(&self, offset_bytes: u64, length_bytes: u64) -> Held<'_> {
+        let last = offset_bytes + length_bytes.max(1) - 1;
+        self.crossing.hold(offset_bytes / LANE_BYTES, last / LANE_BYTES)
+    }
+
+    /// Says how large the array is from now on.
+    pub(in crate::raid) fn set_size(&self, bytes: u64) {
+        self.size_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// The right to move a reshape on; none where another has it.
+    pub(in crate::raid) fn try_reshaping(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.reshaping.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     fn set_roster(&self, roster: Roster) {

@@ -18,14 +18,24 @@ impl Array {
     /// [`OutOfRange`](crate::raid::Error::OutOfRange), and [`Unreadable`](crate::raid::Error::Unreadable) where neither copies nor parity give the bytes.
     pub fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
         self.check_range(offset_bytes, buffer.len() as u64)?;
-        let roster = self.roster();
         let mut failures = Failures::default();
-        let result = self.read_pieces(&roster, buffer, offset_bytes, &mut failures);
+        let result = self.read_inside(buffer, offset_bytes, &mut failures);
         // What was read is right, even if the member that could not give it has to stay.
         if !failures.is_empty() {
             self.expel(&failures);
         }
         result
+    }
+
+    fn read_inside(&self, buffer: &mut [u8], start: u64, failures: &mut Failures) -> Result<()> {
+        let (_crossing, roster) = self.snapshot(start, buffer.len() as u64);
+        let mut rest = buffer;
+        for (side, at, length) in roster.parts(start, rest.len() as u64) {
+            let (part, after) = split(rest, length);
+            rest = after;
+            self.read_pieces(side, part, at, failures)?;
+        }
+        Ok(())
     }
 
     /// Fills the buffer if memory holds all of it; `false`, and the buffer's contents are lost, where a member would have
@@ -36,6 +46,9 @@ impl Array {
     pub fn read_cached_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<bool> {
         self.check_range(offset_bytes, buffer.len() as u64)?;
         let roster = self.roster();
+        if roster.moving().is_some() {
+            return Ok(false);
+        }
         let mut rest = buffer;
         for piece in roster.geometry().map(offset_bytes, rest.len() as u64) {
             let (part, after) = split(rest, piece.length_bytes);
@@ -57,6 +70,9 @@ impl Array {
     pub fn cache(&self, offset_bytes: u64, length_bytes: u64) -> Result<()> {
         self.check_range(offset_bytes, length_bytes)?;
         let roster = self.roster();
+        if roster.moving().is_some() {
+            return Ok(());
+        }
         for piece in roster.geometry().map(offset_bytes, length_bytes) {
             if let Some((member, at)) = first_choice(&roster, &piece)
                 && let Err(error) = member.advise(at, piece.length_bytes)
@@ -67,7 +83,8 @@ impl Array {
         Ok(())
     }
 
-    fn read_pieces(&self, roster: &Roster, buffer: &mut [u8], start: u64, failures: &mut Failures) -> Result<()> {
+    /// Reads a run that lies on one side.
+    pub(in crate::raid) fn read_pieces(&self, roster: &Roster, buffer: &mut [u8], start: u64, failures: &mut Failures) -> Result<()> {
         let mut rest = buffer;
         for piece in roster.geometry().map(start, rest.len() as u64) {
             let (part, after) = split(rest, piece.length_bytes);

@@ -77,7 +77,7 @@ impl Array {
         let control = self.control();
         let roster = self.roster();
         let seat = |slot| {
-            let member = roster.seat(slot);
+            let member = roster.occupant(slot);
             MemberStatus {
                 slot,
                 path: member.map(|member| member.path().to_path_buf()),
@@ -91,7 +91,7 @@ impl Array {
             uuid: self.uuid(),
             level: self.level(),
             size_bytes: self.size_bytes(),
-            members: (0..roster.geometry().slots()).map(Slot).map(seat).collect(),
+            members: (0..roster.slots()).map(Slot).map(seat).collect(),
             spares: spares.map(|device| device.member.path().to_path_buf()).collect(),
             degraded: roster.is_degraded(),
             dirty: control.dirty,
@@ -106,12 +106,17 @@ impl Array {
     /// [`OutOfRange`](crate::raid::Error::OutOfRange). A member that cannot tell has data.
     pub fn block_status(&self, offset_bytes: u64, length_bytes: u64) -> Result<Vec<Extent>> {
         self.check_range(offset_bytes, length_bytes)?;
-        let roster = self.roster();
+        let (_crossing, roster) = self.snapshot(offset_bytes, length_bytes);
         let mut extents: Vec<Extent> = Vec::new();
-        for piece in roster.geometry().map(offset_bytes, length_bytes) {
+        let parts = roster.parts(offset_bytes, length_bytes);
+        let pieces = parts.flat_map(|(side, at, length)| {
+            let pieces = side.geometry().map(at, length);
+            pieces.map(move |piece| (side, piece))
+        });
+        for (side, piece) in pieces {
             let mut done = 0;
             while done < piece.length_bytes {
-                let (kind, length) = kind_at(&roster, &piece, done);
+                let (kind, length) = kind_at(side, &piece, done);
                 if let Some(last) = extents.last_mut().filter(|last| last.kind == kind) {
                     last.length_bytes += length;
                 } else if extents.len() == EXTENTS_MAX {

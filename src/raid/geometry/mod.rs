@@ -302,9 +302,9 @@ impl Geometry {
     }
 
     /// Array bytes that are written at once in a reshape: a stripe, or a chunk where there is no parity.
-    fn unit_bytes(&self) -> u64 {
+    pub(in crate::raid) fn unit_bytes(&self) -> u64 {
         match &self.placement {
-            Placement::Parity(_) => self.stripe_bytes(),
+            Placement::Parity(_) | Placement::Zones(_) => self.stripe_bytes(),
             _ => self.chunk_bytes,
         }
     }
@@ -314,6 +314,9 @@ impl Geometry {
     fn rows_before(&self, array_offset: u64) -> Option<u64> {
         match &self.placement {
             Placement::Parity(_) => Some(array_offset.div_ceil(self.stripe_bytes()) * self.chunk_bytes),
+            Placement::Zones(zones) if zones.is_even() => {
+                Some(array_offset.div_ceil(self.stripe_bytes()) * self.chunk_bytes)
+            }
             Placement::Copies(copies) => copies.rows_before(array_offset),
             Placement::Spans(_) | Placement::Zones(_) | Placement::Mirror => None,
         }
@@ -323,6 +326,7 @@ impl Geometry {
     fn rows_after(&self, array_offset: u64) -> Option<u64> {
         match &self.placement {
             Placement::Parity(_) => Some(array_offset / self.stripe_bytes() * self.chunk_bytes),
+            Placement::Zones(zones) if zones.is_even() => Some(array_offset / self.stripe_bytes() * self.chunk_bytes),
             Placement::Copies(copies) => copies.rows_after(array_offset),
             Placement::Spans(_) | Placement::Zones(_) | Placement::Mirror => None,
         }

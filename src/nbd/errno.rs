@@ -22,7 +22,8 @@ pub(super) fn errno(error: &Error) -> Errno {
         // Nothing that reading met is the client's to mend.
         Error::Unreadable { .. } => Errno::Io,
         // No request leads to these; if one ever does, the fault is ours.
-        Error::NotStartable { .. }
+        Error::InUse { .. }
+        | Error::NotStartable { .. }
         | Error::BadParameter { .. }
         | Error::MemberNeeded { .. }
         | Error::WrongState { .. } => Errno::Io,

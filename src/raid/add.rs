@@ -43,6 +43,7 @@ impl Array {
                 reason: "it takes no members: it has no redundancy or is read-only",
             });
         }
+        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let (found, device) = look(path, &*storage)?;
         let _gate = self.exclude();
         let mut control = self.control();

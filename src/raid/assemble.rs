@@ -4,6 +4,9 @@
 //! of the array, so that looking at a set never makes it worse. What cannot be proven is refused with the reason; members
 //! that are stale are left out and named in the log.
 
+mod choice;
+mod claim;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -13,15 +16,16 @@ use super::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Control, Device, Intent, Parts},
     error::{Error, Result},
-    geometry::Geometry,
     journal::{Journal, Replay, Sidecar},
     member::{Member, Place},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
-        superblock::{Features, MAX_SECTOR, Role, SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
+        superblock::{MAX_SECTOR, SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
     },
 };
 use crate::storage::{Access, Directory, Storage};
+
+pub(super) use choice::{Choice, choose, geometry_of};
 
 /// Chunk of a bitmap that replaces one that is damaged: md's own.
 const BITMAP_CHUNK_BYTES: u32 = 64 << 20;
@@ -74,7 +78,8 @@ impl Image {
 pub struct Assembly {
     /// Write nothing, not even the superblocks.
     pub read_only: bool,
-    /// Start an array whose redundancy may be wrong where it is needed: dirty and degraded, with parity.
+    /// Start an array whose redundancy may be wrong where it is needed: dirty and degraded, with parity; and take members
+    /// that missed writes where it cannot be started without them.
     pub force: bool,
     /// Keep a stripe journal not only while a member is missing.
     pub journal_always: bool,
@@ -143,7 +148,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         found.extend(find(&image.path(), &*storage, number)?);
         readers.push(storage);
     }
-    let choice = choose(images, &found)?;
+    let choice = choose(images, &found, how)?;
     let bitmap = read_bitmap(images, &readers, &choice)?;
     let replay = read_journal(images, &choice, how)?;
     let read_only = how.read_only || choice.read_only || bitmap.as_ref().is_some_and(|(_, writable)| !writable);
@@ -157,12 +162,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         } else {
             image.open(access)?
         };
-        let member = Arc::new(Member::new(
-            &image.path(),
-            storage,
-            place_of(found),
-            Some(image.sidecar()),
-        ));
+        claim::member(image, &*storage, found, access)?;
+        let sidecar = Some(image.sidecar());
+        let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
@@ -285,171 +287,6 @@ pub(super) fn place_of(found: &Found) -> Place {
         data_bytes: superblock.data_size.0 * SECTOR_BYTES,
         bitmap_bytes: superblock.bitmap_start().map(|start| start.0 * SECTOR_BYTES),
     }
-}
-
-/// What becomes of the members that were found.
-pub(super) struct Choice {
-    /// The superblock that is believed.
-    pub(super) freshest: Found,
-    /// Members to open, with their slots; none for a spare.
-    pub(super) devices: Vec<(Found, Option<Slot>)>,
-    pub(super) geometry: Geometry,
-    /// True where redundancy may not be right.
-    pub(super) dirty: bool,
-    read_only: bool,
-    pub(super) missing: Vec<Slot>,
-}
-
-/// Decides from what was found, without any I/O.
-pub(super) fn choose(images: &[Image], found: &[Found]) -> Result<Choice> {
-    let path = |found: &Found| images[found.image].path().display().to_string();
-    let Some(freshest) = found.iter().max_by_key(|found| found.superblock.events) else {
-        return Err(Error::NotStartable {
-            array: images
-                .first()
-                .map_or_else(String::new, |image| image.path().display().to_string()),
-            reason: "no image has an md superblock".to_owned(),
-            remedy: "make an array with 'headstack array create'",
-        });
-    };
-    let view = &freshest.superblock;
-    let refuse = |reason: String, remedy| {
-        Err(Error::NotStartable {
-            array: view.name.short(),
-            reason,
-            remedy,
-        })
-    };
-    if let Some(other) = found
-        .iter()
-        .find(|found| found.superblock.array_uuid != view.array_uuid)
-    {
-        let reason = format!(
-            "{} is a member of another array, {}",
-            path(other),
-            other.superblock.name.short()
-        );
-        return refuse(reason, "give the members of one array");
-    }
-    for (index, one) in found.iter().enumerate() {
-        let same = |other: &&Found| other.superblock.device_uuid == one.superblock.device_uuid;
-        if let Some(other) = found[..index].iter().find(same) {
-            let reason = format!("{} and {} are copies of the same member", path(other), path(one));
-            return refuse(reason, "give only the one that was in use last");
-        }
-    }
-    let geometry = match geometry_of(view, found) {
-        Ok(geometry) => geometry,
-        Err(reason) => return refuse(reason, "examine the members with 'headstack array examine'"),
-    };
-    let (devices, missing) = seat_all(images, found, freshest, &geometry)?;
-    if !geometry.can_read(&missing) {
-        let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
-        return refuse(format!("members {} are missing", list.join(", ")), "give all members");
-    }
-    let dirty = !view.level.is_bare() && !view.is_clean();
-    let foreign = [
-        Features::JOURNAL,
-        Features::PPL,
-        Features::MULTIPLE_PPLS,
-        Features::CLUSTERED,
-    ];
-    let foreign = foreign.into_iter().any(|feature| view.features.has(feature));
-    if foreign && dirty {
-        let reason = "it was not stopped cleanly and has a log of md that is not replayed here".to_owned();
-        return refuse(reason, "let Linux start and stop it once");
-    }
-    Ok(Choice {
-        freshest: freshest.clone(),
-        devices,
-        geometry,
-        dirty,
-        read_only: foreign,
-        missing,
-    })
-}
-
-/// Members by slot, and the slots that nobody fills.
-type Seating = (Vec<(Found, Option<Slot>)>, Vec<Slot>);
-
-/// Seats the members that are fresh, by the roles that the freshest knows.
-fn seat_all(images: &[Image], found: &[Found], freshest: &Found, geometry: &Geometry) -> Result<Seating> {
-    let view = &freshest.superblock;
-    let mut seated: Vec<Option<&Found>> = vec![None; usize::from(geometry.slots())];
-    let mut devices = Vec::new();
-    let refuse = |reason| {
-        Err(Error::NotStartable {
-            array: view.name.short(),
-            reason,
-            remedy: "leave out the one that was not in use last",
-        })
-    };
-    for one in found {
-        let path = images[one.image].path();
-        let role = view.role_of(one.superblock.device_number);
-        let fresh = view.level.is_bare() || one.superblock.events.saturating_add(1) >= view.events;
-        let Role::Active(slot) = role else {
-            if role == Role::Spare && fresh && one.superblock.role() == Role::Spare {
-                devices.push((one.clone(), None));
-            } else if matches!(one.superblock.role(), Role::Active(_)) && one.superblock.events == view.events {
-                return refuse(format!(
-                    "{} and another member each took the other for failed",
-                    path.display()
-                ));
-            } else {
-                log::warn!("{}: left out, it failed or is not in use", path.display());
-            }
-            continue;
-        };
-        if !fresh {
-            log::warn!("{}: left out, it missed writes", path.display());
-            continue;
-        }
-        match seated.get_mut(slot.index()) {
-            Some(seat @ None) => *seat = Some(one),
-            Some(Some(other)) => {
-                let other = images[other.image].path();
-                return refuse(format!(
-                    "{} and {} both say that they are member {slot}",
-                    other.display(),
-                    path.display()
-                ));
-            }
-            None => {
-                return refuse(format!(
-                    "{} says that it is member {slot}, which there is not",
-                    path.display()
-                ));
-            }
-        }
-        devices.push((one.clone(), Some(slot)));
-    }
-    let whole = |found: &Found| found.superblock.recovered_to().is_none();
-    let slots = (0..geometry.slots()).map(Slot).zip(&seated);
-    let missing = slots.filter(|(_, seat)| !seat.is_some_and(whole)).map(|(slot, _)| slot);
-    Ok((devices, missing.collect()))
-}
-
-/// Shape of the array, or why there is none.
-pub(super) fn geometry_of(view: &Superblock, found: &[Found]) -> Result<Geometry, String> {
-    if view.features.has(Features::RESHAPE) {
-        return Err("it is being reshaped, which only Linux can finish".to_owned());
-    }
-    let slots = u16::try_from(view.slots).map_err(|_| "it has too many members".to_owned())?;
-    let size_of = |slot: u16| {
-        if !view.level.is_bare() {
-            return Some(view.size);
-        }
-        let is = |found: &&Found| view.role_of(found.superblock.device_number) == Role::Active(Slot(slot));
-        found.iter().find(is).map(|found| found.superblock.data_size)
-    };
-    let mut sizes = Vec::new();
-    for slot in 0..slots {
-        let size = size_of(slot).ok_or_else(|| format!("member {slot} is missing, and the level has no redundancy"))?;
-        sizes.push(size.bytes().ok_or("its members are too large")?);
-    }
-    let chunk = u64::from(view.chunk) * SECTOR_BYTES;
-    Geometry::new(view.level, view.layout, chunk, &sizes).map_err(|error| error.to_string())
 }
 
 /// The bitmap of the freshest member, and whether it can be written back in its place; none where there is none.

@@ -80,6 +80,7 @@ pub fn create(wish: &Wish, members: &[Option<NewImage>], spares: &[NewImage]) ->
     let mut storages = Vec::new();
     for image in &images {
         let storage = image.image.open(Access::ReadWrite)?;
+        image.image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         if !wish.overwrite {
             refuse_member(&image.image, &*storage)?;
         }
@@ -104,6 +105,7 @@ pub fn create(wish: &Wish, members: &[Option<NewImage>], spares: &[NewImage]) ->
     let clean = zeroed || wish.level.is_bare() || (wish.level.parities() > 0 && !complete);
     write_all(&images, &storages, &mut plan, clean)?;
     let images: Vec<Image> = images.iter().map(|image| image.image.clone()).collect();
+    drop(storages);
     let array = assemble(&images, Assembly::default())?;
     if !zeroed && matches!(wish.initialisation, Initialisation::Quick | Initialisation::Background) {
         wipe_ends(&array)?;

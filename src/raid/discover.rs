@@ -15,6 +15,7 @@ use super::{
         identity::{Time, Uuid},
         superblock::{Role, SUPERBLOCK_BYTES, Superblock, Version},
     },
+    overlay::over,
 };
 use crate::storage::{Access, Storage};
 
@@ -256,6 +257,14 @@ pub fn open(set: &ArraySet, how: Assembly) -> Result<Array> {
     assemble(&set.images(), how)
 }
 
+/// Assembles the array of a set under the overlay in a file, which takes all writes; see [`overlay`](super::overlay).
+///
+/// # Errors
+/// As [`assemble`], and where the overlay does not go with the members.
+pub fn open_over(set: &ArraySet, how: Assembly, file: &Image) -> Result<Array> {
+    assemble(&over(&set.images(), set.uuid, file)?, how)
+}
+
 /// A member that was found, and where.
 struct Device {
     image: Image,
@@ -366,7 +375,7 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
     };
     let slots = u16::try_from(view.slots).unwrap_or(u16::MAX);
     let missing = (0..slots).map(Slot).filter(|slot| !in_sync(slot)).collect();
-    let refusal = choose(&images, &found)
+    let refusal = choose(&images, &found, Assembly::default())
         .and_then(|choice| read_journal(&images, &choice, Assembly::default()))
         .err();
     Some(ArraySet {

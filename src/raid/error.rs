@@ -70,6 +70,14 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
+    /// A member's file is in use by another array or process.
+    #[error("{path}: in use: {source}", path = path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+        /// Who has it.
+        source: io::Error,
+    },
     /// The members that were given make no array that can be started.
     #[error("cannot start array {array}: {reason}; {remedy}")]
     NotStartable {

@@ -9,12 +9,14 @@
 //!
 //! [`geometry`], [`parity`] and [`health`] are pure: where bytes lie, how they are made again, what state that is.
 //! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`create`]
-//! and [`assemble`], for which [`discover`] sorts images into sets, lead to an [`Array`], which serves; [`journal`] keeps stripes whole, [`rebuild`] redundancy, [`add`] takes devices in.
+//! and [`assemble`], for which [`discover`] sorts images into sets, lead to an [`Array`], which serves; [`overlay`] keeps
+//! members as they are, [`journal`] keeps stripes whole, [`rebuild`] redundancy, [`add`] takes devices in.
 
 pub mod add;
 pub mod array;
 pub mod assemble;
 pub mod create;
+pub mod device;
 pub mod discover;
 pub mod error;
 pub mod geometry;
@@ -22,6 +24,7 @@ pub mod health;
 pub mod journal;
 pub mod member;
 pub mod metadata;
+pub mod overlay;
 pub mod parity;
 pub mod rebuild;
 mod types;

@@ -7,6 +7,7 @@
 //!
 //! Errors are the host's, with its errno; the caller knows the path.
 
+mod claim;
 mod staged;
 mod storage;
 

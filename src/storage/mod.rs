@@ -144,6 +144,14 @@ pub trait Storage: Send + Sync {
     /// Facts about this file.
     fn stat(&self) -> io::Result<Stat>;
 
+    /// Claims a range, which may be past the end, until this handle is dropped: alone for writing, together with other
+    /// readers for reading. A length of 0 stands for everything behind the offset. It is advisory: only who claims too is
+    /// kept out. A handle claims a range once.
+    ///
+    /// # Errors
+    /// `WouldBlock`, saying who has it as far as that is to be found out. Where the host has no locks nothing is claimed.
+    fn claim(&self, offset_bytes: u64, length_bytes: u64, access: Access) -> io::Result<()>;
+
     /// Sets the time of last modification.
     fn set_modified(&self, modified: SystemTime) -> io::Result<()>;
 

@@ -306,6 +306,52 @@ fn holes_and_data_are_told_apart() {
     }
 }
 
+#[test]
+fn ranges_are_claimed_alone_for_writing_and_together_for_reading() {
+    let root = tempfile::tempdir().unwrap();
+    let worlds: [Box<dyn Directory>; 2] = [
+        Box::new(HostDirectory::open(root.path()).unwrap()),
+        Box::new(SimDirectory::new()),
+    ];
+    for directory in worlds {
+        let name = Path::new("a");
+        let writer = directory.create(name, &mut |file| file.set_size(4096)).unwrap();
+        let open = |access| directory.open(name, access).unwrap();
+        writer.claim(1024, 1024, Access::ReadWrite).unwrap();
+        for (offset, length, access, free) in [
+            (0, 1024, Access::ReadWrite, true),
+            (2048, 0, Access::ReadWrite, true),
+            (0, 0, Access::ReadWrite, false),
+            (2047, 1, Access::Read, false),
+            (0, 1025, Access::Read, false),
+        ] {
+            let claimed = open(access).claim(offset, length, access);
+            assert_eq!(claimed.is_ok(), free, "{offset} {length} {access:?} {claimed:?}");
+            let busy = claimed.err().map(|error| error.kind());
+            assert_eq!(busy, (!free).then_some(io::ErrorKind::WouldBlock));
+        }
+        drop(writer);
+        let readers = [open(Access::Read), open(Access::Read)];
+        readers
+            .iter()
+            .for_each(|reader| reader.claim(0, 0, Access::Read).unwrap());
+        assert!(open(Access::ReadWrite).claim(4095, 1, Access::ReadWrite).is_err());
+        drop(readers);
+        open(Access::ReadWrite).claim(0, 0, Access::ReadWrite).unwrap();
+    }
+}
+
+#[test]
+fn a_claim_that_is_refused_names_the_process() {
+    let root = tempfile::tempdir().unwrap();
+    let directory = HostDirectory::open(root.path()).unwrap();
+    let holder = directory.create(Path::new("a"), &mut |_| Ok(())).unwrap();
+    holder.claim(0, 0, Access::ReadWrite).unwrap();
+    let other = directory.open(Path::new("a"), Access::Read).unwrap();
+    let refused = other.claim(0, 0, Access::Read).unwrap_err().to_string();
+    assert_eq!(refused, format!("pid {} has it", std::process::id()));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -76,8 +76,10 @@ fn images_are_sorted_into_arrays_by_their_superblocks() {
     let (mut one, array) = made(&directory, "one", 10, Level::Raid5, 3);
     array.write_at(&[7; 4096], 8192, false).unwrap();
     array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
     let (two, array) = made(&directory, "two", 20, Level::Raid0, 2);
     array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
     one.reverse();
     let images: Vec<Image> = one
         .iter()
@@ -129,7 +131,10 @@ fn missing_and_stale_members_are_named() {
     assert_eq!((&set.missing, &set.refusal), (&vec![Slot(2), Slot(3)], &None));
     let set = &discover(&images[..1]).arrays[0];
     assert_eq!(set.missing, [Slot(1), Slot(2), Slot(3)]);
-    assert_eq!(set.refusal.as_deref(), Some("members 1, 2, 3 are missing"));
+    assert_eq!(
+        set.refusal.as_deref(),
+        Some("members 1, 2, 3 are missing or missed writes")
+    );
     assert_eq!(set.size_bytes, discover(&images).arrays[0].size_bytes);
     assert!(open(set, Assembly::default()).is_err());
     assert_eq!(discover(&images).arrays[0].refusal, None);
@@ -218,4 +223,50 @@ fn other_images_are_reported_with_what_they_hold() {
     };
     directory.create(&empty.name, &mut |_| Ok(())).unwrap();
     assert_eq!(report(&empty), Contents::Blank);
+}
+
+/// R55: a RAID 5 that lost two members, one after the other, is started with force: what the first missed is lost, and
+/// nothing else.
+#[test]
+fn force_takes_the_freshest_of_the_members_that_missed_writes() {
+    let directory = SimDirectory::new();
+    let (images, array) = made(&directory, "a", 10, Level::Raid5, 4);
+    let size = array.size_bytes();
+    let old: Vec<u8> = (0..size).map(|at| u8::try_from(at / 4096 % 251).unwrap()).collect();
+    array.write_at(&old, 0, false).unwrap();
+    array.fail_member(Slot(1)).unwrap();
+    array.write_at(&[0xee; 64 << 10], 0, false).unwrap();
+    array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
+    let left = &images[..3];
+    let forced = Assembly {
+        force: true,
+        ..Assembly::default()
+    };
+    let refused = assemble(left, Assembly::default()).unwrap_err().to_string();
+    assert!(
+        refused.contains("members 1, 3 are missing") && refused.contains("--force"),
+        "{refused}"
+    );
+    assert!(assemble(&images[..1], forced).is_err());
+    let array = assemble(left, forced).unwrap();
+    let mut bytes = vec![0; usize::try_from(size).unwrap()];
+    array.read_at(&mut bytes, 0).unwrap();
+    // The stripe that was written without the member is not to be trusted; the others are whole.
+    let stripe = 3 * (64 << 10);
+    assert_eq!(bytes[stripe..], old[stripe..]);
+    array.write_at(&[0xdd; 4096], stripe as u64, false).unwrap();
+    array.stop(Time::new(3000, 0)).unwrap();
+    drop(array);
+    // From now on it is a member like the others.
+    let set = &discover(left).arrays[0];
+    assert_eq!((&set.missing, &set.refusal), (&vec![Slot(3)], &None));
+    // Members that missed nothing are never replaced by one that did.
+    let (images, array) = made(&directory, "b", 30, Level::Raid5, 4);
+    array.fail_member(Slot(1)).unwrap();
+    array.write_at(&[0xee; 4096], 0, false).unwrap();
+    array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
+    let array = assemble(&images, forced).unwrap();
+    assert_eq!(array.status().members[1].path, None);
 }

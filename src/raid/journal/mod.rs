@@ -22,6 +22,9 @@ use self::format::{BLOCK_BYTES, ENTRIES, Entry, PAYLOAD_BYTES, State};
 use super::{Slot, member::Member, metadata::identity::Uuid};
 use crate::storage::{Access, Directory, Storage};
 
+/// Longest that a sidecar gets.
+pub const SIDECAR_BYTES: u64 = 2 * BLOCK_BYTES as u64 + ENTRIES * (BLOCK_BYTES as u64 + PAYLOAD_BYTES);
+
 /// An image's sidecar: a file beside it.
 #[derive(Clone)]
 pub struct Sidecar {
@@ -38,6 +41,11 @@ impl Sidecar {
             directory: Arc::clone(directory),
             name: name.into(),
         }
+    }
+
+    /// Its path in the directory of the image.
+    pub fn name(&self) -> &std::path::Path {
+        &self.name
     }
 
     fn open(&self, access: Access) -> io::Result<Option<Arc<dyn Storage>>> {

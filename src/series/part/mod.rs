@@ -18,6 +18,8 @@ use std::{
 
 pub use appender::Appender;
 
+use libc::EIO;
+
 use super::{
     Damage, Error, FixedParameters, Result, Timestamp,
     chunk::{ChunkWriter, Placement, format::timestamp_of_name},
@@ -39,7 +41,19 @@ struct Writer {
     unsynced: BTreeSet<Timestamp>,
     /// True where names or the last chunk changed since the last sync.
     dirty: bool,
+    /// The error of a sync that failed: the host may have dropped what it could not write and then reports success.
+    lost: Option<i32>,
     closed: bool,
+}
+
+impl Writer {
+    /// Remembers a sync that failed, for good: none of this series may succeed again until it is opened anew.
+    fn note(&mut self, synced: Result<()>) -> Result<()> {
+        if let Err(Error::Io { source, .. }) = &synced {
+            self.lost = Some(source.raw_os_error().unwrap_or(EIO));
+        }
+        synced
+    }
 }
 
 /// One fixed series on disk.
@@ -368,23 +382,24 @@ impl Part {
     }
 
     fn sync_seated(&self, writer: &mut Writer) -> Result<Option<Timestamp>> {
+        if let Some(errno) = writer.lost {
+            let again = io::Error::from_raw_os_error(errno);
+            return Err(self.context().failed(&self.directory())(again));
+        }
         if !writer.dirty {
             return Ok(writer.last);
         }
         while let Some(first) = writer.unsynced.first().copied() {
             let path = self.contents.chunk_path(first);
             let storage = self.contents.chunk_storage(first)?;
-            storage.sync().map_err(self.context().failed(&path))?;
+            writer.note(storage.sync().map_err(self.context().failed(&path)))?;
             writer.unsynced.remove(&first);
         }
-        if let Some(tail) = &writer.tail {
-            tail.sync()?;
-        }
+        let synced = writer.tail.as_ref().map_or(Ok(()), ChunkWriter::sync);
+        writer.note(synced)?;
         let directory = self.directory();
-        self.context()
-            .directory
-            .sync_directory(&directory)
-            .map_err(self.context().failed(&directory))?;
+        let synced = self.context().directory.sync_directory(&directory);
+        writer.note(synced.map_err(self.context().failed(&directory)))?;
         writer.dirty = false;
         Ok(writer.last)
     }

@@ -277,6 +277,27 @@ fn sync_is_durable_and_refused_when_closed() {
     database.close().unwrap();
 }
 
+/// A sync that failed may have lost what the host could not write: none succeeds again until the series is opened anew.
+#[test]
+fn failed_sync_is_not_forgotten() {
+    let (disk, database, series) = with_series(5, 3);
+    disk.fail_next(Verb::Sync, libc::ENOSPC);
+    for more in 4..7 {
+        match series.sync() {
+            Err(Error::Io { source, .. }) => assert_eq!(source.raw_os_error(), Some(libc::ENOSPC)),
+            other => panic!("{other:?}"),
+        }
+        series.append(Timestamp(more), &[0; 8]).unwrap();
+    }
+    drop(series);
+    let _ = database.close();
+    let again = simulated(&disk, Mode::ReadWrite);
+    let series = again.series("s").unwrap();
+    series.append(Timestamp(99), &[0; 8]).unwrap();
+    series.sync().unwrap();
+    again.close().unwrap();
+}
+
 /// T12, T20, T22: attributes, the user's mark and the user's metadata, also after a restart.
 #[test]
 fn attributes_and_metadata_are_kept() {

@@ -17,7 +17,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags, preadv2, retry_on_intr as retry},
 };
 
-use super::stat_of;
+use super::{claim, stat_of};
 use crate::storage::{Access, Mapping, Span, Stat, Storage};
 
 /// Bytes of zeros written at once where the file system cannot reserve.
@@ -155,6 +155,10 @@ impl Storage for HostFile {
 
     fn stat(&self) -> io::Result<Stat> {
         Ok(stat_of(&fs::fstat(&self.file)?))
+    }
+
+    fn claim(&self, offset_bytes: u64, length_bytes: u64, access: Access) -> io::Result<()> {
+        claim::claim(&self.file, offset_bytes, length_bytes, access)
     }
 
     fn set_modified(&self, modified: SystemTime) -> io::Result<()> {

@@ -31,6 +31,16 @@ pub(super) struct Contents {
     pub modified: SystemTime,
     /// True where a handle holds the advisory lock.
     pub locked: bool,
+    claims: Vec<Claim>,
+}
+
+/// A range that a handle has claimed.
+#[derive(Debug)]
+pub(super) struct Claim {
+    pub handle: u64,
+    pub range: Range<u64>,
+    /// True for writing.
+    pub alone: bool,
 }
 
 /// What programs see. A file that was never mapped needs no descriptor.
@@ -51,6 +61,7 @@ impl Contents {
             blocks: BTreeSet::new(),
             modified,
             locked: false,
+            claims: Vec::new(),
         }
     }
 
@@ -63,7 +74,29 @@ impl Contents {
             blocks,
             modified,
             locked: false,
+            claims: Vec::new(),
         }
+    }
+
+    /// Claims a range for a handle.
+    ///
+    /// # Errors
+    /// `EWOULDBLOCK` where another handle's claim does not go with it.
+    pub fn claim(&mut self, claim: Claim) -> io::Result<()> {
+        let clashes = |other: &Claim| {
+            let overlap = other.range.start < claim.range.end && claim.range.start < other.range.end;
+            other.handle != claim.handle && overlap && (other.alone || claim.alone)
+        };
+        if self.claims.iter().any(clashes) {
+            return Err(Errno::WOULDBLOCK.into());
+        }
+        self.claims.push(claim);
+        Ok(())
+    }
+
+    /// Gives up what a handle has claimed.
+    pub fn release(&mut self, handle: u64) {
+        self.claims.retain(|claim| claim.handle != handle);
     }
 
     pub fn size_bytes(&self) -> io::Result<u64> {
@@ -221,6 +254,7 @@ impl Contents {
             blocks: self.blocks.clone(),
             modified: self.modified,
             locked: false,
+            claims: Vec::new(),
         })
     }
 

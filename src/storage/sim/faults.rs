@@ -61,6 +61,8 @@ pub enum Verb {
     Map,
     /// `Storage::set_modified`.
     SetModified,
+    /// `Storage::claim`.
+    Claim,
 }
 
 /// One operation, as it was asked for; it may have failed.

@@ -6,7 +6,10 @@ use std::{
     io,
     os::fd::BorrowedFd,
     path::PathBuf,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::SystemTime,
 };
 
@@ -14,7 +17,7 @@ use rustix::io::Errno;
 
 use super::{
     Disk,
-    contents::Contents,
+    contents::{Claim, Contents},
     faults::{Operation, Verb},
     lock,
 };
@@ -27,6 +30,17 @@ pub(super) struct SimFile {
     path: PathBuf,
     contents: Arc<Mutex<Contents>>,
     access: Access,
+    /// Tells this handle's claims from those of others.
+    number: u64,
+}
+
+/// Numbers the handles of this process.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        lock(&self.contents).release(self.number);
+    }
 }
 
 impl SimFile {
@@ -36,6 +50,7 @@ impl SimFile {
             path,
             contents,
             access,
+            number: NEXT.fetch_add(1, Ordering::Relaxed),
         }
     }
 
@@ -143,6 +158,23 @@ impl Storage for SimFile {
     fn stat(&self) -> io::Result<Stat> {
         self.admit(Verb::Stat, 0, 0)?;
         self.look(Contents::stat)
+    }
+
+    fn claim(&self, offset_bytes: u64, length_bytes: u64, access: Access) -> io::Result<()> {
+        self.admit(Verb::Claim, offset_bytes, length_bytes)?;
+        if access == Access::ReadWrite {
+            self.check_writable(Errno::BADF)?;
+        }
+        let end_bytes = match length_bytes {
+            0 => u64::MAX,
+            length => offset_bytes.saturating_add(length),
+        };
+        let claim = Claim {
+            handle: self.number,
+            range: offset_bytes..end_bytes,
+            alone: access == Access::ReadWrite,
+        };
+        lock(&self.contents).claim(claim)
     }
 
     fn set_modified(&self, modified: SystemTime) -> io::Result<()> {

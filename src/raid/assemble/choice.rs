@@ -1,0 +1,256 @@
+//! The decision of an assembly: whom to believe, who sits where, whether that is enough. No I/O.
+//!
+//! The superblock with most events is believed. With force the members that missed the fewest writes are taken where the
+//! array could not be started without them, as `mdadm --assemble --force` has it: what they missed is lost.
+
+use super::{Assembly, Found, Image};
+use crate::raid::{
+    SECTOR_BYTES, Slot,
+    error::{Error, Result},
+    geometry::Geometry,
+    metadata::superblock::{Features, Role, Superblock},
+};
+
+/// What becomes of the members that were found.
+pub(in crate::raid) struct Choice {
+    /// The superblock that is believed.
+    pub(in crate::raid) freshest: Found,
+    /// Members to open, with their slots; none for a spare.
+    pub(in crate::raid) devices: Vec<(Found, Option<Slot>)>,
+    pub(in crate::raid) geometry: Geometry,
+    /// True where redundancy may not be right.
+    pub(in crate::raid) dirty: bool,
+    pub(in crate::raid) read_only: bool,
+    pub(in crate::raid) missing: Vec<Slot>,
+}
+
+/// Decides from what was found, without any I/O.
+pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) -> Result<Choice> {
+    let Some(freshest) = found.iter().max_by_key(|found| found.superblock.events) else {
+        return Err(Error::NotStartable {
+            array: images
+                .first()
+                .map_or_else(String::new, |image| image.path().display().to_string()),
+            reason: "no image has an md superblock".to_owned(),
+            remedy: "make an array with 'headstack array create'",
+        });
+    };
+    let view = &freshest.superblock;
+    let refuse = |reason: String, remedy| {
+        Err(Error::NotStartable {
+            array: view.name.short(),
+            reason,
+            remedy,
+        })
+    };
+    check_identities(images, found, view)?;
+    let geometry = match geometry_of(view, found) {
+        Ok(geometry) => geometry,
+        Err(reason) => return refuse(reason, "examine the members with 'headstack array examine'"),
+    };
+    let (mut devices, mut missing) = seat_all(images, found, freshest, &geometry)?;
+    let mut freshest = freshest.clone();
+    if how.force {
+        seat_stale(images, found, &mut freshest, &geometry, &mut devices, &mut missing);
+    }
+    if !geometry.can_read(&missing) {
+        let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        let (verb, remedy) = if how.force {
+            ("missing", "give all members")
+        } else {
+            (
+                "missing or missed writes",
+                "give all members; try --force with --overlay if they are given",
+            )
+        };
+        return refuse(format!("members {} are {verb}", list.join(", ")), remedy);
+    }
+    let dirty = !view.level.is_bare() && !view.is_clean();
+    let foreign = [
+        Features::JOURNAL,
+        Features::PPL,
+        Features::MULTIPLE_PPLS,
+        Features::CLUSTERED,
+    ];
+    let foreign = foreign.into_iter().any(|feature| view.features.has(feature));
+    if foreign && dirty {
+        let reason = "it was not stopped cleanly and has a log of md that is not replayed here".to_owned();
+        return refuse(reason, "let Linux start and stop it once");
+    }
+    Ok(Choice {
+        freshest,
+        devices,
+        geometry,
+        dirty,
+        read_only: foreign,
+        missing,
+    })
+}
+
+/// Refuses members of several arrays, and copies of one member.
+fn check_identities(images: &[Image], found: &[Found], view: &Superblock) -> Result<()> {
+    let path = |found: &Found| images[found.image].path().display().to_string();
+    let refuse = |reason: String, remedy| {
+        Err(Error::NotStartable {
+            array: view.name.short(),
+            reason,
+            remedy,
+        })
+    };
+    if let Some(other) = found
+        .iter()
+        .find(|found| found.superblock.array_uuid != view.array_uuid)
+    {
+        let reason = format!(
+            "{} is a member of another array, {}",
+            path(other),
+            other.superblock.name.short()
+        );
+        return refuse(reason, "give the members of one array");
+    }
+    for (index, one) in found.iter().enumerate() {
+        let same = |other: &&Found| other.superblock.device_uuid == one.superblock.device_uuid;
+        if let Some(other) = found[..index].iter().find(same) {
+            let reason = format!("{} and {} are copies of the same member", path(other), path(one));
+            return refuse(reason, "give only the one that was in use last");
+        }
+    }
+    Ok(())
+}
+
+/// Members by slot, and the slots that nobody fills.
+type Seating = (Vec<(Found, Option<Slot>)>, Vec<Slot>);
+
+/// Seats the members that are fresh, by the roles that the freshest knows.
+fn seat_all(images: &[Image], found: &[Found], freshest: &Found, geometry: &Geometry) -> Result<Seating> {
+    let view = &freshest.superblock;
+    let mut seated: Vec<Option<&Found>> = vec![None; usize::from(geometry.slots())];
+    let mut devices = Vec::new();
+    let refuse = |reason| {
+        Err(Error::NotStartable {
+            array: view.name.short(),
+            reason,
+            remedy: "leave out the one that was not in use last",
+        })
+    };
+    for one in found {
+        let path = images[one.image].path();
+        let role = view.role_of(one.superblock.device_number);
+        let fresh = view.level.is_bare() || one.superblock.events.saturating_add(1) >= view.events;
+        let Role::Active(slot) = role else {
+            if role == Role::Spare && fresh && one.superblock.role() == Role::Spare {
+                devices.push((one.clone(), None));
+            } else if matches!(one.superblock.role(), Role::Active(_)) && one.superblock.events == view.events {
+                return refuse(format!(
+                    "{} and another member each took the other for failed",
+                    path.display()
+                ));
+            } else {
+                log::warn!("{}: left out, it failed or is not in use", path.display());
+            }
+            continue;
+        };
+        if !fresh {
+            log::warn!("{}: left out, it missed writes", path.display());
+            continue;
+        }
+        match seated.get_mut(slot.index()) {
+            Some(seat @ None) => *seat = Some(one),
+            Some(Some(other)) => {
+                let other = images[other.image].path();
+                return refuse(format!(
+                    "{} and {} both say that they are member {slot}",
+                    other.display(),
+                    path.display()
+                ));
+            }
+            None => {
+                return refuse(format!(
+                    "{} says that it is member {slot}, which there is not",
+                    path.display()
+                ));
+            }
+        }
+        devices.push((one.clone(), Some(slot)));
+    }
+    let whole = |found: &Found| found.superblock.recovered_to().is_none();
+    let slots = (0..geometry.slots()).map(Slot).zip(&seated);
+    let missing = slots.filter(|(_, seat)| !seat.is_some_and(whole)).map(|(slot, _)| slot);
+    Ok((devices, missing.collect()))
+}
+
+/// Seats members that missed writes, the freshest first, until the array can be read; none where that is not enough.
+fn seat_stale(
+    images: &[Image],
+    found: &[Found],
+    freshest: &mut Found,
+    geometry: &Geometry,
+    devices: &mut Vec<(Found, Option<Slot>)>,
+    missing: &mut Vec<Slot>,
+) {
+    let mut left_out: Vec<(&Found, Slot)> = found
+        .iter()
+        .filter(|one| devices.iter().all(|(seated, _)| seated.image != one.image))
+        .filter(|one| one.superblock.recovered_to().is_none())
+        .filter_map(|one| match one.superblock.role() {
+            Role::Active(slot) => Some((one, slot)),
+            _ => None,
+        })
+        .collect();
+    left_out.sort_by_key(|(one, _)| std::cmp::Reverse(one.superblock.events));
+    let mut chosen = Vec::new();
+    let mut still = missing.clone();
+    for (one, slot) in left_out {
+        // A member that is being rebuilt may sit there: it gives way to one that is whole, if old.
+        if geometry.can_read(&still) || !still.contains(&slot) {
+            continue;
+        }
+        still.retain(|gap| *gap != slot);
+        chosen.push((one, slot));
+    }
+    if !geometry.can_read(&still) {
+        return;
+    }
+    *missing = still;
+    for (one, slot) in chosen {
+        log::warn!(
+            "{}: taken although it missed writes",
+            images[one.image].path().display()
+        );
+        devices.retain(|(_, seat)| *seat != Some(slot));
+        devices.push((one.clone(), Some(slot)));
+        let roles = &mut freshest.superblock.roles;
+        roles
+            .iter_mut()
+            .filter(|role| **role == Role::Active(slot))
+            .for_each(|role| *role = Role::Faulty);
+        if let Some(role) = usize::try_from(one.superblock.device_number)
+            .ok()
+            .and_then(|number| roles.get_mut(number))
+        {
+            *role = Role::Active(slot);
+        }
+    }
+}
+
+/// Shape of the array, or why there is none.
+pub(in crate::raid) fn geometry_of(view: &Superblock, found: &[Found]) -> Result<Geometry, String> {
+    if view.features.has(Features::RESHAPE) {
+        return Err("it is being reshaped, which only Linux can finish".to_owned());
+    }
+    let slots = u16::try_from(view.slots).map_err(|_| "it has too many members".to_owned())?;
+    let size_of = |slot: u16| {
+        if !view.level.is_bare() {
+            return Some(view.size);
+        }
+        let is = |found: &&Found| view.role_of(found.superblock.device_number) == Role::Active(Slot(slot));
+        found.iter().find(is).map(|found| found.superblock.data_size)
+    };
+    let mut sizes = Vec::new();
+    for slot in 0..slots {
+        let size = size_of(slot).ok_or_else(|| format!("member {slot} is missing, and the level has no redundancy"))?;
+        sizes.push(size.bytes().ok_or("its members are too large")?);
+    }
+    let chunk = u64::from(view.chunk) * SECTOR_BYTES;
+    Geometry::new(view.level, view.layout, chunk, &sizes).map_err(|error| error.to_string())
+}

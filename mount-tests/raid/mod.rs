@@ -6,6 +6,7 @@
 mod created;
 mod examined;
 mod md;
+mod reshaped;
 mod served;
 mod taken;
 

@@ -57,6 +57,9 @@ impl Array {
         {
             return Err(bad_device(path, "it is in use in this array already"));
         }
+        if roster.moving().is_some() {
+            return Err(self.wrong_state("it takes no members while it is reshaped; let that end first"));
+        }
         let returning = own.as_ref().and_then(|found| self.returns_to(found, &control, &roster));
         let template = control.devices.first().map(|device| device.superblock.clone());
         let template = template.ok_or_else(|| bad_device(path, "the array has no members"))?;
@@ -116,7 +119,23 @@ impl Array {
         let intent = self.intent();
         let bitmap = intent.lock();
         let covers = bitmap.as_ref()?.header().covers_absence_since(found.superblock.events);
-        let was_whole = found.superblock.recovered_to().is_none();
+        let shape = |superblock: &Superblock| {
+            let Superblock {
+                level,
+                layout,
+                chunk,
+                slots,
+                size,
+                ..
+            } = superblock;
+            (superblock.reshaping(), *level, *layout, *chunk, *slots, *size)
+        };
+        // A reshape that it missed has moved everything.
+        let same_shape = control
+            .devices
+            .first()
+            .is_some_and(|device| shape(&device.superblock) == shape(&found.superblock));
+        let was_whole = found.superblock.recovered_to().is_none() && same_shape;
         let is_free = roster.seat(slot).is_none() && control.is_free(found.superblock.device_number);
         (covers && was_whole && is_free).then_some(slot)
     }
@@ -130,7 +149,7 @@ impl Array {
             let _gate = self.exclude();
             let mut control = self.control();
             let roster = self.roster();
-            let free = self.free_slot(&roster);
+            let free = self.free_slot(&roster).filter(|_| roster.moving().is_none());
             let spare = control
                 .devices
                 .iter()
@@ -156,7 +175,7 @@ impl Array {
 }
 
 /// What a device says of itself, if it was a member, and its size.
-fn look(path: &Path, storage: &dyn Storage) -> Result<(Option<Found>, Sector)> {
+pub(super) fn look(path: &Path, storage: &dyn Storage) -> Result<(Option<Found>, Sector)> {
     let found = match find(path, storage, 0) {
         Err(error @ Error::Member { .. }) => return Err(error),
         found => found.ok().flatten(),
@@ -169,7 +188,7 @@ fn look(path: &Path, storage: &dyn Storage) -> Result<(Option<Found>, Sector)> {
     Ok((found, Sector(bytes / SECTOR_BYTES)))
 }
 
-fn bad_device(path: &Path, reason: &str) -> Error {
+pub(super) fn bad_device(path: &Path, reason: &str) -> Error {
     Error::BadParameter {
         parameter: "image",
         value: path.display().to_string(),
@@ -178,7 +197,13 @@ fn bad_device(path: &Path, reason: &str) -> Error {
 }
 
 /// Superblock of a new device, with the places of everything as on the others.
-fn new_superblock(path: &Path, template: &Superblock, number: u32, uuid: Uuid, device: Sector) -> Result<Superblock> {
+pub(super) fn new_superblock(
+    path: &Path,
+    template: &Superblock,
+    number: u32,
+    uuid: Uuid,
+    device: Sector,
+) -> Result<Superblock> {
     let data_size = device.0.saturating_sub(template.data_offset.0);
     let place = Version::V1_2
         .place(device)

@@ -17,15 +17,16 @@ use super::{
     array::{Array, Control, Device, Intent, Parts},
     error::{Error, Result},
     journal::{Journal, Replay, Sidecar},
-    member::{Member, Place},
+    member::{Member, Place, WHOLE},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
         superblock::{MAX_SECTOR, SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
     },
+    reshape,
 };
 use crate::storage::{Access, Directory, Storage};
 
-pub(super) use choice::{Choice, choose, geometry_of};
+pub(super) use choice::{Choice, choose, shape_of};
 
 /// Chunk of a bitmap that replaces one that is damaged: md's own.
 const BITMAP_CHUNK_BYTES: u32 = 64 << 20;
@@ -141,19 +142,20 @@ pub fn find(path: &Path, storage: &dyn Storage, image: usize) -> Result<Option<F
 /// # Errors
 /// [`Error::NotStartable`] says what is missing or contradictory; [`Error::Member`] names an image that cannot be used.
 pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
-    let mut found = Vec::new();
+    let mut of_all = Vec::new();
     let mut readers = Vec::new();
     for (number, image) in images.iter().enumerate() {
         let storage = image.open(Access::Read)?;
-        found.extend(find(&image.path(), &*storage, number)?);
+        of_all.extend(find(&image.path(), &*storage, number)?);
         readers.push(storage);
     }
-    let choice = choose(images, &found, how)?;
+    let choice = choose(images, &of_all, how)?;
     let bitmap = read_bitmap(images, &readers, &choice)?;
     let replay = read_journal(images, &choice, how)?;
     let read_only = how.read_only || choice.read_only || bitmap.as_ref().is_some_and(|(_, writable)| !writable);
     let access = if read_only { Access::Read } else { Access::ReadWrite };
-    let mut seats = vec![None; usize::from(choice.geometry.slots())];
+    let mut seats = vec![None; usize::from(choice.shape.geometry().slots())];
+    let mut new_seats = vec![None; usize::from(choice.shape.slots())];
     let mut devices = Vec::new();
     for (found, slot) in &choice.devices {
         let image = &images[found.image];
@@ -162,25 +164,34 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         } else {
             image.open(access)?
         };
-        claim::member(image, &*storage, found, access)?;
+        let seen = of_all.iter().find(|seen| seen.image == found.image).unwrap_or(found);
+        claim::member(image, &*storage, seen, access)?;
         let sidecar = Some(image.sidecar());
         let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
-            let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
+            let chunk = choice.shape.geometry().chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
-            member.set_recovered(bytes - bytes % chunk);
+            if choice.shape.view().is_none() {
+                member.set_recovered(bytes - bytes % chunk);
+            }
             member.set_checkpoint(bytes - bytes % chunk);
         }
         if let Some(slot) = slot {
-            seats[slot.index()] = Some(Arc::clone(&member));
+            new_seats[slot.index()] = Some(reshape::moved(&member, &found.superblock));
+            if let Some(seat) = seats.get_mut(slot.index()) {
+                *seat = Some(Arc::clone(&member));
+            }
         }
         let superblock = found.superblock.clone();
         devices.push(Device { member, superblock });
     }
     let freshest = &choice.freshest.superblock;
+    let members = by_slot(&choice, &devices);
+    // A member that a reshape fills is told first how far it is.
+    devices.sort_by_key(|device| choice.shape.view().is_some() && device.member.checkpoint() == WHOLE);
     let journal = Arc::new(Journal::new(freshest.array_uuid, replay.next, replay.generation));
     if replay.active && !read_only {
-        replay_all(&replay, &seats, &journal, freshest.events, !choice.missing.is_empty())?;
+        replay_all(&replay, &members, &journal, freshest.events, !choice.missing.is_empty())?;
     }
     let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
@@ -190,14 +201,26 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     Ok(Array::new(Parts {
         name: freshest.name.short(),
         uuid: freshest.array_uuid,
-        geometry: choice.geometry,
+        shape: choice.shape,
         seats,
+        new_seats,
         control,
         intent: Intent::new(bitmap.map(|(bitmap, _)| bitmap), dirty),
         read_only,
         journal,
         journal_always: how.journal_always,
     }))
+}
+
+/// All members by slot, of whichever side.
+fn by_slot(choice: &Choice, devices: &[Device]) -> Vec<Option<Arc<Member>>> {
+    let mut members = vec![None; usize::from(choice.shape.slots())];
+    for ((_, slot), device) in choice.devices.iter().zip(devices) {
+        if let Some(slot) = slot {
+            members[slot.index()] = Some(Arc::clone(&device.member));
+        }
+    }
+    members
 }
 
 /// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.

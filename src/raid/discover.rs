@@ -8,7 +8,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::{
     Array, Level, SECTOR_BYTES, Sector, Slot,
-    assemble::{Assembly, Found, Image, assemble, choose, find, geometry_of, read_journal},
+    assemble::{Assembly, Found, Image, assemble, choose, find, read_journal, shape_of},
     error::{Error, Result},
     metadata::{
         foreign::{Foreign, HEAD_BYTES, TAIL_BYTES, foreign},
@@ -366,7 +366,8 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
         })
         .collect();
     let view = &found.iter().max_by_key(|found| found.superblock.events)?.superblock;
-    let geometry = geometry_of(view, &found).ok();
+    let shape = shape_of(view, &found).ok();
+    let geometry = shape.as_ref().map(|shape| shape.geometry());
     let mut members: Vec<SetMember> = own.iter().map(|device| member_of(view, device)).collect();
     members.sort_by_key(|member| (member.slot.is_none(), member.slot, member.number));
     let in_sync = |slot: &Slot| {

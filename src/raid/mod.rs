@@ -27,6 +27,7 @@ pub mod metadata;
 pub mod overlay;
 pub mod parity;
 pub mod rebuild;
+pub mod reshape;
 mod types;
 
 pub use array::{Array, Extent, ExtentKind, Zeroes};

@@ -54,6 +54,9 @@ impl Array {
     /// # Errors
     /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`].
     pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
+        if self.roster().moving().is_some() {
+            return Err(self.wrong_state("it is reshaped; the resync comes after that"));
+        }
         let whole_bytes = self.synced_bytes();
         let mut position = 0;
         while let Some((start, end)) = self

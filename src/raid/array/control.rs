@@ -64,6 +64,11 @@ impl Control {
         }
     }
 
+    /// Says whether superblocks are written: not where there is no redundancy, nor anything under way.
+    pub(in crate::raid) fn set_writes(&mut self, writes: bool) {
+        self.writes = writes;
+    }
+
     /// Number of the device that a member is.
     pub(in crate::raid) fn number_of(&self, member: &Arc<Member>) -> Option<u32> {
         let mut devices = self.devices.iter();

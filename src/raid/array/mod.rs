@@ -29,7 +29,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-pub use status::{Extent, ExtentKind, MemberStatus, Status};
+pub use status::{Extent, ExtentKind, MemberStatus, Reshaping, Status};
 pub use write::Zeroes;
 
 pub(in crate::raid) use control::{Control, Device};
@@ -38,22 +38,26 @@ pub(in crate::raid) use lanes::{Held, LANE_BYTES};
 pub(in crate::raid) use roster::{Failures, Moving, Roster};
 pub(in crate::raid) use rows::Rows;
 pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
+pub(in crate::raid) use write::Source;
 
 use super::{
-    Level, Slot,
+    Level,
     error::{Error, Result},
     geometry::{Geometry, Stripe},
     journal::Journal,
     member::Member,
     metadata::identity::Uuid,
+    reshape::Shape,
 };
 
 /// What an array is made of; [`super::assemble`] brings it together.
 pub(super) struct Parts {
     pub(super) name: String,
     pub(super) uuid: Uuid,
-    pub(super) geometry: Geometry,
+    pub(super) shape: Shape,
     pub(super) seats: Vec<Option<Arc<Member>>>,
+    /// Of the new side, while the array is reshaped.
+    pub(super) new_seats: Vec<Option<Arc<Member>>>,
     pub(super) control: Control,
     pub(super) intent: Intent,
     pub(super) read_only: bool,
@@ -75,6 +79,7 @@ pub struct Array {
     crossing: lanes::Lanes,
     /// Held by the one who moves a reshape on.
     reshaping: Mutex<()>,
+    reshape_runs: AtomicBool,
     control: Mutex<Control>,
     journal: Arc<Journal>,
     journal_always: bool,
@@ -89,16 +94,31 @@ pub struct Array {
 
 impl Array {
     pub(in crate::raid) fn new(parts: Parts) -> Self {
+        let (size_bytes, roster) = match parts.shape {
+            Shape::Still(geometry) => {
+                let size = geometry.capacity_bytes();
+                (size, Roster::new(geometry, parts.intent, parts.seats))
+            }
+            Shape::Moving(view) => {
+                let old = Roster::new(view.old().clone(), parts.intent, parts.seats);
+                let mut new_seats = parts.new_seats;
+                new_seats.truncate(usize::from(view.new_geometry().slots()));
+                let new = old.shaped(view.new_geometry().clone(), new_seats);
+                let size = view.capacity_bytes();
+                (size, old.with_moving(Some(Moving { view: *view, new })))
+            }
+        };
         Self {
             name: parts.name,
             uuid: parts.uuid,
             read_only: parts.read_only,
-            size_bytes: AtomicU64::new(parts.geometry.capacity_bytes()),
-            roster: RwLock::new(Arc::new(Roster::new(parts.geometry, parts.intent, parts.seats))),
+            size_bytes: AtomicU64::new(size_bytes),
+            roster: RwLock::new(Arc::new(roster)),
             gate: RwLock::new(()),
             lanes: lanes::Lanes::new(),
             crossing: lanes::Lanes::new(),
             reshaping: Mutex::new(()),
+            reshape_runs: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             control: Mutex::new(parts.control),
             journal: parts.journal,
@@ -171,6 +191,11 @@ impl Array {
         self.size_bytes.store(bytes, Ordering::Release);
     }
 
+    /// True while somebody moves a reshape on.
+    pub(in crate::raid) fn reshape_runs(&self) -> &AtomicBool {
+        &self.reshape_runs
+    }
+
     /// The right to move a reshape on; none where another has it.
     pub(in crate::raid) fn try_reshaping(&self) -> Option<MutexGuard<'_, ()>> {
         match self.reshaping.try_lock() {
@@ -231,7 +256,7 @@ impl Array {
         }
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(in crate::raid) fn check_writable(&self) -> Result<()> {
         if self.read_only {
             Err(Error::ReadOnly {
                 array: self.name.clone(),
@@ -256,11 +281,6 @@ impl Array {
             offset_bytes,
             source,
         }
-    }
-
-    /// True where a member may be missing without loss.
-    pub(in crate::raid) fn can_do_without(&self, missing: &[Slot]) -> bool {
-        self.roster().geometry().can_read(missing)
     }
 }
 

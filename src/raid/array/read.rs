@@ -84,7 +84,13 @@ impl Array {
     }
 
     /// Reads a run that lies on one side.
-    pub(in crate::raid) fn read_pieces(&self, roster: &Roster, buffer: &mut [u8], start: u64, failures: &mut Failures) -> Result<()> {
+    pub(in crate::raid) fn read_pieces(
+        &self,
+        roster: &Roster,
+        buffer: &mut [u8],
+        start: u64,
+        failures: &mut Failures,
+    ) -> Result<()> {
         let mut rest = buffer;
         for piece in roster.geometry().map(start, rest.len() as u64) {
             let (part, after) = split(rest, piece.length_bytes);

@@ -114,6 +114,11 @@ impl Roster {
         self.geometry.slots().max(new)
     }
 
+    /// Members of this side by slot.
+    pub(in crate::raid) fn seats(&self) -> &[Option<Arc<Member>>] {
+        &self.seats
+    }
+
     /// The member in a slot, on whichever side.
     pub(in crate::raid) fn occupant(&self, slot: Slot) -> Option<&Arc<Member>> {
         self.seat(slot)

@@ -2,10 +2,17 @@
 //!
 //! Nothing here changes anything, and nothing waits for a lane: it is the state of one moment.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::atomic::Ordering};
 
 use super::{Array, Roster};
-use crate::raid::{Level, Slot, error::Result, geometry::Piece, member::WHOLE, metadata::identity::Uuid};
+use crate::raid::{
+    Level, Slot,
+    error::Result,
+    geometry::{Direction, Piece, ReshapeView},
+    member::WHOLE,
+    metadata::identity::Uuid,
+    reshape::whole_bytes,
+};
 
 /// Most extents that one answer has.
 const EXTENTS_MAX: usize = 4096;
@@ -69,6 +76,27 @@ pub struct Status {
     pub needs_resync: bool,
     /// How often the superblocks were written.
     pub events: u64,
+    /// Where the array is going to, while it is reshaped.
+    pub reshape: Option<Reshaping>,
+}
+
+/// A reshape under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reshaping {
+    /// Level afterwards.
+    pub level: Level,
+    /// Members afterwards.
+    pub slots: u16,
+    /// Chunk afterwards.
+    pub chunk_bytes: u64,
+    /// Size of the array afterwards.
+    pub size_bytes: u64,
+    /// Array bytes that were moved, durably.
+    pub done_bytes: u64,
+    /// Array bytes to move in all.
+    pub whole_bytes: u64,
+    /// False where it was stopped and waits to be gone on with.
+    pub running: bool,
 }
 
 impl Array {
@@ -97,6 +125,24 @@ impl Array {
             dirty: control.dirty,
             needs_resync: self.intent().next_unsynced(0).is_some(),
             events: control.events,
+            reshape: roster.moving().map(|moving| self.reshaping(&moving.view)),
+        }
+    }
+
+    fn reshaping(&self, view: &ReshapeView) -> Reshaping {
+        let new = view.new_geometry();
+        let whole_bytes = whole_bytes(view);
+        Reshaping {
+            level: new.level(),
+            slots: new.slots(),
+            chunk_bytes: new.chunk_bytes(),
+            size_bytes: new.capacity_bytes(),
+            done_bytes: match view.direction() {
+                Direction::Forward => view.position_bytes(),
+                Direction::Backward => whole_bytes.saturating_sub(view.position_bytes()),
+            },
+            whole_bytes,
+            running: self.reshape_runs().load(Ordering::Acquire),
         }
     }
 

@@ -309,6 +309,11 @@ impl Geometry {
         }
     }
 
+    /// Bytes of a member that the least part of the array needs; 0 where rows do not follow one another as the array does.
+    pub(in crate::raid) fn row_bytes(&self) -> u64 {
+        self.rows_before(1).unwrap_or(0)
+    }
+
     /// Bytes of a member from its start to the end of the rows that array bytes below `array_offset` need; none where
     /// rows do not follow one another as the array does.
     fn rows_before(&self, array_offset: u64) -> Option<u64> {

@@ -102,7 +102,10 @@ pub(in crate::raid) fn sides(view: &Superblock, found: &[Found]) -> Result<Resha
     let reshape = view.reshape;
     let to = Level::from_code(reshape.new_level).unwrap_or(view.level);
     if to != view.level {
-        return Err(format!("it is reshaped from {} to {to}, which no md can do", view.level));
+        return Err(format!(
+            "it is reshaped from {} to {to}, which no md can do",
+            view.level
+        ));
     }
     let count = |slots: u32| u16::try_from(slots).map_err(|_| "it has too many members".to_owned());
     let mut old = Codes {
@@ -124,28 +127,52 @@ pub(in crate::raid) fn sides(view: &Superblock, found: &[Found]) -> Result<Resha
     let failed = view.roles.contains(&Role::Faulty);
     match view.level {
         Level::Raid4 if holder(new.slots.saturating_sub(1)).is_none() && !failed => {
-            let bare = |slots: u16| Codes { level: Level::Raid0, layout: 0, slots: slots.saturating_sub(1) };
+            let bare = |slots: u16| Codes {
+                level: Level::Raid0,
+                layout: 0,
+                slots: slots.saturating_sub(1),
+            };
             (old, new) = (bare(old.slots), bare(new.slots));
         }
         Level::Raid4 | Level::Raid5 if filled && old.layout == PARITY_LAST => {
-            old = Codes { level: Level::Raid0, layout: 0, slots: last_before };
+            old = Codes {
+                level: Level::Raid0,
+                layout: 0,
+                slots: last_before,
+            };
         }
         Level::Raid6 if filled && (Q_LAST..Q_LAST + PARITY_LAST).contains(&old.layout) => {
-            old = Codes { level: Level::Raid5, layout: old.layout - Q_LAST, slots: last_before };
+            old = Codes {
+                level: Level::Raid5,
+                layout: old.layout - Q_LAST,
+                slots: last_before,
+            };
         }
         Level::Raid6 if filled && old.layout == PARITY_LAST => {
-            old = Codes { level: Level::Raid5, layout: PARITY_LAST, slots: last_before };
+            old = Codes {
+                level: Level::Raid5,
+                layout: PARITY_LAST,
+                slots: last_before,
+            };
         }
         _ => {}
     }
     let member_bytes = view.size.bytes().ok_or("its members are too large")?;
     let old = old.geometry(u64::from(view.chunk) * SECTOR_BYTES, member_bytes)?;
     let new = new.geometry(u64::from(reshape.new_chunk) * SECTOR_BYTES, member_bytes)?;
-    let direction = if view.reshapes_backwards() { Direction::Backward } else { Direction::Forward };
+    let direction = if view.reshapes_backwards() {
+        Direction::Backward
+    } else {
+        Direction::Forward
+    };
     // The least of all shifts is safe for all.
-    let shifts = found.iter().map(|found| i64::from(shift(&found.superblock)) * SECTOR_BYTES.cast_signed());
+    let shifts = found
+        .iter()
+        .map(|found| i64::from(shift(&found.superblock)) * SECTOR_BYTES.cast_signed());
     let shift = shifts.min_by_key(|shift| shift.unsigned_abs()).unwrap_or(0);
-    let position = Sector(reshape.position).bytes().ok_or("its reshape position is too large")?;
+    let position = Sector(reshape.position)
+        .bytes()
+        .ok_or("its reshape position is too large")?;
     ReshapeView::new(old, new, direction, shift, position).map_err(|error| error.to_string())
 }
 

@@ -80,8 +80,9 @@ const EMPTY_NAMES: &[&str] = &[
     "util", "utils", "common", "misc", "helpers", "helper", "shared", "manager",
 ];
 
-/// Capability rows of the time series that tests must quote (T44 without its upload target).
-const CAPABILITIES: std::ops::RangeInclusive<u32> = 1..=44;
+/// Capability rows that tests must quote: those of the time series (T44 without its upload target), then of the arrays.
+const CAPABILITIES: &[(char, std::ops::RangeInclusive<u32>)] =
+    &[('T', 1..=44), ('R', 8..=23), ('R', 27..=30), ('R', 50..=59)];
 
 /// A file holds fewer lines than this, its tests aside.
 const FILE_LINES: usize = 500;
@@ -308,13 +309,15 @@ fn quoted(text: &str) -> BTreeSet<String> {
 }
 
 fn is_capability(word: &str) -> bool {
-    word.len() == 3 && word.starts_with('T') && word[1..].bytes().all(|byte| byte.is_ascii_digit())
+    word.len() == 3 && word.starts_with(['T', 'R']) && word[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[test]
 fn every_capability_is_quoted_by_a_test() {
     let quoted: BTreeSet<String> = sources().iter().flat_map(|source| quoted(&source.text)).collect();
-    let wanted = CAPABILITIES.map(|number| format!("T{number:02}"));
+    let wanted = CAPABILITIES
+        .iter()
+        .flat_map(|(letter, numbers)| numbers.clone().map(move |number| format!("{letter}{number:02}")));
     none(
         wanted.filter(|id| !quoted.contains(id)).collect(),
         "capabilities that no test quotes",
@@ -348,6 +351,6 @@ fn nothing_names_the_machine_it_was_made_on() {
 
 #[test]
 fn only_the_docs_of_tests_quote_capabilities() {
-    let found = quoted("/// T01, T02.\n#[test]\nfn a() {}\n/// T03\nfn b() {}");
-    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["T01", "T02"]);
+    let found = quoted("/// T01, R02.\n#[test]\nfn a() {}\n/// T03\nfn b() {}");
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["R02", "T01"]);
 }

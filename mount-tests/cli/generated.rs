@@ -27,6 +27,8 @@ fn every_verb_has_a_page_with_all_sections() {
         "headstack-mount.1",
         "headstack-series-append.1",
         "headstack-snapshot-hold.1",
+        "headstack-array-create.1",
+        "headstack-nbd.1",
         "headstack-man.1",
     ] {
         assert!(pages.iter().any(|page| page.ends_with(name)), "{name}");
@@ -42,9 +44,13 @@ fn every_verb_has_a_page_with_all_sections() {
                 page.display()
             );
         }
-        let group = ["headstack-series.1", "headstack-snapshot.1"]
-            .iter()
-            .any(|name| page.ends_with(name));
+        let groups = [
+            "headstack-series.1",
+            "headstack-snapshot.1",
+            "headstack-array.1",
+            "headstack-disk.1",
+        ];
+        let group = groups.iter().any(|name| page.ends_with(name));
         assert!(group || text.contains(".SH EXAMPLES\n"), "{}", page.display());
     }
     let mount = fs::read_to_string(Path::new(&directory).join("headstack-mount.1")).unwrap();

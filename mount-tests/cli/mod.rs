@@ -4,6 +4,7 @@
 //! test sees no terminal and another time zone than UTC.
 
 mod appending;
+mod arrays;
 mod doctor;
 mod failures;
 mod generated;

@@ -2,6 +2,7 @@
 //!
 //! Each test has a server of its own in this process, over files in a directory of its own; peers are looked up.
 
+mod door;
 mod fixture;
 mod hostile;
 mod peers;

@@ -6,8 +6,11 @@
 mod created;
 mod examined;
 mod md;
+mod nested;
+mod partitioned;
 mod reshaped;
 mod served;
+
 mod taken;
 
 use std::{

@@ -4,6 +4,8 @@
 //! database that somebody else has open (75). Engines name what happened; which code that is and what to try next is
 //! decided here and nowhere else.
 
+mod arrays;
+
 use std::{fmt, io, process::ExitCode};
 
 use crate::{
@@ -19,6 +21,10 @@ pub enum Code {
     Success = 0,
     /// Failed in a way that no other code tells.
     Failure = 1,
+    /// What was checked cannot be used.
+    Unusable = 2,
+    /// What was to be checked could not be looked at.
+    CheckFailed = 4,
     /// The command line is wrong.
     Usage = 64,
     /// Input or stored data is wrong.
@@ -43,20 +49,25 @@ pub enum Code {
 
 impl Code {
     /// Every code with its meaning, for the manual.
-    pub const MEANINGS: [(Self, &'static str); 12] = [
+    pub const MEANINGS: [(Self, &'static str); 14] = [
         (Self::Success, "Done."),
-        (Self::Failure, "Failed in a way that no other code tells."),
+        (
+            Self::Failure,
+            "Failed in a way that no other code tells; with --check: the array is degraded.",
+        ),
+        (Self::Unusable, "With --check: the array cannot be used."),
+        (Self::CheckFailed, "With --check: the array could not be looked at."),
         (
             Self::Usage,
             "The command line is wrong: an unknown option, a value out of range, a name that cannot be used.",
         ),
         (
             Self::Corrupt,
-            "Input or stored data is wrong: a line that is no entry, a damaged chunk.",
+            "Input or stored data is wrong: a line that is no entry, a damaged chunk, an image that is no member.",
         ),
         (
             Self::NotFound,
-            "There is no such database, series, snapshot, tag, entry or file.",
+            "There is no such database, series, snapshot, tag, entry, array, member or file.",
         ),
         (
             Self::Unavailable,
@@ -69,10 +80,13 @@ impl Code {
         ),
         (
             Self::Busy,
-            "The database is open for writing elsewhere, something is still in use, or a limit is reached.",
+            "The database or an image is open for writing elsewhere, something is still in use, or a limit is reached.",
         ),
         (Self::NotPermitted, "The system does not permit it."),
-        (Self::Refused, "Data would be lost, and that was not confirmed."),
+        (
+            Self::Refused,
+            "Data would be lost, and that was not confirmed; or the array's state does not allow it.",
+        ),
         (Self::ReaderGone, "The reader of standard output went away."),
     ];
 }
@@ -117,6 +131,21 @@ impl fmt::Display for Failure {
 }
 
 impl std::error::Error for Failure {}
+
+/// A failure that another process of this program found and put into words.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Told {
+    code: Code,
+    message: String,
+}
+
+impl Told {
+    /// What it said, remedy and all.
+    pub fn new(code: Code, message: String) -> Self {
+        Self { code, message }
+    }
+}
 
 /// Standard output is closed at its other end: the process ends quietly.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +203,9 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, Option<Stri
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some((failure.code, Some(failure.remedy.clone())));
     }
+    if let Some(told) = cause.downcast_ref::<Told>() {
+        return Some((told.code, None));
+    }
     if let Some(error) = cause.downcast_ref::<series::Error>() {
         return Some((code_of(error), remedy_of(error)));
     }
@@ -187,6 +219,9 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, Option<Stri
             MountError::Refused(_) => None,
             MountError::Host { source, .. } => Some((code_of_io(source), remedy_of_io(source))),
         };
+    }
+    if let Some(judged) = arrays::judge(cause) {
+        return Some(judged);
     }
     let error = cause.downcast_ref::<io::Error>()?;
     Some((code_of_io(error), remedy_of_io(error)))

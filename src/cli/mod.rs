@@ -5,14 +5,19 @@
 //! and in the verbs are also the manual pages (`manual.rs`).
 
 mod arguments;
+mod array;
 mod completions;
+mod disk;
 mod doctor;
 mod exit;
+mod images;
 mod init;
 mod manual;
 mod mount;
+mod nbd;
 mod output;
 mod series;
+mod serving;
 mod snapshot;
 mod umount;
 
@@ -66,6 +71,13 @@ enum Verb {
     /// Make, list, hold and remove frozen states of all series
     #[command(subcommand)]
     Snapshot(snapshot::Verb),
+    /// Make, show and keep whole the arrays of images
+    #[command(subcommand)]
+    Array(array::Verb),
+    /// Make and list the images that arrays are made of
+    #[command(subcommand)]
+    Disk(disk::Verb),
+    Nbd(nbd::Arguments),
     Init(init::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -73,8 +85,9 @@ enum Verb {
 }
 
 /// Verbs under their headings in the help.
-const GROUPS: [(&str, &[&str]); 2] = [
+const GROUPS: [(&str, &[&str]); 3] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
+    ("Arrays", &["disk", "array", "nbd"]),
     ("This machine", &["init", "doctor", "completions", "man"]),
 ];
 
@@ -128,6 +141,9 @@ impl Verb {
             Self::Umount(arguments) => arguments.run(),
             Self::Series(verb) => verb.run(),
             Self::Snapshot(verb) => verb.run(),
+            Self::Array(verb) => verb.run(),
+            Self::Disk(verb) => verb.run(),
+            Self::Nbd(arguments) => arguments.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

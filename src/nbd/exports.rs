@@ -57,6 +57,7 @@ pub struct Export {
     array: Arc<Array>,
     read_only: bool,
     minimum_block_bytes: u32,
+    write_through: bool,
     pub(super) pool: Pool,
 }
 
@@ -82,6 +83,7 @@ impl Export {
             array,
             read_only: false,
             minimum_block_bytes: 1,
+            write_through: false,
             pool: Pool::default(),
         })
     }
@@ -107,6 +109,19 @@ impl Export {
     pub fn with_whole_sectors(mut self) -> Self {
         self.minimum_block_bytes = 512;
         self
+    }
+
+    /// Makes every write durable before it is answered, whether its client asks for that or not.
+    #[must_use]
+    pub fn with_write_through(mut self, write_through: bool) -> Self {
+        self.write_through = write_through;
+        self
+    }
+
+    /// True where every write is made durable before it is answered.
+    #[must_use]
+    pub fn is_write_through(&self) -> bool {
+        self.write_through
     }
 
     /// The name.

@@ -205,6 +205,15 @@ impl Server {
         drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
+    /// Waits until the server is stopped.
+    pub fn wait_until_stopped(&self) {
+        let waited = self
+            .shared
+            .changed
+            .wait_while(locked(&self.shared.roster), |roster| !roster.ending);
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
+    }
+
     /// Takes no more clients and no more requests, waits up to `patience` for those under way, and cuts off who is left.
     /// Sockets' files are gone when it returns. Returns how many clients were cut off.
     pub fn stop(&self, patience: Duration) -> usize {

@@ -36,6 +36,14 @@ impl Array {
     /// # Errors
     /// [`Error::BadParameter`] where the device does not fit, [`Error::WrongState`] where the array takes none.
     pub fn add(&self, image: &Image, uuid: Uuid) -> Result<Added> {
+        if self.legs().is_empty() {
+            self.add_own(image, uuid)
+        } else {
+            self.add_to_leg(image, uuid)
+        }
+    }
+
+    fn add_own(&self, image: &Image, uuid: Uuid) -> Result<Added> {
         let (path, storage) = (&*image.path(), image.open(Access::ReadWrite)?);
         if self.level().is_bare() || self.is_read_only() {
             return Err(Error::WrongState {
@@ -43,7 +51,7 @@ impl Array {
                 reason: "it takes no members: it has no redundancy or is read-only",
             });
         }
-        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
+        self.check_enabled(0)?;
         let (found, device) = look(path, &*storage)?;
         let _gate = self.exclude();
         let mut control = self.control();
@@ -60,6 +68,7 @@ impl Array {
         if roster.moving().is_some() {
             return Err(self.wrong_state("it takes no members while it is reshaped; let that end first"));
         }
+        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let returning = own.as_ref().and_then(|found| self.returns_to(found, &control, &roster));
         let template = control.devices.first().map(|device| device.superblock.clone());
         let template = template.ok_or_else(|| bad_device(path, "the array has no members"))?;
@@ -106,6 +115,21 @@ impl Array {
         })
     }
 
+    /// Adds a device to the leg that it was in, or that lacks a member.
+    fn add_to_leg(&self, image: &Image, uuid: Uuid) -> Result<Added> {
+        let found = look(&image.path(), &*image.open(Access::Read)?)?.0;
+        let own = found.map(|found| found.superblock.array_uuid);
+        let Some((leg, first)) = self.leg_for(own) else {
+            return Ok(Added::Spare);
+        };
+        let whole = |slot: Slot| Slot(first + slot.0);
+        Ok(match leg.add(image, uuid)? {
+            Added::Spare => Added::Spare,
+            Added::Rebuild(slot) => Added::Rebuild(whole(slot)),
+            Added::Return(slot) => Added::Return(whole(slot)),
+        })
+    }
+
     fn free_slot(&self, roster: &Roster) -> Option<Slot> {
         let mut slots = (0..roster.geometry().slots()).map(Slot);
         slots.find(|slot| roster.seat(*slot).is_none())
@@ -145,6 +169,14 @@ impl Array {
     /// # Errors
     /// As [`Array::rebuild`].
     pub fn activate_spare(&self) -> Result<Option<Slot>> {
+        for (first, leg) in (0..).step_by(usize::from(self.leg_width())).zip(self.legs()) {
+            if let Some(slot) = leg.activate_spare()? {
+                return Ok(Some(Slot(first + slot.0)));
+            }
+        }
+        if !self.legs().is_empty() {
+            return Ok(None);
+        }
         let slot = {
             let _gate = self.exclude();
             let mut control = self.control();

@@ -20,9 +20,9 @@ use super::{
     member::{Member, Place, WHOLE},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
-        superblock::{MAX_SECTOR, SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
+        superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
     },
-    reshape,
+    rebuild, reshape,
 };
 use crate::storage::{Access, Directory, Storage};
 
@@ -191,13 +191,23 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     devices.sort_by_key(|device| choice.shape.view().is_some() && device.member.checkpoint() == WHOLE);
     let journal = Arc::new(Journal::new(freshest.array_uuid, replay.next, replay.generation));
     if replay.active && !read_only {
-        replay_all(&replay, &members, &journal, freshest.events, !choice.missing.is_empty())?;
+        replay_all(
+            &replay,
+            &members,
+            &new_seats,
+            &journal,
+            freshest.events,
+            !choice.missing.is_empty(),
+        )?;
     }
     let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
     let dirty = choice.dirty;
     control.dirty = dirty;
-    control.synced_to = if dirty { Sector(0) } else { MAX_SECTOR };
+    // A clean stop in the middle of a resync says how far that was; after a crash it says 0.
+    control.synced_to = freshest.resync_offset;
+    let unsynced_from = dirty.then(|| freshest.resync_offset.bytes().unwrap_or(0));
+    let whole_bytes = rebuild::synced_bytes(choice.shape.geometry());
     Ok(Array::new(Parts {
         name: freshest.name.short(),
         uuid: freshest.array_uuid,
@@ -205,7 +215,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         seats,
         new_seats,
         control,
-        intent: Intent::new(bitmap.map(|(bitmap, _)| bitmap), dirty),
+        intent: Intent::new(bitmap.map(|(bitmap, _)| bitmap), unsynced_from, whole_bytes),
         read_only,
         journal,
         journal_always: how.journal_always,
@@ -269,6 +279,7 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> 
 fn replay_all(
     replay: &Replay,
     seats: &[Option<Arc<Member>>],
+    new_seats: &[Option<Arc<Member>>],
     journal: &Journal,
     events: u64,
     degraded: bool,
@@ -279,9 +290,14 @@ fn replay_all(
         source,
     };
     for entry in &replay.entries {
-        if let Some(member) = seats.get(usize::from(entry.slot)).and_then(Option::as_ref) {
-            let written = member.write(&entry.bytes, entry.offset_bytes);
-            written.map_err(|source| failed(member, source))?;
+        let slot = usize::from(entry.slot);
+        let mut views = [seats, new_seats]
+            .into_iter()
+            .filter_map(|side| side.get(slot)?.as_ref());
+        let place = |view: &&Arc<Member>| view.offset_of(entry.offset_bytes, entry.bytes.len() as u64);
+        if let Some((view, at)) = views.find_map(|view| Some((view, place(&view)?))) {
+            let written = view.write(&entry.bytes, at);
+            written.map_err(|source| failed(view, source))?;
         }
     }
     let members = || seats.iter().flatten();

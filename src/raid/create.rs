@@ -63,7 +63,7 @@ pub struct Wish {
 }
 
 /// An image and the identity that it gets.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct NewImage {
     /// The image.
     pub image: Image,

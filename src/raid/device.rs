@@ -166,6 +166,7 @@ pub struct Window {
     storage: Arc<dyn Storage>,
     start_bytes: u64,
     length_bytes: u64,
+    claims: bool,
 }
 
 impl Window {
@@ -175,6 +176,15 @@ impl Window {
             storage,
             start_bytes,
             length_bytes,
+            claims: true,
+        }
+    }
+
+    /// The same for a look at what others may be using: claiming it has no effect.
+    pub fn unclaimed(storage: Arc<dyn Storage>, start_bytes: u64, length_bytes: u64) -> Self {
+        Self {
+            claims: false,
+            ..Self::new(storage, start_bytes, length_bytes)
         }
     }
 
@@ -274,6 +284,7 @@ impl Storage for Window {
             length_bytes.min(left)
         };
         match length {
+            _ if !self.claims => Ok(()),
             0 => Ok(()),
             length => self.storage.claim(self.start_bytes + offset_bytes, length, access),
         }

@@ -4,23 +4,29 @@
 //! cannot be started for is said in words beforehand ([`ArraySet::refusal`]), by the same rules by which [`open`] then
 //! assembles it. Everything here is plain data, to be shown or sent as it is.
 
+mod image;
+mod nest;
+#[cfg(test)]
+mod tests;
+
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::{
-    Array, Level, SECTOR_BYTES, Sector, Slot,
-    assemble::{Assembly, Found, Image, assemble, choose, find, read_journal, shape_of},
+    Array, Level, SECTOR_BYTES, Slot,
+    assemble::{Assembly, Found, Image, assemble, choose, read_journal, shape_of},
     error::{Error, Result},
     metadata::{
-        foreign::{Foreign, HEAD_BYTES, TAIL_BYTES, foreign},
         identity::{Time, Uuid},
-        superblock::{Role, SUPERBLOCK_BYTES, Superblock, Version},
+        superblock::{Role, Superblock, Version},
     },
+    nested::assemble_nested,
     overlay::over,
 };
-use crate::storage::{Access, Storage};
 
-#[cfg(test)]
-mod tests;
+pub(super) use image::unclaimed;
+pub use image::{Contents, ImageReport};
+use image::{Device, look};
+use nest::nest;
 
 /// All that was found in some images.
 #[derive(Debug, Clone, Default)]
@@ -29,53 +35,6 @@ pub struct Discovery {
     pub arrays: Vec<ArraySet>,
     /// The images, in the order in which they were given.
     pub images: Vec<ImageReport>,
-}
-
-/// What one image holds.
-#[derive(Debug, Clone)]
-pub struct ImageReport {
-    /// The image.
-    pub image: Image,
-    /// Its length in bytes; 0 where it could not be opened.
-    pub size_bytes: u64,
-    /// What is in it.
-    pub contents: Contents,
-}
-
-/// What an image holds, for one that is no member with the reason.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Contents {
-    /// It is a member of one of the arrays.
-    Member,
-    /// Zeros at both ends: it was never used.
-    Blank,
-    /// A file system, or a container of one; the name of its kind.
-    FileSystem(&'static str),
-    /// A partition table without members in it; the name of its kind.
-    PartitionTable(&'static str),
-    /// A superblock or partition table that is damaged; what is wrong with it.
-    Damaged(String),
-    /// A member of an array in a format that is not served; its name.
-    NotTaken(&'static str),
-    /// Something that is not known.
-    Unknown,
-    /// It could not be read; what the host said.
-    Unreadable(String),
-}
-
-impl fmt::Display for Contents {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Member => f.write_str("member"),
-            Self::Blank => f.write_str("blank"),
-            Self::FileSystem(kind) => write!(f, "holds a file system or volume: {kind}"),
-            Self::PartitionTable(kind) => write!(f, "holds a partition table: {kind}"),
-            Self::Damaged(reason) => write!(f, "damaged: {reason}"),
-            Self::NotTaken(kind) => write!(f, "not taken: it is a member of an array in the format {kind}"),
-            Self::Unknown => f.write_str("holds data of no known kind"),
-            Self::Unreadable(reason) => write!(f, "cannot be read: {reason}"),
-        }
-    }
 }
 
 /// The images of one array.
@@ -111,6 +70,9 @@ pub struct ArraySet {
     pub conflicts: Vec<Conflict>,
     /// Why the array cannot be started for writing without force; none where it can.
     pub refusal: Option<String>,
+    /// The arrays that it is made of, by slot: RAID 50. Members, missing slots and conflicts are then those of all legs,
+    /// numbered leg after leg. Empty for an ordinary array.
+    pub legs: Vec<ArraySet>,
 }
 
 /// A device that says that it belongs to an array.
@@ -233,7 +195,8 @@ pub fn discover(images: &[Image]) -> Discovery {
         .collect();
     uuids.sort();
     uuids.dedup();
-    let mut arrays: Vec<ArraySet> = uuids.iter().filter_map(|uuid| set_of(*uuid, &devices)).collect();
+    let arrays: Vec<ArraySet> = uuids.iter().filter_map(|uuid| set_of(*uuid, &devices)).collect();
+    let mut arrays = nest(arrays);
     arrays.sort_by(|one, other| (&one.name, one.uuid).cmp(&(&other.name, other.uuid)));
     let names: Vec<(String, Uuid)> = arrays.iter().map(|set| (set.name.clone(), set.uuid)).collect();
     for set in &mut arrays {
@@ -254,7 +217,26 @@ pub fn discover(images: &[Image]) -> Discovery {
 /// # Errors
 /// As [`assemble`].
 pub fn open(set: &ArraySet, how: Assembly) -> Result<Array> {
-    assemble(&set.images(), how)
+    open_images(set, &set.images(), how)
+}
+
+/// Assembles the array of a set of images that stand for those of its members, leg after leg.
+fn open_images(set: &ArraySet, images: &[Image], how: Assembly) -> Result<Array> {
+    let Some(beside) = images.first().filter(|_| !set.legs.is_empty()) else {
+        return assemble(images, how);
+    };
+    assemble_nested(open_legs(set, images, how)?, beside, how)
+}
+
+/// Assembles the legs of a set of images that stand for those of its members, leg after leg.
+pub(super) fn open_legs(set: &ArraySet, images: &[Image], how: Assembly) -> Result<Vec<Arc<Array>>> {
+    let mut rest = images;
+    let legs = set.legs.iter().map(|leg| {
+        let (own, after) = rest.split_at(leg.members.len().min(rest.len()));
+        rest = after;
+        Ok(Arc::new(assemble(own, how)?))
+    });
+    legs.collect()
 }
 
 /// Assembles the array of a set under the overlay in a file, which takes all writes; see [`overlay`](super::overlay).
@@ -262,92 +244,7 @@ pub fn open(set: &ArraySet, how: Assembly) -> Result<Array> {
 /// # Errors
 /// As [`assemble`], and where the overlay does not go with the members.
 pub fn open_over(set: &ArraySet, how: Assembly, file: &Image) -> Result<Array> {
-    assemble(&over(&set.images(), set.uuid, file)?, how)
-}
-
-/// A member that was found, and where.
-struct Device {
-    image: Image,
-    number: usize,
-    partition: Option<usize>,
-    found: Found,
-    /// Name of another array whose superblock it has too.
-    other: Option<String>,
-}
-
-/// Looks at one image.
-fn look(image: &Image, number: usize, devices: &mut Vec<Device>) -> ImageReport {
-    let (size_bytes, contents) = match image.open(Access::Read) {
-        Ok(storage) => look_into(image, &storage, number, devices),
-        Err(error) => (0, Contents::Unreadable(host_says(&error))),
-    };
-    ImageReport {
-        image: image.clone(),
-        size_bytes,
-        contents,
-    }
-}
-
-fn look_into(image: &Image, storage: &Arc<dyn Storage>, number: usize, devices: &mut Vec<Device>) -> (u64, Contents) {
-    let size_bytes = match storage.size_bytes() {
-        Ok(size_bytes) => size_bytes,
-        Err(error) => return (0, Contents::Unreadable(error.to_string())),
-    };
-    let contents = match find(&image.path(), &**storage, number) {
-        Ok(Some(found)) => {
-            let other = second_array(&**storage, &found);
-            devices.push(Device {
-                image: image.clone(),
-                number,
-                partition: None,
-                found,
-                other,
-            });
-            Contents::Member
-        }
-        Ok(None) => unclaimed(&**storage, size_bytes).unwrap_or_else(|error| Contents::Unreadable(error.to_string())),
-        Err(Error::NotStartable { reason, .. }) => Contents::Damaged(reason),
-        Err(error) => Contents::Unreadable(host_says(&error)),
-    };
-    (size_bytes, contents)
-}
-
-/// What is in an image that has no md superblock of version 1.
-fn unclaimed(storage: &dyn Storage, size_bytes: u64) -> std::io::Result<Contents> {
-    let device = Sector(size_bytes / SECTOR_BYTES);
-    let end = device.0 * SECTOR_BYTES;
-    let mut head = vec![0; HEAD_BYTES.min(usize::try_from(end).unwrap_or(HEAD_BYTES))];
-    let mut tail = vec![0; TAIL_BYTES.min(usize::try_from(end).unwrap_or(TAIL_BYTES))];
-    let count = storage.read_at(&mut head, 0)?;
-    head.truncate(count);
-    let tail_at = end - tail.len() as u64;
-    storage.read_at(&mut tail, tail_at)?;
-    Ok(match foreign(&head, &tail, device) {
-        Some(Foreign::FileSystem(kind)) => Contents::FileSystem(kind),
-        Some(Foreign::DosPartitions) => Contents::PartitionTable("MBR"),
-        Some(Foreign::Gpt) => Contents::PartitionTable("GPT"),
-        Some(Foreign::Md090) => Contents::NotTaken("md 0.90"),
-        Some(Foreign::Ddf) => Contents::NotTaken("DDF"),
-        None if head.iter().chain(&tail).all(|byte| *byte == 0) => Contents::Blank,
-        None => Contents::Unknown,
-    })
-}
-
-/// Name of another array of which the device has a superblock of another version.
-fn second_array(storage: &dyn Storage, found: &Found) -> Option<String> {
-    let at = |version: Version| {
-        let place = version.place(found.device)?;
-        let mut bytes = vec![0; SUPERBLOCK_BYTES];
-        let count = storage.read_at(&mut bytes, place.0 * SECTOR_BYTES).ok()?;
-        let superblock = Superblock::decode(&bytes[..count]).ok()?;
-        superblock.fits(place, found.device).ok()?;
-        (superblock.array_uuid != found.superblock.array_uuid).then(|| superblock.name.short())
-    };
-    Version::ALL.into_iter().find_map(at)
-}
-
-fn host_says(error: &Error) -> String {
-    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+    open_images(set, &over(&set.images(), set.uuid, file)?, how)
 }
 
 /// The set of one array.
@@ -398,6 +295,7 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
             Error::NotStartable { reason, .. } => reason,
             other => other.to_string(),
         }),
+        legs: Vec::new(),
     })
 }
 

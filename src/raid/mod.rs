@@ -8,11 +8,13 @@
 //! moves an array to another geometry while it is in use.
 //!
 //! [`geometry`], [`parity`] and [`health`] are pure: where bytes lie, how they are made again, what state that is.
-//! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`create`]
-//! and [`assemble`], for which [`discover`] sorts images into sets, lead to an [`Array`], which serves; [`overlay`] keeps
-//! members as they are, [`journal`] keeps stripes whole, [`rebuild`] redundancy, [`add`] takes devices in.
+//! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`allot`] shares
+//! images out by [`partition`]s, each a [`device`] of its own; [`create`] and [`assemble`], for which [`discover`] sorts
+//! images into sets, lead to an [`Array`], which serves; [`overlay`] keeps members as they are, [`journal`] keeps stripes
+//! whole, [`rebuild`] redundancy, [`scrub`] looks whether it is, [`add`] takes devices in.
 
 pub mod add;
+pub mod allot;
 pub mod array;
 pub mod assemble;
 pub mod create;
@@ -24,10 +26,16 @@ pub mod health;
 pub mod journal;
 pub mod member;
 pub mod metadata;
+pub mod nested;
 pub mod overlay;
 pub mod parity;
+pub mod partition;
 pub mod rebuild;
 pub mod reshape;
+#[cfg(test)]
+mod rig;
+pub mod scrub;
+pub mod stopped;
 mod types;
 
 pub use array::{Array, Extent, ExtentKind, Zeroes};

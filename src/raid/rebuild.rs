@@ -7,10 +7,10 @@
 use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
-    SECTOR_BYTES, Slot,
-    array::{Array, Failures, Roster, Rows, SLAB_BYTES, Slab},
-    error::Result,
-    geometry::Cell,
+    SECTOR_BYTES, Sector, Slot,
+    array::{Array, Failures, Roster, SLAB_BYTES, Slab},
+    error::{Error, Result},
+    geometry::{Cell, Geometry},
     member::{Member, WHOLE},
     metadata::superblock::MAX_SECTOR,
 };
@@ -52,12 +52,21 @@ impl Array {
     /// Makes redundancy right wherever it may not be.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`].
+    /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`], [`Error::WrongState`]
+    /// where a resync is under way already.
     pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
-        if self.roster().moving().is_some() {
-            return Err(self.wrong_state("it is reshaped; the resync comes after that"));
+        if let Some(ending) = self.work_on_legs(|leg| leg.resync(&mut *pace))? {
+            return Ok(ending);
         }
-        let whole_bytes = self.synced_bytes();
+        let _running = self
+            .activity()
+            .resyncing()
+            .ok_or_else(|| self.busy("it is being resynced already"))?;
+        self.check_enabled(0)?;
+        if self.roster().moving().is_some() {
+            return Err(self.busy("it is reshaped; the resync comes after that"));
+        }
+        let whole_bytes = synced_bytes(&self.geometry());
         let mut position = 0;
         while let Some((start, end)) = self
             .intent()
@@ -66,31 +75,42 @@ impl Array {
         {
             let end = end.min(whole_bytes);
             position = start;
+            let mut noted = start;
             while position < end {
                 position += self.resync_step(position, end)?;
                 let done_bytes = position;
-                if pace(Progress {
+                let stopped = pace(Progress {
                     done_bytes,
                     whole_bytes,
                 })
-                .is_break()
-                {
+                .is_break();
+                if stopped || position >= end || position - noted >= CHECKPOINT_BYTES {
+                    self.note_resync(start, position, whole_bytes)?;
+                    noted = position;
+                }
+                if stopped {
                     return Ok(Ending::Stopped);
                 }
             }
-            self.flush()?;
-            self.intent().mark_synced(start, end, whole_bytes);
         }
         self.control().synced_to = MAX_SECTOR;
         Ok(Ending::Complete)
     }
 
-    /// Bytes that a resync covers: of a member where there is parity, of the array else.
-    fn synced_bytes(&self) -> u64 {
-        if self.level().parities() > 0 {
-            self.geometry().used_bytes(Slot(0))
-        } else {
-            self.size_bytes()
+    /// Notes what a resync has done, once that is durable; a clean stop tells the superblocks.
+    fn note_resync(&self, start: u64, position: u64, whole_bytes: u64) -> Result<()> {
+        self.flush()?;
+        self.intent().mark_synced(start, position, whole_bytes);
+        let left = self.intent().next_unsynced(0).map(|(start, _)| start);
+        let left = left.filter(|start| *start < whole_bytes);
+        self.control().synced_to = left.map_or(MAX_SECTOR, |start| Sector(start / SECTOR_BYTES));
+        Ok(())
+    }
+
+    fn busy(&self, reason: &'static str) -> Error {
+        Error::WrongState {
+            array: self.name().to_owned(),
+            reason,
         }
     }
 
@@ -169,6 +189,14 @@ impl Array {
     /// [`Error::Unreadable`] where bytes cannot be had from the others: the rebuild can be tried again.
     /// [`Error::NotWritten`] where the new member failed and was expelled.
     pub fn rebuild(&self, pace: Pace<'_>) -> Result<Ending> {
+        if let Some(ending) = self.work_on_legs(|leg| leg.rebuild(&mut *pace))? {
+            return Ok(ending);
+        }
+        let _running = self
+            .activity()
+            .rebuilding()
+            .ok_or_else(|| self.busy("it is being rebuilt already"))?;
+        self.check_enabled(0)?;
         loop {
             let roster = self.roster();
             let Some((slot, member)) = roster.members().find(|(_, member)| member.recovered() != WHOLE) else {
@@ -297,7 +325,7 @@ impl Array {
                 let length = (chunk - column).min(SLAB_BYTES);
                 let slab = Slab::unwritten(stripe, column, length);
                 let rows = self.recovered_rows(roster, &slab, Vec::new(), None)?;
-                failures.note(member, member.write(&row_of(&rows, &slab, slot), slab.at()));
+                failures.note(member, member.write(&rows.row_of(slot), slab.at()));
             }
         }
         member.set_recovered(stripe.member_offset_bytes + chunk);
@@ -326,16 +354,15 @@ impl Array {
     }
 }
 
-fn buffer(length: u64) -> Vec<u8> {
-    vec![0; usize::try_from(length).unwrap_or(0)]
+/// Bytes that a resync covers: of a member where there is parity, of the array else.
+pub(in crate::raid) fn synced_bytes(geometry: &Geometry) -> u64 {
+    if geometry.level().parities() > 0 {
+        geometry.used_bytes(Slot(0))
+    } else {
+        geometry.capacity_bytes()
+    }
 }
 
-/// The row that a member of the stripe has.
-fn row_of(rows: &Rows<'_>, slab: &Slab<'_>, slot: Slot) -> Vec<u8> {
-    if let Some(index) = slab.stripe.index_of(slot) {
-        return rows.data(index).to_vec();
-    }
-    let is_p = slot == slab.stripe.p;
-    let parity = rows.parity(is_p, !is_p);
-    parity.p.or(parity.q).unwrap_or_default()
+fn buffer(length: u64) -> Vec<u8> {
+    vec![0; usize::try_from(length).unwrap_or(0)]
 }

@@ -286,7 +286,7 @@ fn md(scratch: &Path, shape: Shape, effort: Effort) -> Result<Option<[f64; 7]>> 
     let runner = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/peers/md/run.py");
     let output = Command::new("python3")
         .arg(runner)
-        .args(["--memory", "512", "--seconds", "300"])
+        .args(["--memory", "256", "--seconds", "300"])
         .arg(&script)
         .args(&images)
         .output()
@@ -321,6 +321,17 @@ fn shown(column: usize, figure: f64) -> String {
         _ if figure == 0.0 => "-".to_owned(),
         3 | 4 => format!("{:.1}", figure / 1e3),
         _ => format!("{:.2}", figure / 1e9),
+    }
+}
+
+/// A directory in memory with room for all images and the guest's own memory, or the one for temporary files.
+fn memory(effort: Effort) -> PathBuf {
+    let needed = (8 * effort.member_mib + 512) * MIB;
+    let free = rustix::fs::statvfs("/dev/shm").map_or(0, |stat| stat.f_bavail * stat.f_frsize);
+    if free >= needed {
+        "/dev/shm".into()
+    } else {
+        std::env::temp_dir()
     }
 }
 
@@ -369,11 +380,7 @@ fn main() -> Result<()> {
     } else {
         4
     };
-    let base = if Path::new("/dev/shm").is_dir() {
-        "/dev/shm".into()
-    } else {
-        std::env::temp_dir()
-    };
+    let base = memory(effort);
     let scratch = tempfile::tempdir_in(base)?;
     let mut out = io::stdout();
     writeln!(

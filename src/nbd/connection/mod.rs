@@ -63,6 +63,7 @@ impl Connection {
             dialect: agreement.dialect,
             size_bytes: agreement.size_bytes,
             read_only: agreement.export.is_read_only(),
+            write_through: agreement.export.is_write_through(),
             minimum_block_bytes: agreement.export.minimum_block_bytes(),
             maximum_request_bytes: bounds.maximum_request_bytes,
             contexts: agreement.contexts,

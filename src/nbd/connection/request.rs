@@ -18,6 +18,8 @@ pub(super) struct Terms {
     pub(super) dialect: Dialect,
     pub(super) size_bytes: u64,
     pub(super) read_only: bool,
+    /// Every write is durable before it is answered.
+    pub(super) write_through: bool,
     pub(super) minimum_block_bytes: u32,
     pub(super) maximum_request_bytes: u32,
     pub(super) contexts: Vec<Context>,
@@ -90,7 +92,7 @@ impl Terms {
 
     /// The operation that a request asks for.
     pub(super) fn check(&self, request: &Request) -> Result<Operation, Refusal> {
-        let fua = request.flags & FUA != 0;
+        let fua = self.write_through || request.flags & FUA != 0;
         self.check_flags(request)?;
         match request.command {
             command::READ => {

@@ -12,7 +12,7 @@ use crate::raid::{
     member::{Member, WHOLE},
     metadata::{
         bitmap::Bitmap,
-        identity::Time,
+        identity::{Name, Time},
         superblock::{Features, MAX_SECTOR, Role, Superblock},
     },
 };
@@ -52,6 +52,11 @@ impl Control {
         devices: Vec<Device>,
         journal: Arc<Journal>,
     ) -> Self {
+        let mut devices = devices;
+        // A crash while it was renamed may have left two names.
+        devices
+            .iter_mut()
+            .for_each(|device| device.superblock.name = freshest.name);
         Self {
             devices,
             roles: freshest.roles.clone(),
@@ -120,6 +125,26 @@ impl Control {
             self.devices.retain(|device| !device.member.is(member));
             self.journal.forget(member);
         }
+    }
+
+    /// Gives the array another name; it is written with the next commit.
+    pub(in crate::raid) fn set_name(&mut self, name: Name) {
+        self.devices.iter_mut().for_each(|device| device.superblock.name = name);
+    }
+
+    /// As [`Control::commit`], at levels without redundancy too; there nothing is counted.
+    pub(in crate::raid) fn commit_always(
+        &mut self,
+        bitmap: Option<&mut Bitmap>,
+        degraded: bool,
+    ) -> Vec<(Arc<Member>, io::Error)> {
+        if self.writes {
+            return self.commit(bitmap, degraded);
+        }
+        let written = self.devices.iter().map(|device| (device, write_device(device, None)));
+        written
+            .filter_map(|(device, written)| Some((Arc::clone(&device.member), written.err()?)))
+            .collect()
     }
 
     /// Writes all superblocks and flushes them; returns the members where that failed.

@@ -22,6 +22,7 @@ impl Array {
             return Ok(());
         }
         self.lost.store(true, Ordering::Release);
+        self.look_for_members();
         Err(self.flush_lost(Some(failures.into_error())))
     }
 
@@ -32,7 +33,7 @@ impl Array {
 
     /// Flushes each member once; the caller may keep writes out.
     pub(in crate::raid) fn flush_members(&self) -> Result<Failures> {
-        if self.lost.load(Ordering::Acquire) {
+        if self.lost.load(Ordering::Acquire) || self.is_disabled() {
             return Err(self.flush_lost(None));
         }
         let mut failures = Failures::default();

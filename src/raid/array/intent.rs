@@ -20,6 +20,9 @@ const BUSY: u8 = 2;
 /// The bit is set, and stays so until a resync has passed.
 const UNSYNCED: u8 = 3;
 
+/// Regions of an array without a bitmap.
+const UNTOLD_REGIONS: u64 = 1024;
+
 /// The bitmap, or what stands for it where the array has none.
 pub(in crate::raid) struct Intent {
     states: Vec<AtomicU8>,
@@ -28,20 +31,29 @@ pub(in crate::raid) struct Intent {
 }
 
 impl Intent {
-    /// Takes over a bitmap. After a crash its set bits are regions to resync; after a clean stop they are those that an
-    /// absent member missed. Without a bitmap there is one region of all.
-    pub(in crate::raid) fn new(bitmap: Option<Bitmap>, unsynced: bool) -> Self {
-        let (states, region_bytes) = match &bitmap {
-            Some(bitmap) => {
-                let set = if unsynced { UNSYNCED } else { QUIET };
-                let state = |bit| if bitmap.get(bit) { set } else { CLEAR };
-                let states = (0..bitmap.header().bits()).map(state).map(AtomicU8::new);
-                (states.collect(), u64::from(bitmap.header().chunk_bytes))
+    /// Takes over a bitmap that covers `whole_bytes`. What may be out of sync begins at `unsynced_from`, if anything is:
+    /// set bits from there on are regions to resync; the others that are set are those that an absent member missed.
+    /// Without a bitmap there are regions all the same, of which nobody is told.
+    pub(in crate::raid) fn new(bitmap: Option<Bitmap>, unsynced_from: Option<u64>, whole_bytes: u64) -> Self {
+        let region_bytes = bitmap.as_ref().map_or_else(
+            || (whole_bytes / UNTOLD_REGIONS).next_multiple_of(64 << 10).max(64 << 10),
+            |bitmap| u64::from(bitmap.header().chunk_bytes),
+        );
+        let count = bitmap.as_ref().map_or_else(
+            || whole_bytes.div_ceil(region_bytes).max(1),
+            |bitmap| bitmap.header().bits(),
+        );
+        let state = |index: u64| {
+            let end = (index + 1).saturating_mul(region_bytes);
+            let unsynced = unsynced_from.is_some_and(|from| end > from);
+            match &bitmap {
+                Some(bitmap) if !bitmap.get(index) => CLEAR,
+                _ if unsynced => UNSYNCED,
+                _ => QUIET,
             }
-            None => (vec![AtomicU8::new(if unsynced { UNSYNCED } else { QUIET })], u64::MAX),
         };
         Self {
-            states,
+            states: (0..count).map(state).map(AtomicU8::new).collect(),
             region_bytes,
             bitmap: Mutex::new(bitmap),
         }

@@ -79,6 +79,7 @@ impl Array {
         if self.expel(&failures) {
             return result;
         }
+        self.look_for_members();
         // Too many failed at once, as on a full disk: nobody is expelled, and what is on the members may differ.
         let roster = self.roster();
         for (side, at, length) in roster.parts(offset_bytes, length) {
@@ -110,17 +111,18 @@ impl Array {
         while !going.is_empty() {
             for member in &going {
                 next = next.without(member);
-                changed.drop_faulty(member);
             }
             if !next.is_readable() {
                 // What was committed so far names members as failed that are still in use: say again who is.
                 if changed.events != control.events {
                     control.events = changed.events;
+                    self.restore_journal(&before, changed.events + 1);
                     drop(control.commit(self.intent().lock().as_mut(), before.is_degraded()));
                 }
                 failures.members().for_each(|member| member.set_suspect(false));
                 return false;
             }
+            going.iter().for_each(|member| changed.drop_faulty(member));
             // What was written past the journal so far must be whole on disk before only parity knows the lost member.
             for (_, member) in next.members().filter(|_| self.wants_journal(&next)) {
                 if let Err(error) = member.flush() {
@@ -134,6 +136,25 @@ impl Array {
         *control = changed;
         self.set_roster(next);
         true
+    }
+
+    /// Takes members into the journal again that were dropped and are to stay after all.
+    fn restore_journal(&self, roster: &Roster, events: u64) {
+        if !self.journal.is_active() {
+            return;
+        }
+        for (_, member) in roster.members() {
+            if let Err(error) = member.flush() {
+                log::warn!("{}: not flushed: {error}", member.path().display());
+            }
+        }
+        let members = roster.members().map(|(_, member)| member);
+        if let Err(error) = self.journal.activate(members, events) {
+            log::warn!(
+                "array {}: no stripe journal, a crash may tear stripes: {error}",
+                self.name()
+            );
+        }
     }
 
     /// True where the journal is to become active.
@@ -179,6 +200,7 @@ impl Array {
 
     /// Writes the superblocks as they are to be now.
     pub(in crate::raid) fn commit_all(&self) -> Result<()> {
+        self.check_enabled(0)?;
         let mut failures = Failures::default();
         {
             let _inside = self.enter();
@@ -195,6 +217,9 @@ impl Array {
     /// # Errors
     /// [`Error::MemberNeeded`] where the array cannot do without it, [`Error::WrongState`] where the slot is empty.
     pub fn fail_member(&self, slot: Slot) -> Result<()> {
+        if let Some((leg, slot)) = self.leg_of(slot)? {
+            return leg.fail_member(slot);
+        }
         let roster = self.roster();
         let Some(member) = roster.occupant(slot) else {
             return Err(Error::WrongState {
@@ -228,13 +253,16 @@ impl Array {
     /// # Errors
     /// [`Error::FlushLost`] where members could not be flushed.
     pub fn tick(&self, now: Time) -> Result<bool> {
+        if let Some(clean) = self.tick_legs(now)? {
+            return Ok(clean);
+        }
         let dirty = {
             let mut control = self.control();
             control.now = now;
             control.dirty
         };
-        if self.is_read_only() {
-            return Ok(true);
+        if self.is_read_only() || self.is_disabled() {
+            return Ok(self.is_read_only());
         }
         let writes = self.writes.load(Ordering::Acquire);
         let idle = self.writes_at_tick.swap(writes, Ordering::AcqRel) == writes;
@@ -268,13 +296,17 @@ impl Array {
     /// Ends the use of the array: flushes all, and says in the superblocks how far it is in sync.
     ///
     /// # Errors
-    /// [`Error::FlushLost`] where members could not be flushed; the superblocks then say that a resync is needed.
+    /// [`Error::FlushLost`] where members could not be flushed; the superblocks then say that a resync is needed. A
+    /// disabled array is left as it is.
     pub fn stop(&self, now: Time) -> Result<()> {
-        if self.is_read_only() {
+        if self.is_read_only() || self.is_disabled() {
             return Ok(());
         }
         self.control().now = now;
         self.flush()?;
+        if self.stop_legs(now)? {
+            return Ok(());
+        }
         let _gate = self.exclude();
         let roster = self.roster();
         if !roster.is_degraded() {

@@ -9,14 +9,18 @@
 //!
 //! Time comes in with [`Array::tick`]; nothing here asks a clock.
 
+mod activity;
 mod control;
 mod flush;
 mod intent;
 mod lanes;
+mod legs;
 mod membership;
+mod naming;
 mod read;
 mod roster;
 mod rows;
+mod state;
 mod status;
 mod stripe;
 mod write;
@@ -32,9 +36,11 @@ use std::sync::{
 pub use status::{Extent, ExtentKind, MemberStatus, Reshaping, Status};
 pub use write::Zeroes;
 
+pub(in crate::raid) use activity::Activity;
 pub(in crate::raid) use control::{Control, Device};
 pub(in crate::raid) use intent::Intent;
 pub(in crate::raid) use lanes::{Held, LANE_BYTES};
+pub(in crate::raid) use read::rewrite;
 pub(in crate::raid) use roster::{Failures, Moving, Roster};
 pub(in crate::raid) use rows::Rows;
 pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
@@ -83,10 +89,15 @@ pub struct Array {
     control: Mutex<Control>,
     journal: Arc<Journal>,
     journal_always: bool,
+    /// The arrays that it is made of, if any.
+    legs: Vec<Arc<Array>>,
+    activity: Activity,
     /// The superblocks say so since this assembly, and who is missing.
     dirty: AtomicBool,
     /// A flush failed, or more members than the array can do without.
     lost: AtomicBool,
+    /// Too few members are left: nothing is written any more, not even superblocks.
+    disabled: AtomicBool,
     /// Writes so far, by which a tick sees whether the array is idle.
     writes: AtomicU64,
     writes_at_tick: AtomicU64,
@@ -123,7 +134,10 @@ impl Array {
             control: Mutex::new(parts.control),
             journal: parts.journal,
             journal_always: parts.journal_always,
+            legs: Vec::new(),
+            activity: Activity::default(),
             lost: AtomicBool::new(false),
+            disabled: AtomicBool::new(false),
             writes: AtomicU64::new(0),
             writes_at_tick: AtomicU64::new(0),
         }
@@ -227,6 +241,10 @@ impl Array {
         Arc::clone(self.roster().intent())
     }
 
+    pub(in crate::raid) fn activity(&self) -> &Activity {
+        &self.activity
+    }
+
     pub(in crate::raid) fn journal(&self) -> &Journal {
         &self.journal
     }
@@ -242,6 +260,16 @@ impl Array {
         let per_stripe = stripe.chunk_bytes().div_ceil(LANE_BYTES);
         let lane = |column: u64| stripe.number * per_stripe + column / LANE_BYTES;
         self.lanes.hold(lane(first_column), lane(end_column.max(1) - 1))
+    }
+
+    /// Waits for the lanes of all columns of stripes, or of columns of the only one.
+    pub(in crate::raid) fn hold_stripes(&self, first: &Stripe, count: u64, start: u64, end: u64) -> Held<'_> {
+        if count <= 1 {
+            return self.hold_stripe(first, start, end);
+        }
+        let per_stripe = first.chunk_bytes().div_ceil(LANE_BYTES);
+        let lane = first.number * per_stripe;
+        self.lanes.hold(lane, lane + count * per_stripe - 1)
     }
 
     fn check_range(&self, offset_bytes: u64, length_bytes: u64) -> Result<()> {
@@ -264,7 +292,7 @@ impl Array {
         } else if self.lost.load(Ordering::Acquire) {
             Err(self.flush_lost(None))
         } else {
-            Ok(())
+            self.check_enabled(0)
         }
     }
 

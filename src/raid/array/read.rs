@@ -6,7 +6,12 @@
 use std::{io, sync::Arc};
 
 use super::{Array, Failures, Roster};
-use crate::raid::{Slot, error::Result, geometry::Piece, member::Member};
+use crate::raid::{
+    Slot,
+    error::{Error, Result},
+    geometry::Piece,
+    member::Member,
+};
 
 /// Run of the array that reads take from the same copy, so that one reader streams and many spread.
 const TURN_BYTES: u64 = 256 * 1024;
@@ -18,11 +23,15 @@ impl Array {
     /// [`OutOfRange`](crate::raid::Error::OutOfRange), and [`Unreadable`](crate::raid::Error::Unreadable) where neither copies nor parity give the bytes.
     pub fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
         self.check_range(offset_bytes, buffer.len() as u64)?;
+        self.check_enabled(offset_bytes)?;
         let mut failures = Failures::default();
         let result = self.read_inside(buffer, offset_bytes, &mut failures);
         // What was read is right, even if the member that could not give it has to stay.
         if !failures.is_empty() {
             self.expel(&failures);
+        }
+        if matches!(result, Err(Error::Unreadable { .. })) {
+            self.look_for_members();
         }
         result
     }
@@ -45,6 +54,9 @@ impl Array {
     /// [`OutOfRange`](crate::raid::Error::OutOfRange).
     pub fn read_cached_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<bool> {
         self.check_range(offset_bytes, buffer.len() as u64)?;
+        if self.is_disabled() {
+            return Ok(false);
+        }
         let roster = self.roster();
         if roster.moving().is_some() {
             return Ok(false);
@@ -175,7 +187,7 @@ fn first_choice<'a>(roster: &'a Roster, piece: &Piece<'_>) -> Option<(&'a Arc<Me
 }
 
 /// Gives a member that could not read the right bytes, and looks whether it has them now.
-pub(super) fn rewrite(member: &Arc<Member>, bytes: &[u8], offset_bytes: u64, failures: &mut Failures) {
+pub(in crate::raid) fn rewrite(member: &Arc<Member>, bytes: &[u8], offset_bytes: u64, failures: &mut Failures) {
     let mut again = vec![0; bytes.len()];
     let written = member
         .write(bytes, offset_bytes)

@@ -73,6 +73,16 @@ impl<'a> Rows<'a> {
         self.data[usize::from(index)].as_deref().unwrap_or_default()
     }
 
+    /// The row that a member of the stripe has to have, where those of data are all there.
+    pub(in crate::raid) fn row_of(&self, slot: Slot) -> Vec<u8> {
+        if let Some(index) = self.stripe.index_of(slot) {
+            return self.data(index).to_vec();
+        }
+        let is_p = slot == self.stripe.p;
+        let parity = self.parity(is_p, !is_p);
+        if is_p { parity.p } else { parity.q }.unwrap_or_default()
+    }
+
     /// P as it was read.
     pub(in crate::raid) fn p(&self) -> Option<&[u8]> {
         self.p.as_deref()

@@ -5,13 +5,16 @@
 use std::{path::PathBuf, sync::atomic::Ordering};
 
 use super::{Array, Roster};
-use crate::raid::{
-    Level, Slot,
-    error::Result,
-    geometry::{Direction, Piece, ReshapeView},
-    member::WHOLE,
-    metadata::identity::Uuid,
-    reshape::whole_bytes,
+use crate::{
+    raid::{
+        Level, Slot,
+        error::Result,
+        geometry::{Direction, Piece, ReshapeView},
+        member::{Member, WHOLE},
+        metadata::identity::Uuid,
+        reshape::whole_bytes,
+    },
+    storage::Span,
 };
 
 /// Most extents that one answer has.
@@ -114,7 +117,7 @@ impl Array {
             }
         };
         let spares = control.devices.iter().filter(|device| !roster.has(&device.member));
-        Status {
+        self.status_of_legs(Status {
             name: self.name().to_owned(),
             uuid: self.uuid(),
             level: self.level(),
@@ -126,7 +129,7 @@ impl Array {
             needs_resync: self.intent().next_unsynced(0).is_some(),
             events: control.events,
             reshape: roster.moving().map(|moving| self.reshaping(&moving.view)),
-        }
+        })
     }
 
     fn reshaping(&self, view: &ReshapeView) -> Reshaping {
@@ -154,24 +157,21 @@ impl Array {
         self.check_range(offset_bytes, length_bytes)?;
         let (_crossing, roster) = self.snapshot(offset_bytes, length_bytes);
         let mut extents: Vec<Extent> = Vec::new();
-        let parts = roster.parts(offset_bytes, length_bytes);
-        let pieces = parts.flat_map(|(side, at, length)| {
-            let pieces = side.geometry().map(at, length);
-            pieces.map(move |piece| (side, piece))
-        });
-        for (side, piece) in pieces {
-            let mut done = 0;
-            while done < piece.length_bytes {
-                let (kind, length) = kind_at(side, &piece, done);
-                if let Some(last) = extents.last_mut().filter(|last| last.kind == kind) {
-                    last.length_bytes += length;
-                } else if extents.len() == EXTENTS_MAX {
-                    return Ok(extents);
-                } else {
-                    let length_bytes = length;
-                    extents.push(Extent { length_bytes, kind });
+        for (side, at, length) in roster.parts(offset_bytes, length_bytes) {
+            let mut seen = Spans::default();
+            for piece in side.geometry().map(at, length) {
+                let mut done = 0;
+                while done < piece.length_bytes {
+                    let (kind, length_bytes) = seen.kind_at(side, &piece, done);
+                    done += length_bytes;
+                    if let Some(last) = extents.last_mut().filter(|last| last.kind == kind) {
+                        last.length_bytes += length_bytes;
+                    } else if extents.len() == EXTENTS_MAX {
+                        return Ok(extents);
+                    } else {
+                        extents.push(Extent { length_bytes, kind });
+                    }
                 }
-                done += length;
             }
         }
         Ok(extents)
@@ -180,7 +180,10 @@ impl Array {
     /// Health of a range: runs of bytes with flags, 1 where redundancy is missing, 2 where data are lost.
     pub fn health_status(&self, offset_bytes: u64, length_bytes: u64) -> Vec<(u64, u32)> {
         let length = length_bytes.min(self.size_bytes().saturating_sub(offset_bytes));
-        let degraded = self.roster().is_degraded() || self.intent().next_unsynced(0).is_some();
+        let legs = self.legs().iter().map(|leg| leg.status());
+        let degraded = self.roster().is_degraded()
+            || self.intent().next_unsynced(0).is_some()
+            || legs.into_iter().any(|leg| leg.degraded || leg.needs_resync);
         if length == 0 {
             Vec::new()
         } else {
@@ -189,14 +192,35 @@ impl Array {
     }
 }
 
-/// What a piece holds behind its first `done` bytes, and for how long.
-fn kind_at(roster: &Roster, piece: &Piece<'_>, done: u64) -> (ExtentKind, u64) {
-    let left = piece.length_bytes - done;
-    let mut copies = piece.copies().map(|(slot, at)| (slot, at + done));
-    let holder = copies.find_map(|(slot, at)| Some((roster.holder(slot, at, left)?, at)));
-    let span = holder.and_then(|(member, at)| Some((member.span(at).ok()?, at)));
-    span.map_or((ExtentKind::Data, left), |(span, at)| {
-        let kind = if span.hole { ExtentKind::Hole } else { ExtentKind::Data };
-        (kind, span.end_bytes.saturating_sub(at).clamp(1, left))
-    })
+/// The last span of each slot: a host may look through all of a file for the end of one, so it is asked once.
+#[derive(Default)]
+struct Spans(Vec<Option<(u64, Span)>>);
+
+impl Spans {
+    /// What a piece holds behind its first `done` bytes, and for how long.
+    fn kind_at(&mut self, roster: &Roster, piece: &Piece<'_>, done: u64) -> (ExtentKind, u64) {
+        let left = piece.length_bytes - done;
+        let mut copies = piece.copies().map(|(slot, at)| (slot, at + done));
+        let holder = copies.find_map(|(slot, at)| Some((slot, roster.holder(slot, at, left)?, at)));
+        let span = holder.and_then(|(slot, member, at)| Some((self.span(slot, member, at)?, at)));
+        span.map_or((ExtentKind::Data, left), |(span, at)| {
+            let kind = if span.hole { ExtentKind::Hole } else { ExtentKind::Data };
+            (kind, span.end_bytes.saturating_sub(at).clamp(1, left))
+        })
+    }
+
+    fn span(&mut self, slot: Slot, member: &Member, at: u64) -> Option<Span> {
+        if self.0.len() <= slot.index() {
+            self.0.resize(slot.index() + 1, None);
+        }
+        let seen = &mut self.0[slot.index()];
+        if let Some((start, span)) = seen
+            && (*start..span.end_bytes).contains(&at)
+        {
+            return Some(*span);
+        }
+        let span = member.span(at).ok()?;
+        *seen = Some((at, span));
+        Some(span)
+    }
 }

@@ -187,7 +187,7 @@ impl Array {
             .map(|(slot, member, source)| Part {
                 slot: *slot,
                 member,
-                offset_bytes: slab.at(),
+                offset_bytes: member.data_offset_bytes() + slab.at(),
                 bytes: source.bytes(),
             })
             .collect();

@@ -17,12 +17,14 @@ use crate::{
         add::Added,
         assemble::{Assembly, Image, assemble},
         create::{Initialisation, NewImage, Wish, create},
+        geometry::Cell,
         metadata::identity::Time,
         rebuild::Ending,
         reshape::Plan,
+        scrub::{Repair, Suspect},
     },
     storage::{
-        Directory, SimDirectory,
+        Access, Directory, SimDirectory,
         sim::{Operation, Verb},
     },
 };
@@ -401,6 +403,71 @@ impl World {
         }
     }
 
+    /// Changes a block of a member behind the array's back: a verify names exactly it, or says that it cannot know.
+    fn corrupt(&mut self) {
+        let roster = self.array().roster();
+        if roster.is_degraded() {
+            return;
+        }
+        let seats: Vec<_> = roster
+            .members()
+            .map(|(slot, member)| (slot, member.path().to_path_buf()))
+            .collect();
+        let (slot, path) = seats[self.chance.index(seats.len())].clone();
+        let data_offset = self.array().control().devices.iter().find_map(|device| {
+            let is = device.member.path() == path;
+            is.then_some(device.superblock.data_offset.0 * SECTOR as u64)
+        });
+        let used = self.array().geometry().used_bytes(slot);
+        let at = self.chance.below(used / 4096) * 4096;
+        let place = data_offset.unwrap() + at + self.chance.below(4096);
+        let file = self
+            .directory
+            .open(Path::new(path.file_name().unwrap()), Access::ReadWrite)
+            .unwrap();
+        let mut byte = [0];
+        file.read_at(&mut byte, place).unwrap();
+        self.log.push(format!("corrupt member {slot} at {at}"));
+        file.write_all_at(&[byte[0] ^ 0x40], place).unwrap();
+        let cell = self.array().geometry().cell(slot, at);
+        let copies = self.array().geometry().copies();
+        let provable = copies > 2 || self.shape.level.parities() > 1;
+        let redundant = copies > 1 || self.shape.level.parities() > 0;
+        let unused = matches!(cell, Cell::Unused) || !redundant;
+        let suspect = Suspect { slot, offset_bytes: at };
+        for repair in [Repair::Report, Repair::Provable] {
+            // What waits for a resync must not be resynced after the damage: it would take it for the truth.
+            let report = self.array().verify(repair, &mut |_| ControlFlow::Continue(()));
+            let report = report.unwrap_or_else(|error| self.fail(&format!("verify: {error}")));
+            let right = match report.mismatches.as_slice() {
+                [] => unused,
+                [one] => {
+                    let known = if provable { vec![suspect] } else { one.suspects.clone() };
+                    let at_array = match cell {
+                        Cell::Data { array_offset_bytes, .. } if provable || copies > 1 => array_offset_bytes,
+                        _ => one.array_offset_bytes,
+                    };
+                    let placed = one.array_offset_bytes == at_array && one.length_bytes == 4096;
+                    let repaired = one.repaired == (provable && repair == Repair::Provable);
+                    !unused && placed && repaired && one.suspects == known && one.suspects.contains(&suspect)
+                }
+                _ => false,
+            };
+            if !right || report.is_clean() != (unused || (provable && repair == Repair::Provable)) {
+                self.fail(&format!("{repair:?}: {cell:?}: {report:?}"));
+            }
+        }
+        if !provable || unused {
+            file.write_all_at(&byte, place).unwrap();
+            file.sync().unwrap();
+        }
+        let report = self.array().verify(Repair::Report, &mut |_| ControlFlow::Continue(()));
+        assert!(report.unwrap().is_clean());
+        self.array().flush().unwrap();
+        self.old.clear();
+        self.check_all("after a verify");
+    }
+
     fn restart(&mut self) {
         let time = self.time();
         self.check_all("before a stop");
@@ -553,7 +620,7 @@ impl World {
         if self.way.is_some() && self.chance.below(6) == 0 {
             return self.reshape();
         }
-        match self.chance.below(24) {
+        match self.chance.below(25) {
             0..8 => drop(self.change_something()),
             8..12 => self.read_something(),
             12 => self.flush(),
@@ -564,6 +631,10 @@ impl World {
             19 => self.rebuild(),
             20 => self.resync(),
             21 => self.restart(),
+            22 => {
+                self.resync();
+                self.corrupt();
+            }
             _ => self.die(),
         }
     }

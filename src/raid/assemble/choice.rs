@@ -179,12 +179,12 @@ fn seat_all(images: &[Image], found: &[Found], freshest: &Found, shape: &Shape) 
                     path.display()
                 ));
             } else {
-                log::warn!("{}: left out, it failed or is not in use", path.display());
+                log::info!("{}: left out, it failed or is not in use", path.display());
             }
             continue;
         };
         if !fresh {
-            log::warn!("{}: left out, it missed writes", path.display());
+            log::info!("{}: left out, it missed writes", path.display());
             continue;
         }
         match seated.get_mut(slot.index()) {

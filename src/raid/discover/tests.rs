@@ -1,11 +1,15 @@
 //! Sets on simulated storage: what is told of them is what assembling them then does.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
 use super::*;
 use crate::{
-    raid::create::{Initialisation, NewImage, Wish, create},
-    storage::{Directory, SimDirectory},
+    raid::{
+        Sector,
+        assemble::find,
+        create::{Initialisation, NewImage, Wish, create},
+    },
+    storage::{Access, Directory, SimDirectory},
 };
 
 const IMAGE_BYTES: u64 = 2 << 20;

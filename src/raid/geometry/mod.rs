@@ -104,6 +104,16 @@ pub struct Piece<'a> {
 }
 
 impl<'a> Piece<'a> {
+    /// What follows its first `bytes`, of which it has more.
+    #[must_use]
+    pub fn behind(self, bytes: u64) -> Self {
+        Self {
+            array_offset_bytes: self.array_offset_bytes + bytes,
+            length_bytes: self.length_bytes - bytes,
+            ..self
+        }
+    }
+
     /// The members that hold it, and where in their data areas. Several with RAID 1 and 10; at the parity levels the
     /// one that holds the data.
     pub fn copies(&self) -> impl Iterator<Item = (Slot, u64)> + use<'a> {

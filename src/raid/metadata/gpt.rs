@@ -244,6 +244,15 @@ impl Gpt {
     /// # Errors
     /// [`GptError`] where its place or the table has no room, and for a fifth member of an array.
     pub fn add(&mut self, partition: Partition) -> Result<usize, GptError> {
+        let index = self.entries.iter().position(Option::is_none).ok_or(GptError::Full)?;
+        self.add_at(index + 1, partition)
+    }
+
+    /// Adds a partition under a number that is free, from 1.
+    ///
+    /// # Errors
+    /// As [`Gpt::add`].
+    pub fn add_at(&mut self, number: usize, partition: Partition) -> Result<usize, GptError> {
         let area = partition.area;
         let inside = area.start >= self.usable.start && area.end() <= self.usable.end() && area.length.0 > 0;
         if !inside || self.partitions().any(|(_, other)| other.area.overlaps(area)) {
@@ -256,9 +265,9 @@ impl Gpt {
         if partition.kind == LINUX_RAID && members >= ARRAYS_PER_IMAGE {
             return Err(GptError::TooManyArrays);
         }
-        let index = self.entries.iter().position(Option::is_none).ok_or(GptError::Full)?;
-        self.entries[index] = Some(partition);
-        Ok(index + 1)
+        let entry = number.checked_sub(1).and_then(|index| self.entries.get_mut(index));
+        *entry.filter(|entry| entry.is_none()).ok_or(GptError::Full)? = Some(partition);
+        Ok(number)
     }
 
     /// Removes partition `number`; returns it, or none where there is none.

@@ -7,6 +7,7 @@ fn terms() -> Terms {
         dialect: Dialect::Structured,
         size_bytes: 1 << 20,
         read_only: false,
+        write_through: false,
         minimum_block_bytes: 1,
         maximum_request_bytes: 64 << 10,
         contexts: vec![Context::Allocation, Context::Health],
@@ -187,5 +188,26 @@ fn a_status_payload_names_contexts_that_were_agreed_on_each_once() {
     for (payload, expected) in table {
         let found = terms().check_status_payload(0, payload);
         assert_eq!(found.ok().map(|(_, contexts)| contexts.len()), *expected, "{payload:?}");
+    }
+}
+
+/// R19: under write-through each write, trim and zeroing asks for what FUA asks for.
+#[test]
+fn write_through_makes_every_write_durable() {
+    let terms = Terms {
+        write_through: true,
+        ..terms()
+    };
+    for (command, fua) in [
+        (command::WRITE, true),
+        (command::TRIM, true),
+        (command::WRITE_ZEROES, true),
+    ] {
+        let operation = terms.check(&request(command, 0, 0, 512)).unwrap();
+        let asked = match operation {
+            Operation::Write { fua, .. } | Operation::Trim { fua, .. } | Operation::Zeroes { fua, .. } => fua,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(asked, fua);
     }
 }

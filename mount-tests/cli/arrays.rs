@@ -1,0 +1,361 @@
+//! Arrays from the command line, at rest: made, shown, failed, rebuilt and explained, with `mdadm` as the second opinion.
+//!
+//! What happens while they are served is in `mount-tests/nbd`.
+
+use std::{fs, path::Path, process::Command};
+
+use serde_json::Value;
+
+use super::{Place, headstack, peer, run};
+
+/// Images `d0.img`, `d1.img` and so on.
+fn disks(place: &Place, count: usize, size: &str) -> Vec<String> {
+    let paths: Vec<String> = (0..count).map(|number| place.at(&format!("d{number}.img"))).collect();
+    let mut words = vec!["disk", "create", "--size", size];
+    words.extend(paths.iter().map(String::as_str));
+    headstack(&words).text();
+    paths
+}
+
+/// Makes an array; the facts of its making.
+fn created(words: &[&str], images: &[String]) -> Value {
+    let mut all = vec!["array", "create", "--json"];
+    all.extend(words);
+    all.extend(images.iter().map(String::as_str));
+    headstack(&all).json()
+}
+
+fn shown(place: &Place, name: &str) -> Value {
+    headstack(&["array", "show", "--json", name, "--in", place.path().to_str().unwrap()]).json()
+}
+
+fn check(place: &Place, name: &str) -> i32 {
+    headstack(&["array", "show", "--check", name, "--in", place.path().to_str().unwrap()]).code
+}
+
+fn mdadm(image: &str) -> Option<String> {
+    let mdadm = peer("mdadm")?;
+    Some(run(Command::new(mdadm).args(["--examine", image]), b"").text())
+}
+
+/// R08, R09, R20: every level of the table is made with its fewest members and has the table's share of their space; with
+/// one less it is refused; chunks are 512K where nothing is said.
+#[test]
+fn every_level_is_made_with_its_fewest_members_and_refused_with_less() {
+    for (level, fewest, usable) in [
+        ("jbod", 1, 1),
+        ("0", 2, 2),
+        ("1", 2, 1),
+        ("10", 4, 2),
+        ("4", 3, 2),
+        ("5", 3, 2),
+        ("6", 4, 2),
+    ] {
+        let place = Place::new();
+        let images = disks(&place, fewest, "16M");
+        let made = created(&["--level", level, "a"], &images);
+        let size = made["size_bytes"].as_u64().unwrap();
+        let most = usable * (16 << 20);
+        assert!(size <= most && size > most * 3 / 4, "level {level}: {size}");
+        let facts = shown(&place, "a");
+        assert_eq!(facts["state"], "Normal", "level {level}");
+        if !["jbod", "1"].contains(&level) {
+            assert_eq!(facts["chunk_bytes"], 512 << 10, "level {level}");
+        }
+        if fewest > 1 {
+            let place = Place::new();
+            let images = disks(&place, fewest - 1, "16M");
+            let mut words = vec!["array", "create", "--level", level, "a"];
+            words.extend(images.iter().map(String::as_str));
+            headstack(&words).fails(64, &["needs at least"]);
+        }
+    }
+}
+
+/// R20: chunks outside of 4K to 1M and those that are no power of two are refused, the limits are taken.
+#[test]
+fn chunks_have_limits() {
+    for (chunk, code) in [("4K", 0), ("1M", 0), ("128K", 0), ("2K", 64), ("2M", 64), ("96K", 64)] {
+        let place = Place::new();
+        let images = disks(&place, 2, "16M");
+        let words = [
+            "array", "create", "a", "--level", "0", "--chunk", chunk, &images[0], &images[1],
+        ];
+        headstack(&words).ends(code);
+    }
+}
+
+/// R22: the smallest image limits the array; a capacity that is asked for is what it has.
+#[test]
+fn capacity_is_the_smallest_members_or_what_is_asked_for() {
+    let place = Place::new();
+    let mut images = disks(&place, 1, "64M");
+    let small = place.at("small.img");
+    headstack(&["disk", "create", "--size", "32M", &small]).text();
+    images.push(small);
+    let size = created(&["--level", "1", "a"], &images)["size_bytes"].as_u64().unwrap();
+    assert!(size > 28 << 20 && size < 32 << 20, "{size}");
+    let place = Place::new();
+    let images = disks(&place, 3, "64M");
+    let made = created(&["--level", "5", "--capacity", "32M", "a"], &images);
+    assert_eq!(made["size_bytes"], 32 << 20);
+    let place = Place::new();
+    let images = disks(&place, 3, "16M");
+    let words = [
+        "array",
+        "create",
+        "a",
+        "--level",
+        "5",
+        "--capacity",
+        "1G",
+        &images[0],
+        &images[1],
+        &images[2],
+    ];
+    headstack(&words).fails(64, &["capacity"]);
+}
+
+/// R12: without a name the level and the next free number make one.
+#[test]
+fn arrays_without_a_name_are_called_by_level_and_number() {
+    let place = Place::new();
+    let images = disks(&place, 4, "16M");
+    assert_eq!(created(&["--level", "1"], &images[..2])["name"], "RAID_1_0");
+    assert_eq!(created(&["--level", "1"], &images[2..])["name"], "RAID_1_1");
+    let listed = headstack(&["array", "ls", "-H", place.path().to_str().unwrap()]).text();
+    let names: Vec<&str> = listed.lines().map(|line| line.split('\t').next().unwrap()).collect();
+    assert_eq!(names, ["RAID_1_0", "RAID_1_1"]);
+}
+
+/// R13, R14, R15, R16: the four ways to begin keep, wipe the ends of, or zero what the images hold, and say whether a
+/// resync is left to do.
+#[test]
+fn initialisation_does_with_old_bytes_what_it_says() {
+    for (init, middle, head, resync) in [
+        ("keep", 0xaa, 0xaa, true),
+        ("quick", 0xaa, 0, true),
+        ("foreground", 0, 0, false),
+        ("background", 0, 0, false),
+    ] {
+        let place = Place::new();
+        let images = disks(&place, 2, "16M");
+        for image in &images {
+            fs::write(image, vec![0xaa; 16 << 20]).unwrap();
+        }
+        let made = created(&["--level", "1", "--init", init, "--yes", "a"], &images);
+        assert_eq!(made["needs_resync"], resync, "{init}");
+        let data = headstack(&["array", "examine", "--json", &images[0]]).json();
+        let offset = data["images"][0]["data_offset_bytes"].as_u64().unwrap();
+        let bytes = fs::read(&images[0]).unwrap();
+        let offset = usize::try_from(offset).unwrap();
+        assert_eq!(bytes[offset], head, "{init}");
+        assert_eq!(bytes[offset + (6 << 20)], middle, "{init}");
+        headstack(&["array", "rebuild", "a", "--in", place.path().to_str().unwrap()]).text();
+        assert_eq!(shown(&place, "a")["dirty"], false, "{init}");
+    }
+}
+
+/// Images that hold something are taken only when that is confirmed, members of an array only when that is said too; a
+/// dry run tells what would be lost and changes nothing.
+#[test]
+fn nothing_is_lost_without_a_word() {
+    let place = Place::new();
+    let images = disks(&place, 3, "16M");
+    fs::write(&images[1], vec![0xaa; 16 << 20]).unwrap();
+    let before = fs::read(&images[1]).unwrap();
+    let create = |more: &[&str], images: &[String]| {
+        let mut words = vec!["array", "create", "--level", "0", "a"];
+        words.extend(more);
+        words.extend(images.iter().map(String::as_str));
+        headstack(&words)
+    };
+    create(&[], &images[..2]).fails(78, &["d1.img", "would be lost"]);
+    let dry = create(&["--dry-run", "--json"], &images[..2]).json();
+    assert!(dry["lost"][0].as_str().unwrap().contains("d1.img"));
+    assert!(fs::read(&images[1]).unwrap() == before, "a dry run wrote");
+    create(&["--yes"], &images[..2]).ends(0);
+    create(&["--yes"], &images[1..]).fails(78, &["d1.img", "member of an array"]);
+    create(&["--yes", "--force-overwrite"], &images[1..]).ends(0);
+    create(&[], &[place.at("none.img"), place.at("d0.img")]).fails(66, &["none.img"]);
+}
+
+/// R28, R29, R58: a member is failed, the array is critical and says so; the same disk comes back, is rebuilt, and all is
+/// well. mdadm sees the same.
+#[test]
+fn a_member_is_failed_and_taken_back() {
+    let place = Place::new();
+    let images = disks(&place, 3, "16M");
+    created(&["--level", "5", "r5"], &images);
+    let directory = place.path().to_str().unwrap();
+    assert_eq!(check(&place, "r5"), 0);
+    headstack(&["array", "fail", "r5", &images[1]]).ends(0);
+    assert_eq!(check(&place, "r5"), 1);
+    let facts = shown(&place, "r5");
+    assert_eq!(
+        (&facts["status"], &facts["degraded"]),
+        (&"Critical".into(), &true.into())
+    );
+    assert_eq!(facts["members"][1]["standing"], "missing");
+    if let Some(seen) = mdadm(&images[0]) {
+        assert!(seen.contains("Array State : A.A"), "{seen}");
+    }
+    headstack(&["array", "fail", "r5", "2", "--in", directory]).fails(78, &["r5", "member 2"]);
+    headstack(&["array", "fail", "r5", "9", "--in", directory]).fails(66, &["no member 9"]);
+    let added = headstack(&["array", "add", "--json", "r5", &images[1]]).json();
+    assert_eq!(added["added"]["slot"], 1);
+    assert_eq!(added["state"], "Normal");
+    assert_eq!(check(&place, "r5"), 0);
+    if let Some(seen) = mdadm(&images[1]) {
+        assert!(
+            seen.contains("Array State : AAA") && seen.contains("Active device 1"),
+            "{seen}"
+        );
+    }
+}
+
+/// R25, R29: a spare waits until a member fails, and is then filled by a rebuild; a new disk is taken in by a verb.
+#[test]
+fn spares_and_new_disks_take_the_place_of_what_failed() {
+    let place = Place::new();
+    let images = disks(&place, 5, "16M");
+    let directory = place.path().to_str().unwrap();
+    created(&["--level", "1", "--spare", &images[2], "m"], &images[..2]);
+    assert_eq!(shown(&place, "m")["spares"].as_array().unwrap().len(), 1);
+    headstack(&["array", "fail", "m", "d0.img", "--in", directory]).ends(0);
+    let facts = headstack(&["array", "rebuild", "--json", "m", "--in", directory]).json();
+    assert_eq!(facts["state"], "Normal");
+    assert_eq!(facts["members"][0]["path"], images[2].as_str());
+    headstack(&["array", "fail", "m", "1", "--in", directory]).ends(0);
+    let facts = headstack(&["array", "add", "--json", "m", &images[3]]).json();
+    assert_eq!(
+        (&facts["state"], &facts["added"]["as"]),
+        (&"Normal".into(), &"new-member".into())
+    );
+    let facts = headstack(&["array", "add", "--json", "m", &images[4]]).json();
+    assert_eq!(facts["added"]["as"], "spare");
+    headstack(&["array", "add", "m", &images[4]]).fails(64, &["d4.img", "in use"]);
+}
+
+/// R30, R54, R55: with too few members the array is disabled: it is neither started nor written to, and with its images
+/// back it is critical again.
+#[test]
+fn a_disabled_array_is_left_as_it_is() {
+    let place = Place::new();
+    let images = disks(&place, 3, "16M");
+    created(&["--level", "5", "r5"], &images);
+    headstack(&["array", "fail", "r5", &images[0]]).ends(0);
+    fs::create_dir(place.at("elsewhere")).unwrap();
+    let away = place.at("elsewhere/d1.img");
+    fs::rename(&images[1], &away).unwrap();
+    let before = fs::read(&images[2]).unwrap();
+    assert_eq!(check(&place, "r5"), 2);
+    assert_eq!(shown(&place, "r5")["state"], "Disabled");
+    let directory = place.path().to_str().unwrap();
+    headstack(&["array", "rebuild", "r5", "--in", &images[2]]).fails(65, &["r5", "missing"]);
+    headstack(&["nbd", &images[2]]).fails(65, &["r5", "missing"]);
+    assert!(
+        fs::read(&images[2]).unwrap() == before,
+        "a disabled array was written to"
+    );
+    fs::rename(&away, &images[1]).unwrap();
+    assert_eq!(check(&place, "r5"), 1);
+    headstack(&["array", "add", "r5", &images[0], "--in", directory]).ends(0);
+    assert_eq!(check(&place, "r5"), 0);
+}
+
+/// R51: the steps of recovery come in the guide's order and have the array's own names.
+#[test]
+fn explain_tells_the_steps_with_real_names() {
+    let place = Place::new();
+    let images = disks(&place, 3, "16M");
+    created(&["--level", "5", "r5"], &images);
+    let directory = place.path().to_str().unwrap();
+    let explained = || headstack(&["array", "explain", "r5", "--in", directory]).text();
+    assert!(explained().contains("Nothing is to be done"));
+    headstack(&["array", "fail", "r5", &images[1]]).ends(0);
+    let text = explained();
+    let places: Vec<usize> = [
+        "Back up",
+        "Find the disk",
+        "take it back",
+        "rebuild",
+        "See that all is well",
+    ]
+    .iter()
+    .map(|word| text.find(word).unwrap_or_else(|| panic!("{word}: {text}")))
+    .collect();
+    assert!(places.is_sorted(), "{text}");
+    assert!(
+        text.contains("member 1") && text.contains(&images[1]) && text.contains("array add r5"),
+        "{text}"
+    );
+    // What it says can be typed.
+    let line = text
+        .lines()
+        .find(|line| line.contains("headstack array add r5"))
+        .unwrap();
+    let words: Vec<&str> = line.split("headstack ").nth(1).unwrap().split_whitespace().collect();
+    headstack(&words).ends(0);
+    assert_eq!(check(&place, "r5"), 0);
+}
+
+/// R56: an image tells all that its superblock holds, with the values that mdadm prints.
+#[test]
+fn examine_tells_what_mdadm_does() {
+    let place = Place::new();
+    let images = disks(&place, 4, "16M");
+    created(&["--level", "10", "--chunk", "64K", "--layout", "f2", "far"], &images);
+    let facts = headstack(&["array", "examine", "--json", &images[2]]).json();
+    let image = &facts["images"][0];
+    assert_eq!(
+        (&image["level"], &image["layout"], &image["slots"]),
+        (&"raid10".into(), &0x201.into(), &4.into())
+    );
+    assert_eq!(
+        (&image["chunk_bytes"], &image["role"]),
+        (&65536.into(), &"member 2".into())
+    );
+    assert_eq!(image["array_name"], "far");
+    if let Some(seen) = mdadm(&images[2]) {
+        let field = |name: &str| {
+            let line = seen.lines().find(|line| line.trim_start().starts_with(name)).unwrap();
+            line.split_once(" : ").unwrap().1.trim().to_owned()
+        };
+        assert_eq!(field("Array UUID"), image["array_uuid"].as_str().unwrap());
+        assert_eq!(field("Device UUID"), image["device_uuid"].as_str().unwrap());
+        assert_eq!(field("Events"), image["events"].to_string());
+        assert_eq!(field("Layout"), "far=2");
+        let offset = image["data_offset_bytes"].as_u64().unwrap() / 512;
+        assert_eq!(field("Data Offset"), format!("{offset} sectors"));
+    }
+    let blank = place.at("blank.img");
+    headstack(&["disk", "create", "--size", "2M", &blank]).text();
+    headstack(&["array", "examine", &blank]).fails(65, &["blank.img", "no superblock"]);
+}
+
+/// R57: images tell what they hold: nothing, a file system, an array's member.
+#[test]
+fn disks_tell_what_they_hold() {
+    let place = Place::new();
+    let images = disks(&place, 3, "16M");
+    created(&["--level", "1", "m"], &images[..2]);
+    let directory = place.path().to_str().unwrap();
+    let listed = headstack(&["disk", "ls", "--json", directory]).json();
+    let rows = listed["images"].as_array().unwrap();
+    let holds: Vec<&str> = rows.iter().map(|row| row["holds"].as_str().unwrap()).collect();
+    assert_eq!(holds, ["member", "member", "blank"]);
+    assert_eq!(
+        (&rows[1]["array"], &rows[1]["member"]),
+        (&"m".into(), &"1 (in sync)".into())
+    );
+    let shown = headstack(&["disk", "show", "--json", &images[0]]).json();
+    assert_eq!(
+        (&shown["level"], &shown["size_bytes"]),
+        (&"raid1".into(), &(16 << 20).into())
+    );
+    headstack(&["disk", "show", &place.at("none")]).fails(66, &["none"]);
+    headstack(&["disk", "create", "--size", "1K", &place.at("tiny")]).fails(64, &["2M"]);
+    headstack(&["disk", "create", "--size", "16M", &images[0]]).fails(73, &["d0.img"]);
+    assert!(!Path::new(&place.at("tiny")).exists());
+}

@@ -1,0 +1,54 @@
+//! `headstack array ..`: the verbs on arrays, one file each.
+//!
+//! An array is named by the images of its members, or by its name among the images that stand together. Where it is
+//! being served, the verb asks the server; else it starts the array, does its work and stops it ([`target`]).
+
+mod add;
+mod create;
+mod examine;
+mod explain;
+mod facts;
+mod fail;
+mod ls;
+mod rebuild;
+mod show;
+mod target;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use super::exit::Code;
+
+pub use facts::standing_word;
+
+/// Verbs on arrays.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Create(create::Arguments),
+    Ls(ls::Arguments),
+    Show(show::Arguments),
+    Examine(examine::Arguments),
+    Explain(explain::Arguments),
+    Fail(fail::Arguments),
+    Add(add::Arguments),
+    Rebuild(rebuild::Arguments),
+}
+
+impl Verb {
+    /// Runs the verb.
+    ///
+    /// # Errors
+    /// Whatever it met.
+    pub fn run(self) -> Result<Code> {
+        match self {
+            Self::Create(arguments) => arguments.run(),
+            Self::Ls(arguments) => arguments.run(),
+            Self::Show(arguments) => arguments.run(),
+            Self::Examine(arguments) => arguments.run(),
+            Self::Explain(arguments) => arguments.run(),
+            Self::Fail(arguments) => arguments.run(),
+            Self::Add(arguments) => arguments.run(),
+            Self::Rebuild(arguments) => arguments.run(),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Where the array of a verb is: with a server that has a control socket, or in images that nobody has open.
+//!
+//! A server is asked where `--socket` names its socket, or where one answers on the socket that an array has by default.
+//! Else the array is started in this process, and stopped once the order is carried out.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Map, Value};
+
+use crate::{
+    cli::{
+        exit::{Code, Failure},
+        images::{chosen, images},
+        nbd::default_socket,
+        output::{Progress as Bar, Unit},
+        serving::{
+            client,
+            control::path_of,
+            keeper::Keeper,
+            order::{Order, Request, perform},
+        },
+    },
+    raid::{
+        assemble::Assembly,
+        discover::{ArraySet, Discovery, discover, open},
+        rebuild::Progress,
+    },
+};
+
+/// Where an array is looked for.
+#[derive(Debug, Clone, Args)]
+pub struct PlaceArguments {
+    /// Images of the array's members, or directories of them; the working directory by default
+    #[arg(long = "in", value_name = "IMG", num_args = 1.., value_hint = clap::ValueHint::AnyPath)]
+    places: Vec<PathBuf>,
+    /// Socket of the server that has the array in use
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    socket: Option<PathBuf>,
+    /// Start an array that was not stopped cleanly and misses members, though some of its data may be wrong
+    #[arg(long)]
+    force: bool,
+}
+
+impl PlaceArguments {
+    /// Images of what was given, or of the working directory.
+    pub fn of(places: Vec<PathBuf>, socket: Option<PathBuf>) -> Self {
+        Self {
+            places,
+            socket,
+            force: false,
+        }
+    }
+
+    /// All that is found where it is looked; `beside` is an image whose directory is meant where no other is given.
+    ///
+    /// # Errors
+    /// A place does not exist.
+    pub fn found(&self, beside: Option<&Path>) -> Result<Discovery> {
+        let here = beside
+            .and_then(Path::parent)
+            .filter(|parent| !parent.as_os_str().is_empty());
+        let here = [here.unwrap_or(Path::new(".")).to_path_buf()];
+        let places = if self.places.is_empty() {
+            &here[..]
+        } else {
+            &self.places
+        };
+        Ok(discover(&images(places)?))
+    }
+
+    /// Carries out an order on the array of a name. `what` is what a bar of progress calls it.
+    ///
+    /// # Errors
+    /// There is no such array, it cannot be started, or the order fails.
+    pub fn carry_out(
+        &self,
+        name: Option<&str>,
+        beside: Option<&Path>,
+        order: Order,
+        what: &str,
+    ) -> Result<Map<String, Value>> {
+        let mut bar = None;
+        let mut done = 0;
+        let mut tell = |progress: Progress| {
+            let bar = bar.get_or_insert_with(|| Bar::new(what, Unit::Bytes, progress.whole_bytes, false));
+            bar.add(progress.done_bytes.saturating_sub(done));
+            done = done.max(progress.done_bytes);
+            Ok(())
+        };
+        if let Some(socket) = &self.socket {
+            let control = path_of(socket);
+            let Some(stream) = client::connect(&control) else {
+                let message = format!("{}: no server takes orders there", control.display());
+                return Err(Failure::new(Code::Unavailable, message, "the socket that 'headstack nbd' printed").into());
+            };
+            let array = name.map(str::to_owned);
+            return client::ask(stream, &Request { array, order }, &mut tell);
+        }
+        let found = self.found(beside)?;
+        let set = chosen(&found, name)?;
+        if let Some(stream) = served(set) {
+            let array = Some(set.uuid.to_string());
+            return client::ask(stream, &Request { array, order }, &mut tell);
+        }
+        let how = Assembly {
+            force: self.force,
+            ..Assembly::default()
+        };
+        let keeper = Keeper::start(Arc::new(open(set, how)?), false, Box::new(|| 100))?;
+        let done = perform(&keeper, &order, &mut tell);
+        keeper.stop()?;
+        done
+    }
+}
+
+/// A connection to the server of an array, if one has it on its default socket.
+pub fn served(set: &ArraySet) -> Option<std::os::unix::net::UnixStream> {
+    let mut sockets: Vec<PathBuf> = set
+        .members
+        .iter()
+        .map(|member| default_socket(&member.image.path(), &set.name))
+        .collect();
+    sockets.dedup();
+    sockets.iter().find_map(|socket| client::connect(&path_of(socket)))
+}

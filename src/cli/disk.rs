@@ -1,0 +1,191 @@
+//! `headstack disk ..`: the images that arrays are made of, before and beside their arrays.
+//!
+//! An image is a plain file; it has no header of its own until it is a member.
+
+use std::{fs::File, path::PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand};
+
+use super::{
+    arguments::size,
+    exit::{Code, Failure},
+    images::{image, images},
+    output::{Cell, Column, FormOptions, JsonOption, Output, Table},
+};
+use crate::raid::{
+    SECTOR_BYTES,
+    discover::{ArraySet, Contents, Discovery, discover},
+};
+
+/// Smallest image: less has no room for a superblock and any data.
+const SIZE_MIN_BYTES: u64 = 2 << 20;
+
+const COLUMNS: &[Column] = &[
+    Column::left("path", "PATH"),
+    Column::right("size_bytes", "SIZE"),
+    Column::left("holds", "HOLDS"),
+    Column::left("array", "ARRAY"),
+    Column::left("member", "MEMBER"),
+];
+
+/// Verbs on images.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    Create(Create),
+    Ls(Ls),
+    Show(Show),
+}
+
+/// Make images for the members of arrays
+///
+/// They are sparse: they take space only for what is written.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack disk create disk0.img disk1.img disk2.img --size 1G")]
+pub struct Create {
+    /// Files to make
+    #[arg(value_name = "IMG", required = true, value_hint = clap::ValueHint::FilePath)]
+    images: Vec<PathBuf>,
+    /// Size of each
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    size: u64,
+    #[command(flatten)]
+    json: JsonOption,
+}
+
+/// List images and what they hold
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack disk ls disks/")]
+pub struct Ls {
+    /// Images, or directories of them; the working directory by default
+    #[arg(value_name = "IMG", default_value = ".", value_hint = clap::ValueHint::AnyPath)]
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    form: FormOptions,
+}
+
+/// Show one image: what it holds, and what it is to which array
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack disk show disk0.img")]
+pub struct Show {
+    /// The image
+    #[arg(value_name = "IMG", value_hint = clap::ValueHint::FilePath)]
+    image: PathBuf,
+    #[command(flatten)]
+    form: FormOptions,
+}
+
+impl Verb {
+    /// Runs the verb.
+    ///
+    /// # Errors
+    /// Whatever it met.
+    pub fn run(self) -> Result<Code> {
+        match self {
+            Self::Create(create) => create.run(),
+            Self::Ls(ls) => ls.run(),
+            Self::Show(show) => show.run(),
+        }
+    }
+}
+
+impl Create {
+    fn run(self) -> Result<Code> {
+        if self.size < SIZE_MIN_BYTES || !self.size.is_multiple_of(SECTOR_BYTES) {
+            let message = format!(
+                "an image of {} bytes cannot be: it is a multiple of 512 of at least 2M",
+                self.size
+            );
+            return Err(Failure::new(Code::Usage, message, "--size 1G").into());
+        }
+        for path in &self.images {
+            let place = || path.display().to_string();
+            let made = File::create_new(path).with_context(place)?;
+            if let Err(error) = made.set_len(self.size).and_then(|()| made.sync_all()) {
+                // What could not be made whole is not left behind; its own error is the one to tell.
+                let _ = std::fs::remove_file(path);
+                return Err(error).with_context(place);
+            }
+        }
+        let paths = self.images.iter().map(|path| path.to_string_lossy()).collect();
+        let facts = [("images", Cell::Json(paths)), ("size_bytes", Cell::Bytes(self.size))];
+        Output::of_json("disk create", self.json).done(&format!("made {} images", self.images.len()), &facts)?;
+        Ok(Code::Success)
+    }
+}
+
+impl Ls {
+    fn run(self) -> Result<Code> {
+        let found = discover(&images(&self.images)?);
+        let mut table = Table::new(COLUMNS);
+        for (number, report) in found.images.iter().enumerate() {
+            let place = place_of(&found, number);
+            table.push(vec![
+                Cell::path(&report.image.path()),
+                Cell::Bytes(report.size_bytes),
+                Cell::text(report.contents.to_string()),
+                place.as_ref().map_or(Cell::None, |(set, _)| Cell::text(&set.name)),
+                place.map_or(Cell::None, |(_, place)| Cell::text(place)),
+            ]);
+        }
+        Output::new("disk ls", self.form).table("images", &table)?;
+        Ok(Code::Success)
+    }
+}
+
+impl Show {
+    fn run(self) -> Result<Code> {
+        let image = image(&self.image)?;
+        let found = discover(&[image]);
+        let Some(report) = found.images.first() else {
+            return Ok(Code::Failure);
+        };
+        if let Contents::Unreadable(_) = report.contents {
+            report.image.open(crate::storage::Access::Read)?;
+        }
+        let place = place_of(&found, 0);
+        let facts = [
+            ("path", Cell::path(&report.image.path())),
+            ("size_bytes", Cell::Bytes(report.size_bytes)),
+            ("holds", Cell::text(report.contents.to_string())),
+            (
+                "array",
+                place.as_ref().map_or(Cell::None, |(set, _)| Cell::text(&set.name)),
+            ),
+            (
+                "array_uuid",
+                place
+                    .as_ref()
+                    .map_or(Cell::None, |(set, _)| Cell::text(set.uuid.to_string())),
+            ),
+            (
+                "level",
+                place
+                    .as_ref()
+                    .map_or(Cell::None, |(set, _)| Cell::text(set.level.name())),
+            ),
+            ("member", place.map_or(Cell::None, |(_, place)| Cell::text(place))),
+        ];
+        Output::new("disk show", self.form).record(&facts)?;
+        Ok(Code::Success)
+    }
+}
+
+/// The array that an image is a member of, and as what.
+fn place_of(found: &Discovery, number: usize) -> Option<(&ArraySet, String)> {
+    found.arrays.iter().find_map(|set| {
+        let member = set.members.iter().find(|member| member.number == number)?;
+        let word = super::array::standing_word(member.standing);
+        let place = match member.slot {
+            Some(slot) => format!("{slot} ({word})"),
+            None => word.to_owned(),
+        };
+        Some((set, place))
+    })
+}

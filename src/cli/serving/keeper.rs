@@ -1,0 +1,288 @@
+//! One thread an array: tells it the time, and makes its redundancy whole again as soon as that is possible.
+//!
+//! The work goes in small steps. Between them the thread pauses for as long as it takes to leave the rest of the time to
+//! those who use the array; where nobody does, it does not pause. Work that failed is tried again when something has
+//! changed, or when it is asked for.
+
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::{
+    cli::images::now,
+    raid::{
+        Array,
+        rebuild::{Progress, pause_after},
+    },
+};
+
+/// How often the array is told the time.
+const TICK: Duration = Duration::from_secs(1);
+/// Work after which a pause is due: shorter pauses are not worth a wake-up.
+const STINT: Duration = Duration::from_millis(10);
+
+/// What is done to the redundancy of an array.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// Making it right where it may not be.
+    Resync,
+    /// Filling members.
+    Rebuild,
+}
+
+impl Work {
+    /// Its name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resync => "resync",
+            Self::Rebuild => "rebuild",
+        }
+    }
+}
+
+/// Share of the time, in percent, that work may take at the moment.
+pub type Share = Box<dyn Fn() -> u8 + Send + Sync>;
+
+/// What the thread and those who wait for it share.
+#[derive(Debug, Default)]
+struct State {
+    ending: bool,
+    /// Work may begin without being asked for.
+    eager: bool,
+    working: Option<Work>,
+    progress: Option<Progress>,
+    /// Requests to look at the array, and the last of them after which there was nothing left to do or something failed.
+    asked: u64,
+    answered: u64,
+    /// Why the last work failed, and how often the superblocks had been written then.
+    fault: Option<(String, u64)>,
+}
+
+/// What is shared with the thread.
+struct Shared {
+    array: Arc<Array>,
+    share: Share,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+/// An array that is taken care of.
+pub struct Keeper {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Keeper {
+    /// Takes care of an array from now on; `eager` begins work that is due without being asked.
+    ///
+    /// # Errors
+    /// No thread is left.
+    pub fn start(array: Arc<Array>, eager: bool, share: Share) -> Result<Self> {
+        let state = State {
+            eager,
+            ..State::default()
+        };
+        let shared = Arc::new(Shared {
+            array,
+            share,
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        });
+        let thread = thread::Builder::new().name("array keeper".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || shared.run()
+        });
+        Ok(Self {
+            shared,
+            thread: Mutex::new(Some(thread.context("a thread for the array")?)),
+        })
+    }
+
+    /// The array.
+    pub fn array(&self) -> &Arc<Array> {
+        &self.shared.array
+    }
+
+    /// What is being done, and how far it is.
+    pub fn work(&self) -> Option<(Work, Option<Progress>)> {
+        let state = self.shared.lock();
+        state.working.map(|work| (work, state.progress))
+    }
+
+    /// Lets the thread look whether there is something to do.
+    pub fn nudge(&self) -> u64 {
+        let mut state = self.shared.lock();
+        state.asked += 1;
+        state.fault = None;
+        self.shared.changed.notify_all();
+        state.asked
+    }
+
+    /// Does all work that is due, and tells how far it is meanwhile.
+    ///
+    /// # Errors
+    /// What stopped the work.
+    pub fn finish(&self, tell: &mut dyn FnMut(Progress) -> Result<()>) -> Result<()> {
+        let ticket = self.nudge();
+        let mut state = self.shared.lock();
+        let mut told = None;
+        while state.answered < ticket {
+            if state.ending {
+                return Err(anyhow!("array {}: it is being stopped", self.array().name()));
+            }
+            if state.progress != told
+                && let Some(progress) = state.progress
+            {
+                told = Some(progress);
+                drop(state);
+                tell(progress)?;
+                state = self.shared.lock();
+                continue;
+            }
+            state = self.shared.wait(state, TICK);
+        }
+        match &state.fault {
+            Some((fault, _)) => Err(anyhow!("{fault}")),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends the work, which can be gone on with later, and stops the array.
+    ///
+    /// # Errors
+    /// Members could not be flushed.
+    pub fn stop(&self) -> Result<()> {
+        self.shared.lock().ending = true;
+        self.shared.changed.notify_all();
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(thread) = thread else { return Ok(()) };
+        // A panic of the thread has been told where it happened.
+        let _ = thread.join();
+        Ok(self.array().stop(now())?)
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wait<'a>(&self, state: MutexGuard<'a, State>, limit: Duration) -> MutexGuard<'a, State> {
+        let waited = self.changed.wait_timeout(state, limit);
+        waited.unwrap_or_else(PoisonError::into_inner).0
+    }
+
+    fn run(&self) {
+        let mut ticked = Instant::now();
+        loop {
+            let mut state = self.lock();
+            if state.ending {
+                return;
+            }
+            let (asked, wanted) = (state.asked, state.eager || state.asked > state.answered);
+            drop(state);
+            let due = if wanted { self.due() } else { None };
+            if let Some(work) = due {
+                self.work(work, &mut ticked, asked);
+                continue;
+            }
+            state = self.lock();
+            state.answered = asked;
+            self.changed.notify_all();
+            if state.asked == asked && !state.ending {
+                drop(self.wait(state, TICK.saturating_sub(ticked.elapsed())));
+            } else {
+                drop(state);
+            }
+            self.tick(&mut ticked);
+        }
+    }
+
+    fn tick(&self, ticked: &mut Instant) {
+        if ticked.elapsed() < TICK {
+            return;
+        }
+        *ticked = Instant::now();
+        if let Err(error) = self.array.tick(now()) {
+            log::debug!("{error}");
+        }
+    }
+
+    /// What is to be done next; none where there is nothing, or nothing that did not just fail.
+    fn due(&self) -> Option<Work> {
+        if self.array.is_read_only() {
+            return None;
+        }
+        let status = self.array.status();
+        let failed_at = self.lock().fault.as_ref().map(|(_, events)| *events);
+        if failed_at == Some(status.events) {
+            return None;
+        }
+        if status.needs_resync {
+            return Some(Work::Resync);
+        }
+        let vacant = status.members.iter().any(|member| member.path.is_none());
+        if vacant && !status.spares.is_empty() {
+            match self.array.activate_spare() {
+                Ok(Some(slot)) => log::warn!("array {}: a spare takes the place of member {slot}", status.name),
+                Ok(None) => {}
+                Err(error) => log::error!("{error}"),
+            }
+        }
+        let unfilled = |member: &crate::raid::array::MemberStatus| member.rebuilt_bytes.is_some();
+        let status = self.array.status();
+        status.members.iter().any(unfilled).then_some(Work::Rebuild)
+    }
+
+    fn work(&self, work: Work, ticked: &mut Instant, asked: u64) {
+        let name = self.array.name();
+        log::info!("array {name}: {} begins", work.name());
+        self.lock().working = Some(work);
+        let mut began = Instant::now();
+        let mut pace = |progress: Progress| {
+            self.tick(ticked);
+            let mut state = self.lock();
+            state.progress = Some(progress);
+            if began.elapsed() >= STINT {
+                self.changed.notify_all();
+                let until = Instant::now() + pause_after(began.elapsed(), (self.share)());
+                while !state.ending && Instant::now() < until {
+                    state = self.wait(state, until.saturating_duration_since(Instant::now()));
+                }
+                began = Instant::now();
+            }
+            if state.ending {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        };
+        let ended = match work {
+            Work::Resync => self.array.resync(&mut pace),
+            Work::Rebuild => self.array.rebuild(&mut pace),
+        };
+        let fault = match ended {
+            Ok(ending) => {
+                log::info!("array {name}: {} ends: {ending:?}", work.name());
+                None
+            }
+            Err(error) => {
+                log::error!("array {name}: {} failed: {error}", work.name());
+                Some((error.to_string(), self.array.status().events))
+            }
+        };
+        let mut state = self.lock();
+        state.working = None;
+        state.progress = None;
+        if fault.is_some() {
+            state.answered = asked;
+        }
+        state.fault = fault;
+        self.changed.notify_all();
+    }
+}

@@ -1,0 +1,68 @@
+//! What is going on with an array beside the requests: whether it is being verified, rebuilt or resynced, and whether
+//! the last verify found it inconsistent.
+//!
+//! In memory only, for telling the array's state and for keeping work of one kind from running twice.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Flags of work under way.
+#[derive(Debug, Default)]
+pub(in crate::raid) struct Activity {
+    verifying: AtomicBool,
+    rebuilding: AtomicBool,
+    resyncing: AtomicBool,
+    inconsistent: AtomicBool,
+}
+
+/// Work that is under way until this is dropped.
+#[derive(Debug)]
+pub(in crate::raid) struct Running<'a>(&'a AtomicBool);
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+fn begin(flag: &AtomicBool) -> Option<Running<'_>> {
+    let was = flag.swap(true, Ordering::AcqRel);
+    (!was).then_some(Running(flag))
+}
+
+impl Activity {
+    /// Begins a verify; none where one is under way.
+    pub(in crate::raid) fn verifying(&self) -> Option<Running<'_>> {
+        begin(&self.verifying)
+    }
+
+    /// Begins a rebuild; none where one is under way.
+    pub(in crate::raid) fn rebuilding(&self) -> Option<Running<'_>> {
+        begin(&self.rebuilding)
+    }
+
+    /// Begins a resync; none where one is under way.
+    pub(in crate::raid) fn resyncing(&self) -> Option<Running<'_>> {
+        begin(&self.resyncing)
+    }
+
+    pub(in crate::raid) fn is_verifying(&self) -> bool {
+        self.verifying.load(Ordering::Acquire)
+    }
+
+    pub(in crate::raid) fn is_rebuilding(&self) -> bool {
+        self.rebuilding.load(Ordering::Acquire)
+    }
+
+    pub(in crate::raid) fn is_resyncing(&self) -> bool {
+        self.resyncing.load(Ordering::Acquire)
+    }
+
+    pub(in crate::raid) fn is_inconsistent(&self) -> bool {
+        self.inconsistent.load(Ordering::Acquire)
+    }
+
+    /// Notes what the last verify found.
+    pub(in crate::raid) fn set_inconsistent(&self, inconsistent: bool) {
+        self.inconsistent.store(inconsistent, Ordering::Release);
+    }
+}

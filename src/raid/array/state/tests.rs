@@ -1,0 +1,292 @@
+//! States of real arrays on simulated storage: each is reached by what happens to an array, not by setting facts.
+
+use std::ops::ControlFlow;
+
+use super::*;
+use crate::{
+    raid::{
+        Level,
+        add::Added,
+        create::Initialisation,
+        metadata::identity::Time,
+        rebuild::Ending,
+        rig::{Make, Rig, contents, on, pattern, uuid},
+        scrub::Repair,
+    },
+    storage::sim::Verb,
+};
+
+fn disks(array: &Array) -> Vec<DiskState> {
+    array.disk_states().into_iter().map(|(_, state)| state).collect()
+}
+
+/// R10: which members each level can lose, by every subset: what is left serves every byte, takes writes and is
+/// assembled again; one more is refused and changes nothing.
+#[test]
+fn every_subset_of_members_is_survived_or_refused_as_the_level_says() {
+    type Survives = fn(&[usize]) -> bool;
+    let cases: [(Level, u16, Survives); 7] = [
+        (Level::Linear, 3, |lost| lost.is_empty()),
+        (Level::Raid0, 3, |lost| lost.is_empty()),
+        (Level::Raid1, 2, |lost| lost.len() <= 1),
+        (Level::Raid10, 4, |lost| {
+            lost.iter().filter(|n| **n < 2).count() < 2 && lost.iter().filter(|n| **n >= 2).count() < 2
+        }),
+        (Level::Raid4, 3, |lost| lost.len() <= 1),
+        (Level::Raid5, 4, |lost| lost.len() <= 1),
+        (Level::Raid6, 5, |lost| lost.len() <= 2),
+    ];
+    for (level, members, survives) in cases {
+        for subset in 0..1_u32 << members {
+            let lost: Vec<usize> = (0..usize::from(members)).filter(|n| subset & 1 << n != 0).collect();
+            let what = format!("{level} without {lost:?}");
+            let (rig, array, mut bytes) = Rig::filled(Make::new(level, members, 8));
+            let mut gone = Vec::new();
+            for n in &lost {
+                let slot = Slot(u16::try_from(*n).unwrap());
+                gone.push(*n);
+                assert_eq!(array.fail_member(slot).is_ok(), survives(&gone), "{what}, failing {n}");
+                if array.roster().seat(slot).is_some() {
+                    gone.pop();
+                }
+            }
+            if survives(&lost) {
+                let state = if lost.is_empty() {
+                    ArrayState::Normal
+                } else {
+                    ArrayState::CriticalMissingDisk
+                };
+                assert_eq!(array.state(), state, "{what}");
+                let part = pattern(70_000);
+                array.write_at(&part, 10_000, false).unwrap();
+                bytes[10_000..80_000].copy_from_slice(&part);
+            }
+            // Whatever was refused left an array that works.
+            assert!(contents(&array) == bytes, "{what}");
+            array.stop(Time::new(2000, 0)).unwrap();
+            drop(array);
+            let left = (0..usize::from(members)).filter(|n| !lost.contains(n));
+            let before: Vec<_> = left.clone().map(|n| rig.bytes(n)).collect();
+            match rig.assemble(left.clone()) {
+                Ok(array) => {
+                    assert!(survives(&lost), "{what}");
+                    assert!(contents(&array) == bytes, "{what}, assembled");
+                }
+                Err(Error::NotStartable { .. }) => {
+                    assert!(!survives(&lost), "{what}");
+                    assert!(
+                        left.zip(before).all(|(n, before)| rig.bytes(n) == before),
+                        "{what}: written to"
+                    );
+                }
+                Err(error) => panic!("{what}: {error}"),
+            }
+        }
+    }
+}
+
+/// R27, R28, R57, R58: from Normal over Critical and Rebuilding back to Normal, with what may be asked in each.
+#[test]
+fn a_lost_member_is_replaced() {
+    let (rig, array, bytes) = Rig::filled(Make::new(Level::Raid5, 3, 8));
+    assert_eq!(array.state(), ArrayState::Normal);
+    assert_eq!(disks(&array), [DiskState::Normal; 3]);
+    assert_eq!(
+        array.actions(),
+        [Action::Delete, Action::Verify, Action::Rename, Action::Reshape]
+    );
+
+    array.fail_member(Slot(1)).unwrap();
+    assert_eq!(array.state(), ArrayState::CriticalMissingDisk);
+    let others = [DiskState::Normal, DiskState::CriticalMissingDisk, DiskState::Normal];
+    assert_eq!(disks(&array), others);
+    assert!(array.check_allows(Action::AddDisk).is_ok());
+    for refused in [Action::Rename, Action::Verify] {
+        assert!(
+            matches!(array.check_allows(refused), Err(Error::WrongState { .. })),
+            "{refused:?}"
+        );
+    }
+
+    let added = array.add(&rig.new_image(3), uuid(3)).unwrap();
+    assert_eq!(added, Added::Rebuild(Slot(1)));
+    assert_eq!(array.state(), ArrayState::CriticalInconsistency);
+    assert_eq!(disks(&array)[1], DiskState::CriticalRebuildRequired);
+    let mut seen = Vec::new();
+    let ending = array.rebuild(&mut |_| {
+        seen.push((
+            array.state(),
+            disks(&array)[1],
+            array.check_allows(Action::StopRebuild).is_ok(),
+        ));
+        ControlFlow::Break(())
+    });
+    assert_eq!(ending.unwrap(), Ending::Stopped);
+    assert_eq!(seen, [(ArrayState::Rebuilding, DiskState::Rebuilding, true)]);
+    assert_eq!(disks(&array)[1], DiskState::CriticalRebuildRequired);
+    array.rebuild(&mut on).unwrap();
+    assert_eq!((array.state(), contents(&array) == bytes), (ArrayState::Normal, true));
+}
+
+/// R57, R58: Initializing while parity is made for the first time, and Initialization Stopped when that was interrupted,
+/// from where it goes on after the array was stopped and assembled again.
+#[test]
+fn an_initialisation_is_stopped_and_gone_on_with() {
+    for bitmap in [true, false] {
+        for level in [Level::Raid5, Level::Raid1] {
+            let make = Make {
+                bitmap,
+                initialisation: Initialisation::Keep,
+                ..Make::new(level, 3, 8)
+            };
+            let (rig, array) = Rig::make(make);
+            assert_eq!(array.state(), ArrayState::InitializationStopped);
+            assert_eq!(disks(&array), [DiskState::Uninitialized; 3]);
+            assert!(array.check_allows(Action::ResumeInitialization).is_ok());
+            let mut done = 0;
+            let ending = array.resync(&mut |progress| {
+                assert_eq!(array.state(), ArrayState::Initializing);
+                assert_eq!(disks(&array), [DiskState::Initializing; 3]);
+                done = progress.done_bytes;
+                if done * 2 > progress.whole_bytes {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            assert_eq!(ending.unwrap(), Ending::Stopped);
+            array.stop(Time::new(2000, 0)).unwrap();
+            drop(array);
+            let array = rig.assemble(0..3).unwrap();
+            assert_eq!(array.state(), ArrayState::InitializationStopped);
+            let mut first = None;
+            array
+                .resync(&mut |progress| {
+                    first.get_or_insert(progress.done_bytes);
+                    ControlFlow::Continue(())
+                })
+                .unwrap();
+            // It goes on in the region in which it was stopped.
+            assert!(
+                first.unwrap() + (128 << 10) > done,
+                "{level} {bitmap}: {first:?} after {done}"
+            );
+            assert_eq!(array.state(), ArrayState::Normal);
+            array.stop(Time::new(3000, 0)).unwrap();
+            drop(array);
+            assert_eq!(rig.assemble(0..3).unwrap().state(), ArrayState::Normal);
+        }
+    }
+}
+
+/// R50, R57, R58: a verify shows as such; what it finds makes the array critical until it was mended.
+#[test]
+fn mismatches_make_an_array_critical() {
+    let (rig, array, _) = Rig::filled(Make::new(Level::Raid5, 3, 8));
+    array
+        .verify(Repair::Report, &mut |_| {
+            assert_eq!(array.state(), ArrayState::Verifying);
+            assert_eq!(disks(&array), [DiskState::Verifying; 3]);
+            assert!(array.check_allows(Action::StopVerify).is_ok());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(array.state(), ArrayState::Normal);
+    rig.spoil(0, 0);
+    array.verify(Repair::Report, &mut on).unwrap();
+    assert_eq!(array.state(), ArrayState::CriticalInconsistency);
+    assert!(array.check_allows(Action::Rebuild).is_ok());
+    array.verify(Repair::Redundancy, &mut on).unwrap();
+    assert_eq!(array.state(), ArrayState::Normal);
+}
+
+/// R30, R54, R55: too few members: nothing is read and nothing more is written, superblocks neither; with the disks back
+/// the array is what it was before: critical, and every acknowledged byte is there.
+#[test]
+fn a_disabled_array_is_left_alone_and_comes_back() {
+    for (level, members, first) in [
+        (Level::Raid5, 3, Some(1)),
+        (Level::Raid1, 2, Some(0)),
+        (Level::Raid0, 2, None),
+    ] {
+        for writes in [false, true] {
+            let (rig, array, mut bytes) = Rig::filled(Make::new(level, members, 8));
+            let pulled = usize::from(members) - 1;
+            if let Some(first) = first {
+                array.fail_member(Slot(first)).unwrap();
+                let part = pattern(9000);
+                array.write_at(&part, 5000, true).unwrap();
+                bytes[5000..14_000].copy_from_slice(&part);
+            }
+            let path = rig.image(pulled).name;
+            rig.directory
+                .set_rule(move |operation| (operation.path == path).then_some(libc::EIO));
+            let mut all = vec![0; bytes.len()];
+            if writes {
+                assert!(array.write_at(&[0x55; 4096], 8192, true).is_err());
+                let _ = array.flush();
+            } else {
+                assert!(matches!(array.read_at(&mut all, 0), Err(Error::Unreadable { .. })));
+            }
+            assert_eq!(array.state(), ArrayState::Disabled, "{level} {writes}");
+            assert!(disks(&array).iter().all(|disk| *disk >= DiskState::CriticalMissingDisk));
+            assert_eq!(array.actions(), [Action::Delete]);
+            drop(rig.directory.take_operations());
+            assert!(array.read_at(&mut [0; 1], 0).is_err());
+            assert!(array.write_at(&[0; 512], 0, false).is_err());
+            assert!(array.rebuild(&mut on).is_err() || array.level().is_bare());
+            let _ = array.tick(Time::new(2000, 0));
+            let _ = array.stop(Time::new(2000, 0));
+            drop(array);
+            assert_eq!(
+                rig.directory.count(Verb::Write) + rig.directory.count(Verb::Punch),
+                0,
+                "{level} {writes}"
+            );
+            rig.directory.clear_rule();
+            let array = rig.assemble(0..usize::from(members)).unwrap();
+            let state = if first.is_some() {
+                ArrayState::CriticalMissingDisk
+            } else {
+                ArrayState::Normal
+            };
+            let found = contents(&array);
+            let outside = |n: &usize| !writes || !(8192..8192 + 4096).contains(n);
+            assert!(
+                (0..bytes.len()).filter(outside).all(|n| found[n] == bytes[n]),
+                "{level} {writes}"
+            );
+            assert_eq!(array.state(), state, "{level} {writes}");
+        }
+    }
+}
+
+/// R29: the same disk comes back and is filled where it missed writes; it is known by its identity.
+#[test]
+fn a_member_that_was_pulled_and_comes_back_is_caught_up() {
+    let (rig, array, mut bytes) = Rig::filled(Make::new(Level::Raid6, 5, 8));
+    array.tick(Time::new(2000, 0)).unwrap();
+    array.tick(Time::new(2001, 0)).unwrap();
+    array.tick(Time::new(2002, 0)).unwrap();
+    array.fail_member(Slot(2)).unwrap();
+    array.write_at(&[7; 4096], 40_960, false).unwrap();
+    bytes[40_960..45_056].fill(7);
+    array.stop(Time::new(2003, 0)).unwrap();
+    drop(array);
+    let array = rig.assemble(0..5).unwrap();
+    assert_eq!(array.state(), ArrayState::CriticalMissingDisk);
+    assert_eq!(array.add(&rig.image(2), uuid(77)).unwrap(), Added::Return(Slot(2)));
+    drop(rig.directory.take_operations());
+    array.rebuild(&mut on).unwrap();
+    let data = rig.place(2, 0);
+    let written: u64 = rig
+        .directory
+        .operations()
+        .iter()
+        .filter(|one| one.verb == Verb::Write && one.path == rig.image(2).name && one.offset_bytes >= data)
+        .map(|one| one.length_bytes)
+        .sum();
+    assert!(written > 0 && written <= 4 * 8192, "{written} bytes");
+    assert_eq!((array.state(), contents(&array) == bytes), (ArrayState::Normal, true));
+    assert!(array.verify(Repair::Report, &mut on).unwrap().is_clean());
+}

@@ -202,6 +202,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     }
     let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
+    let in_use = |one: &Found| choice.devices.iter().any(|(found, _)| found.image == one.image);
+    let left_out = of_all.iter().filter(|one| !in_use(one));
+    control.seen = left_out.map(|one| one.superblock.events).max().unwrap_or(0);
     let dirty = choice.dirty;
     control.dirty = dirty;
     // A clean stop in the middle of a resync says how far that was; after a crash it says 0.

@@ -341,7 +341,7 @@ impl Array {
 }
 
 /// Writes pages of the bitmap of one member, durably.
-fn write_pages(member: &Member, pages: &[(usize, [u8; 4096])]) -> io::Result<()> {
+pub(in crate::raid) fn write_pages(member: &Member, pages: &[(usize, [u8; 4096])]) -> io::Result<()> {
     let Some(place) = member.bitmap_bytes().filter(|_| !pages.is_empty()) else {
         return Ok(());
     };

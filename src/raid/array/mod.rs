@@ -40,6 +40,7 @@ pub(in crate::raid) use activity::Activity;
 pub(in crate::raid) use control::{Control, Device};
 pub(in crate::raid) use intent::Intent;
 pub(in crate::raid) use lanes::{Held, LANE_BYTES};
+pub(in crate::raid) use membership::write_pages;
 pub(in crate::raid) use read::rewrite;
 pub(in crate::raid) use roster::{Failures, Moving, Roster};
 pub(in crate::raid) use rows::Rows;

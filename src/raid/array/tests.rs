@@ -182,7 +182,7 @@ impl World {
     }
 
     fn fail(&self, what: &str) -> ! {
-        let tail = self.log.len().saturating_sub(70);
+        let tail = self.log.len().saturating_sub(25);
         panic!(
             "{:?} seed {}: {what}\n{}",
             self.shape,
@@ -406,7 +406,7 @@ impl World {
     /// Changes a block of a member behind the array's back: a verify names exactly it, or says that it cannot know.
     fn corrupt(&mut self) {
         let roster = self.array().roster();
-        if roster.is_degraded() {
+        if roster.is_degraded() || roster.moving().is_some() {
             return;
         }
         let seats: Vec<_> = roster
@@ -431,8 +431,8 @@ impl World {
         file.write_all_at(&[byte[0] ^ 0x40], place).unwrap();
         let cell = self.array().geometry().cell(slot, at);
         let copies = self.array().geometry().copies();
-        let provable = copies > 2 || self.shape.level.parities() > 1;
-        let redundant = copies > 1 || self.shape.level.parities() > 0;
+        let provable = copies > 2 || self.array().level().parities() > 1;
+        let redundant = copies > 1 || self.array().level().parities() > 0;
         let unused = matches!(cell, Cell::Unused) || !redundant;
         let suspect = Suspect { slot, offset_bytes: at };
         for repair in [Repair::Report, Repair::Provable] {
@@ -474,10 +474,8 @@ impl World {
         self.log.push("stop and assemble".to_owned());
         self.array().stop(time).unwrap();
         self.old.clear();
-        let was = self.array().status();
         self.array = None;
         self.assemble();
-        self.log.push(format!("was {was:?}\nis {:?}", self.array().status()));
         self.check_all("after a stop");
     }
 

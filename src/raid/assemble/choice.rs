@@ -5,7 +5,7 @@
 
 use super::{Assembly, Found, Image};
 use crate::raid::{
-    SECTOR_BYTES, Slot,
+    SECTOR_BYTES, Sector, Slot,
     error::{Error, Result},
     geometry::Geometry,
     metadata::superblock::{Features, Role, Superblock},
@@ -27,6 +27,7 @@ pub(in crate::raid) struct Choice {
 
 /// Decides from what was found, without any I/O.
 pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) -> Result<Choice> {
+    let found = &without_begun(images, found);
     let Some(freshest) = freshest_of(found) else {
         return Err(Error::NotStartable {
             array: images
@@ -102,6 +103,32 @@ fn freshest_of(found: &[Found]) -> Option<&Found> {
         };
         (found.superblock.events, knows)
     })
+}
+
+/// Members without those that a reshape would have added: it was about to begin, and no member that was there before has been
+/// told. These are told last.
+fn without_begun(images: &[Image], found: &[Found]) -> Vec<Found> {
+    let new = |found: &&Found| {
+        let superblock = &found.superblock;
+        let (old, position) = match superblock.reshaping() {
+            Some(fields) => (superblock.slots_before(), fields.position),
+            None => return false,
+        };
+        let filled = superblock.recovered_to() == Some(Sector(0));
+        position == 0 && (filled || matches!(superblock.role(), Role::Active(slot) if u32::from(slot.0) >= old))
+    };
+    let told = |found: &Found| found.superblock.reshaping().is_some();
+    if found.iter().filter(|found| told(found)).all(|found| new(&found)) && !found.iter().all(told) {
+        let (left, kept): (Vec<&Found>, Vec<&Found>) = found.iter().partition(new);
+        for one in left {
+            log::warn!(
+                "{}: left out, a reshape that it is for never began",
+                images[one.image].path().display()
+            );
+        }
+        return kept.into_iter().cloned().collect();
+    }
+    found.to_vec()
 }
 
 /// Members as the freshest would have them say of a reshape.

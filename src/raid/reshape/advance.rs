@@ -7,18 +7,18 @@
 
 use std::{
     ops::ControlFlow,
-    sync::{RwLockReadGuard, RwLockWriteGuard, atomic::Ordering},
+    sync::{Arc, RwLockReadGuard, RwLockWriteGuard, atomic::Ordering},
 };
 
 use super::stored;
 use crate::raid::{
     Level, SECTOR_BYTES, Sector,
-    array::{Array, Device, Failures, Moving, Roster, Source},
+    array::{Array, Device, Failures, Intent, Moving, Roster, Source, write_pages},
     error::{Error, Result},
     geometry::{Direction, Geometry, ReshapeView},
     member::WHOLE,
     metadata::superblock::{Features, MAX_SECTOR, ReshapeFields, Role},
-    rebuild::{Ending, Pace, Progress},
+    rebuild::{Ending, Pace, Progress, synced_bytes},
 };
 
 /// Most bytes of the array between two checkpoints, for which writes there have to wait.
@@ -210,8 +210,15 @@ impl Array {
             return Ok(false);
         }
         let mut control = self.control();
-        let done = moving.new.clone();
+        let done = tracked(&moving.new);
         let geometry = done.geometry();
+        let pages = done.intent().pages();
+        for (_, member) in done.members().filter(|_| !Arc::ptr_eq(done.intent(), before.intent())) {
+            failures.note(member, write_pages(member, &pages));
+        }
+        if !failures.is_empty() {
+            return Ok(false);
+        }
         for device in &mut control.devices {
             settle(device, &done);
         }
@@ -285,6 +292,21 @@ fn next_position(view: &ReshapeView) -> Option<u64> {
     }
 }
 
+/// The new side with a bitmap that covers all of it.
+fn tracked(new: &Roster) -> Roster {
+    let whole_bytes = synced_bytes(new.geometry());
+    let before = new.intent();
+    let bitmap = before
+        .lock()
+        .as_ref()
+        .map(|bitmap| bitmap.resized(Sector(whole_bytes / SECTOR_BYTES)));
+    if before.covers(whole_bytes) {
+        return new.clone();
+    }
+    let unsynced = before.next_unsynced(0).map(|_| 0);
+    new.tracked(Intent::new(bitmap, unsynced, whole_bytes))
+}
+
 /// Says in a member's superblock where the position is.
 pub(super) fn note_position(device: &mut Device, view: &ReshapeView) {
     device.superblock.reshape.position = view.position_bytes() / SECTOR_BYTES;
@@ -329,7 +351,7 @@ fn settle(device: &mut Device, done: &Roster) {
     let seat = done.members().find(|(_, member)| member.is(&device.member));
     let start = superblock.data_offset.0 * SECTOR_BYTES;
     device.member = match seat {
-        Some((_, member)) => std::sync::Arc::clone(member),
-        None => std::sync::Arc::new(device.member.moved(start, superblock.data_size.0 * SECTOR_BYTES)),
+        Some((_, member)) => Arc::clone(member),
+        None => Arc::new(device.member.moved(start, superblock.data_size.0 * SECTOR_BYTES)),
     };
 }

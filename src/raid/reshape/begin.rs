@@ -39,6 +39,9 @@ impl Array {
     /// is not whole; [`Error::Member`] where an image cannot be used.
     pub fn begin_reshape(&self, plan: &Plan) -> Result<()> {
         self.check_writable()?;
+        if !self.legs().is_empty() {
+            return Err(self.wrong_state("a raid50 does not move as a whole: make a larger one and copy"));
+        }
         let Some(_turn) = self.try_reshaping() else {
             return Err(self.wrong_state("a reshape is under way already"));
         };
@@ -53,6 +56,7 @@ impl Array {
             if !failures.is_empty() {
                 return Err(self.not_written(0, failures.into_error()));
             }
+            self.outlive(&mut control, &before)?;
             let devices = self.new_devices(&candidates, &control, &target)?;
             let failures = self.note(&mut control, devices, &target, &before)?;
             (before, failures)
@@ -118,6 +122,22 @@ impl Array {
             .as_ref()
             .map_or(Sector(0), |bitmap| bitmap.area_sectors());
         target(roster.geometry(), plan, &superblocks, bitmap)
+    }
+
+    /// Writes the superblocks until no device that is left out, such as one of a reshape that never began, can be taken for a
+    /// member that missed a superblock.
+    fn outlive(&self, control: &mut Control, roster: &Roster) -> Result<()> {
+        let bare = roster.is_bare();
+        control.set_writes(true);
+        while control.events <= control.seen {
+            let failed = control.commit(roster.intent().lock().as_mut(), false);
+            if let Some((_, error)) = failed.into_iter().next() {
+                control.set_writes(!bare);
+                return Err(self.not_written(0, error));
+            }
+        }
+        control.set_writes(!bare);
+        Ok(())
     }
 
     /// Members of the images, with the bitmap of the array and a part in its journal.

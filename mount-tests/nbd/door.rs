@@ -286,7 +286,9 @@ fn a_member_is_lost_and_replaced_under_load() {
         "--loops=2",
         "--verify=crc32c",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--verify_backlog=64",
+        "--verify_state_save=0",
     ])
     .arg(format!("--uri={}", door.uri()))
     .stdout(Stdio::piped());
@@ -372,6 +374,34 @@ fn a_read_only_server_writes_nothing() {
     assert_eq!(info["exports"][0]["is_read_only"], true);
     let (code, _, err) = headstack(&["array", "fail", "a", "1", "--in", images.place()]);
     assert_eq!(code, 77, "{err}");
+    assert_eq!(door.stop(), 0);
+    for (path, before) in images.paths.iter().zip(before) {
+        assert!(contents(Path::new(path)) == before, "{path}");
+    }
+}
+
+/// R55: under an overlay a damaged array is forced, written to and read back, and its images stay as they are.
+#[test]
+fn an_overlay_takes_all_writes() {
+    if find("nbdcopy").is_none() {
+        return;
+    }
+    let images = Images::new("5", 3, "16M");
+    let before: Vec<Vec<u8>> = images.paths.iter().map(|path| contents(Path::new(path))).collect();
+    let overlay = images.at("try.overlay");
+    let source = PathBuf::from(images.at("source"));
+    let open = || {
+        let mut words = vec!["--overlay", &overlay, "--force"];
+        words.extend(&images.words()[..2]);
+        Door::open(&words, 1)
+    };
+    let door = open();
+    let bytes = pattern(9, size_of(door.uri()));
+    fs::write(&source, &bytes).unwrap();
+    put(&source, door.uri());
+    assert_eq!(door.stop(), 0);
+    let door = open();
+    assert!(get(door.uri(), Path::new(&images.at("target"))) == bytes);
     assert_eq!(door.stop(), 0);
     for (path, before) in images.paths.iter().zip(before) {
         assert!(contents(Path::new(path)) == before, "{path}");

@@ -24,7 +24,7 @@ use super::{
     },
     rebuild, reshape,
 };
-use crate::storage::{Access, Directory, Storage};
+use crate::storage::{Access, Directory, HostDirectory, Storage};
 
 pub(super) use choice::{Choice, choose, shape_of};
 
@@ -47,6 +47,21 @@ impl std::fmt::Debug for Image {
 }
 
 impl Image {
+    /// The image of a path, through links.
+    ///
+    /// # Errors
+    /// There is no such file, or its directory cannot be opened.
+    pub fn at(path: &Path) -> std::io::Result<Self> {
+        let path = std::fs::canonicalize(path)?;
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(std::io::ErrorKind::IsADirectory.into());
+        };
+        Ok(Self {
+            directory: Arc::new(HostDirectory::open(directory)?),
+            name: name.into(),
+        })
+    }
+
     /// Path for messages.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join(&self.name)

@@ -195,6 +195,15 @@ impl Member {
         self.device.storage.write_all_at(bytes, at)
     }
 
+    /// Reserves space for a part of the data area, which reads as before.
+    ///
+    /// # Errors
+    /// `ENOSPC` where there is none, and what else the host says.
+    pub fn reserve(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        let at = self.raw(offset_bytes, length_bytes)?;
+        self.device.storage.reserve(at, length_bytes)
+    }
+
     /// Gives back the space of a part of the data area, which then reads as zeros.
     ///
     /// # Errors

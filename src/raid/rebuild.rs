@@ -127,6 +127,9 @@ impl Array {
                 self.resync_copies(&roster, position, end, &mut failures)
             }
         };
+        if failures.lacks_space() {
+            return result.and(Err(self.not_written(position, failures.into_error())));
+        }
         if !failures.is_empty() {
             self.expel(&failures);
         }

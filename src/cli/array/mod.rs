@@ -13,13 +13,14 @@ mod ls;
 mod rebuild;
 mod show;
 mod target;
+mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
 
 use super::exit::Code;
 
-pub use facts::standing_word;
+pub use facts::{level_name, standing_word};
 
 /// Verbs on arrays.
 #[derive(Debug, Subcommand)]
@@ -32,6 +33,7 @@ pub enum Verb {
     Fail(fail::Arguments),
     Add(add::Arguments),
     Rebuild(rebuild::Arguments),
+    Verify(verify::Arguments),
 }
 
 impl Verb {
@@ -49,6 +51,7 @@ impl Verb {
             Self::Fail(arguments) => arguments.run(),
             Self::Add(arguments) => arguments.run(),
             Self::Rebuild(arguments) => arguments.run(),
+            Self::Verify(arguments) => arguments.run(),
         }
     }
 }

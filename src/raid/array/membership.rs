@@ -1,5 +1,9 @@
 //! Changes of membership and of the superblocks' state: dirty, expelled, bitmap bits.
 //!
+//! A full disk is no failed member. Where a member has no room nobody is expelled: the request fails with the host's `ENOSPC`,
+//! its range waits for a resync, and all works again once there is room; who would rather do without the member fails it by
+//! hand. Only where a flush says so, which is then too late to undo, it counts as a failure.
+//!
 //! The one rule that everything here serves: a member that missed a write is marked as failed, durably, on all others
 //! before that write is acknowledged. Otherwise its old data could come back as the truth after a crash.
 
@@ -15,6 +19,9 @@ use crate::raid::{
     member::{Member, WHOLE},
     metadata::identity::Time,
 };
+
+#[cfg(test)]
+mod tests;
 
 impl Array {
     /// Says in the superblocks that writes are under way, before the first one is. The caller is inside the gate.
@@ -76,11 +83,17 @@ impl Array {
         if failures.is_empty() {
             return result;
         }
-        if self.expel(&failures) {
+        let (failures, full) = failures.split_full();
+        let expelled = failures.is_empty() || self.expel(&failures);
+        if expelled && full.is_empty() {
             return result;
         }
-        self.look_for_members();
-        // Too many failed at once, as on a full disk: nobody is expelled, and what is on the members may differ.
+        if !expelled {
+            self.look_for_members();
+        }
+        full.members().for_each(|member| member.set_suspect(false));
+        let failures = if full.is_empty() { failures } else { full };
+        // Nobody is expelled, or not all who took less than the others: what is on the members may differ.
         let roster = self.roster();
         for (side, at, length) in roster.parts(offset_bytes, length) {
             let (start, length) = side.bitmap_range(at, length);

@@ -1,6 +1,6 @@
 //! An assembled array: one run of bytes over its members, for many threads at once.
 //!
-//! A request checks its range, takes the [`roster`] of the moment, goes through [`read`], [`write`] or [`stripe`], and
+//! A request checks its range, takes the [`roster`] of the moment, goes through [`read`], [`mod@write`] or [`stripe`], and
 //! expels the members that failed it ([`membership`]) before it is answered. What a request holds, in the only order in
 //! which it may take them: the *gate* (shared by writes, so that a change of membership can wait for all of them), the
 //! *lanes* of its range ([`lanes`]), the *control* of the superblocks ([`control`]), the bitmap ([`intent`]). No lock is

@@ -259,9 +259,25 @@ impl Failures {
         self.0.iter().map(|(member, error)| (member, error))
     }
 
+    /// True where a member had no room, which is no failure of the member: nobody is expelled for it.
+    pub(in crate::raid) fn lacks_space(&self) -> bool {
+        self.0.iter().any(|(_, error)| is_full(error))
+    }
+
+    /// Those that are failures of their members, and those that had no room.
+    pub(super) fn split_full(self) -> (Self, Self) {
+        let (full, failed) = self.0.into_iter().partition(|(_, error)| is_full(error));
+        (Self(failed, self.1), Self(full, self.1))
+    }
+
     /// The last error, to be the source of the request's.
     pub(in crate::raid) fn into_error(self) -> io::Error {
         let last = self.0.into_iter().next_back().map(|(_, error)| error);
         last.unwrap_or_else(|| rustix::io::Errno::IO.into())
     }
+}
+
+/// True where the host says that there is no room.
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::ENOSPC | libc::EDQUOT))
 }

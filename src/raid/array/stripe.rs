@@ -162,12 +162,33 @@ impl Array {
             .chain(parities)
             .filter_map(|(slot, source)| Some((slot, trusted(roster, slot, slab.at(), slab.length)?, source)))
             .collect();
+        self.make_room(slab, &writes, failures)?;
         let record = self.record(slab, &writes, failures)?;
         for (_, member, source) in writes {
             failures.note(member, put_on(member, source, slab.at()));
         }
         if let Some(sequence) = record {
             self.journal.applied(sequence);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that all of a slab can be written, where a part of it would tear what a lost member had.
+    fn make_room(
+        &self,
+        slab: &Slab<'_>,
+        writes: &[(Slot, &Arc<Member>, Source<'_>)],
+        failures: &mut Failures,
+    ) -> Result<()> {
+        if !self.journal.is_active() {
+            return Ok(());
+        }
+        for (_, member, source) in writes {
+            if let (Source::Bytes(_), Err(error)) = (source, member.reserve(slab.at(), slab.length)) {
+                let again = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
+                failures.push_and_retry(member, error);
+                return Err(self.not_written(slab.stripe.array_offset_bytes() + slab.column, again));
+            }
         }
         Ok(())
     }
@@ -194,7 +215,8 @@ impl Array {
         match self.journal.record(&parts) {
             Ok(sequence) => Ok(Some(sequence)),
             Err((member, error)) => {
-                let again = io::Error::other(error.to_string());
+                let other = || io::Error::other(error.to_string());
+                let again = error.raw_os_error().map_or_else(other, io::Error::from_raw_os_error);
                 failures.push_and_retry(&member, error);
                 Err(self.not_written(slab.stripe.array_offset_bytes() + slab.column, again))
             }

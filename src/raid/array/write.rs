@@ -138,7 +138,7 @@ impl Array {
             let (result, failures) = loop {
                 let mut failures = Failures::default();
                 let result = self.put_inside(source, offset_bytes, &mut failures);
-                if !(failures.wants_retry() && self.expel(&failures)) {
+                if !(failures.wants_retry() && !failures.lacks_space() && self.expel(&failures)) {
                     break (result, failures);
                 }
             };

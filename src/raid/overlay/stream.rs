@@ -304,9 +304,10 @@ impl Storage for Stream {
         }
     }
 
-    /// Reserves nothing: blocks are the overlay's only once they are written.
+    /// Reserves space in the overlay; its blocks are the overlay's only once they are written.
     fn reserve(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
-        self.check_inside(offset_bytes, length_bytes).map(drop)
+        self.check_inside(offset_bytes, length_bytes)?;
+        self.file.reserve(self.own(offset_bytes), length_bytes)
     }
 
     fn punch(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {

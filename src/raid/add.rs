@@ -65,9 +65,7 @@ impl Array {
         {
             return Err(bad_device(path, "it is in use in this array already"));
         }
-        if roster.moving().is_some() {
-            return Err(self.wrong_state("it takes no members while it is reshaped; let that end first"));
-        }
+        self.check_still(&roster)?;
         image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let returning = own.as_ref().and_then(|found| self.returns_to(found, &control, &roster));
         let template = control.devices.first().map(|device| device.superblock.clone());

@@ -168,38 +168,8 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     let bitmap = read_bitmap(images, &readers, &choice)?;
     let replay = read_journal(images, &choice, how)?;
     let read_only = how.read_only || choice.read_only || bitmap.as_ref().is_some_and(|(_, writable)| !writable);
-    let access = if read_only { Access::Read } else { Access::ReadWrite };
-    let mut seats = vec![None; usize::from(choice.shape.geometry().slots())];
-    let mut new_seats = vec![None; usize::from(choice.shape.slots())];
-    let mut devices = Vec::new();
-    for (found, slot) in &choice.devices {
-        let image = &images[found.image];
-        let storage = if read_only {
-            Arc::clone(&readers[found.image])
-        } else {
-            image.open(access)?
-        };
-        let seen = of_all.iter().find(|seen| seen.image == found.image).unwrap_or(found);
-        claim::member(image, &*storage, seen, access)?;
-        let sidecar = Some(image.sidecar());
-        let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
-        if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
-            let chunk = choice.shape.geometry().chunk_bytes().max(SECTOR_BYTES);
-            let bytes = sectors.saturating_mul(SECTOR_BYTES);
-            if choice.shape.view().is_none() {
-                member.set_recovered(bytes - bytes % chunk);
-            }
-            member.set_checkpoint(bytes - bytes % chunk);
-        }
-        if let Some(slot) = slot {
-            new_seats[slot.index()] = Some(reshape::moved(&member, &found.superblock));
-            if let Some(seat) = seats.get_mut(slot.index()) {
-                *seat = Some(Arc::clone(&member));
-            }
-        }
-        let superblock = found.superblock.clone();
-        devices.push(Device { member, superblock });
-    }
+    let readers = read_only.then_some(&*readers);
+    let (seats, new_seats, mut devices) = open_all(images, &of_all, &choice, readers)?;
     let freshest = &choice.freshest.superblock;
     let members = by_slot(&choice, &devices);
     // A member that a reshape fills is told first how far it is.
@@ -238,6 +208,55 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         journal,
         journal_always: how.journal_always,
     }))
+}
+
+/// Members by slot.
+type Seats = Vec<Option<Arc<Member>>>;
+
+/// Opens the members that were chosen, or takes what they were read by: seats of the array, of the new side of a reshape, and all
+/// devices.
+fn open_all(
+    images: &[Image],
+    of_all: &[Found],
+    choice: &Choice,
+    readers: Option<&[Arc<dyn Storage>]>,
+) -> Result<(Seats, Seats, Vec<Device>)> {
+    let access = if readers.is_some() {
+        Access::Read
+    } else {
+        Access::ReadWrite
+    };
+    let mut seats = vec![None; usize::from(choice.shape.geometry().slots())];
+    let mut new_seats = vec![None; usize::from(choice.shape.slots())];
+    let mut devices = Vec::new();
+    for (found, slot) in &choice.devices {
+        let image = &images[found.image];
+        let storage = match readers {
+            Some(readers) => Arc::clone(&readers[found.image]),
+            None => image.open(access)?,
+        };
+        let seen = of_all.iter().find(|seen| seen.image == found.image).unwrap_or(found);
+        claim::member(image, &*storage, seen, access)?;
+        let sidecar = Some(image.sidecar());
+        let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
+        if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
+            let chunk = choice.shape.geometry().chunk_bytes().max(SECTOR_BYTES);
+            let bytes = sectors.saturating_mul(SECTOR_BYTES);
+            if choice.shape.view().is_none() {
+                member.set_recovered(bytes - bytes % chunk);
+            }
+            member.set_checkpoint(bytes - bytes % chunk);
+        }
+        if let Some(slot) = slot {
+            new_seats[slot.index()] = Some(reshape::moved(&member, &found.superblock));
+            if let Some(seat) = seats.get_mut(slot.index()) {
+                *seat = Some(Arc::clone(&member));
+            }
+        }
+        let superblock = found.superblock.clone();
+        devices.push(Device { member, superblock });
+    }
+    Ok((seats, new_seats, devices))
 }
 
 /// All members by slot, of whichever side.

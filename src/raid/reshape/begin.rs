@@ -1,4 +1,7 @@
 //! Beginning a reshape: new members are taken in, and the superblocks say what is to come before anything moves.
+//!
+//! The new members are told first, and the others after them: where a crash comes in between, either nobody who was there
+//! before knows of the reshape, and it never began, or all that it needs are there and it goes on.
 
 use std::{sync::Arc, time::Duration};
 

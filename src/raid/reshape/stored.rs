@@ -107,6 +107,28 @@ pub(in crate::raid) fn sides(view: &Superblock, found: &[Found]) -> Result<Resha
             view.level
         ));
     }
+    let (old, new) = both(view, found)?;
+    let member_bytes = view.size.bytes().ok_or("its members are too large")?;
+    let old = old.geometry(u64::from(view.chunk) * SECTOR_BYTES, member_bytes)?;
+    let new = new.geometry(u64::from(reshape.new_chunk) * SECTOR_BYTES, member_bytes)?;
+    let direction = if view.reshapes_backwards() {
+        Direction::Backward
+    } else {
+        Direction::Forward
+    };
+    // The least of all shifts is safe for all.
+    let shifts = found
+        .iter()
+        .map(|found| i64::from(shift(&found.superblock)) * SECTOR_BYTES.cast_signed());
+    let shift = shifts.min_by_key(|shift| shift.unsigned_abs()).unwrap_or(0);
+    let position = Sector(reshape.position)
+        .bytes()
+        .ok_or("its reshape position is too large")?;
+    ReshapeView::new(old, new, direction, shift, position).map_err(|error| error.to_string())
+}
+
+/// What stands on each side, without the members that are none.
+fn both(view: &Superblock, found: &[Found]) -> Result<(Codes, Codes), String> {
     let count = |slots: u32| u16::try_from(slots).map_err(|_| "it has too many members".to_owned());
     let mut old = Codes {
         level: view.level,
@@ -115,7 +137,7 @@ pub(in crate::raid) fn sides(view: &Superblock, found: &[Found]) -> Result<Resha
     };
     let mut new = Codes {
         level: view.level,
-        layout: reshape.new_layout,
+        layout: view.reshape.new_layout,
         slots: count(view.slots)?,
     };
     let holder = |slot: u16| {
@@ -157,23 +179,7 @@ pub(in crate::raid) fn sides(view: &Superblock, found: &[Found]) -> Result<Resha
         }
         _ => {}
     }
-    let member_bytes = view.size.bytes().ok_or("its members are too large")?;
-    let old = old.geometry(u64::from(view.chunk) * SECTOR_BYTES, member_bytes)?;
-    let new = new.geometry(u64::from(reshape.new_chunk) * SECTOR_BYTES, member_bytes)?;
-    let direction = if view.reshapes_backwards() {
-        Direction::Backward
-    } else {
-        Direction::Forward
-    };
-    // The least of all shifts is safe for all.
-    let shifts = found
-        .iter()
-        .map(|found| i64::from(shift(&found.superblock)) * SECTOR_BYTES.cast_signed());
-    let shift = shifts.min_by_key(|shift| shift.unsigned_abs()).unwrap_or(0);
-    let position = Sector(reshape.position)
-        .bytes()
-        .ok_or("its reshape position is too large")?;
-    ReshapeView::new(old, new, direction, shift, position).map_err(|error| error.to_string())
+    Ok((old, new))
 }
 
 /// How far the data of a member move, in sectors.

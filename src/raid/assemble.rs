@@ -16,7 +16,7 @@ use super::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Control, Device, Intent, Parts},
     error::{Error, Result},
-    journal::{Journal, Replay, Sidecar},
+    journal::{Journal, Replay, Sidecar, Stamp},
     member::{Member, Place, WHOLE},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
@@ -99,6 +99,8 @@ pub struct Assembly {
     pub force: bool,
     /// Keep a stripe journal not only while a member is missing.
     pub journal_always: bool,
+    /// Make every write durable before it is answered.
+    pub write_through: bool,
 }
 
 /// A member that was found in an image.
@@ -174,16 +176,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     let members = by_slot(&choice, &devices);
     // A member that a reshape fills is told first how far it is.
     devices.sort_by_key(|device| choice.shape.view().is_some() && device.member.checkpoint() == WHOLE);
-    let journal = Arc::new(Journal::new(freshest.array_uuid, replay.next, replay.generation));
+    let journal = Arc::new(Journal::new(freshest.array_uuid, &replay, stamp_of(freshest)));
     if replay.active && !read_only {
-        replay_all(
-            &replay,
-            &members,
-            &new_seats,
-            &journal,
-            freshest.events,
-            !choice.missing.is_empty(),
-        )?;
+        replay_all(&replay, &members, &new_seats, &journal, !choice.missing.is_empty())?;
     }
     let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
@@ -207,6 +202,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         read_only,
         journal,
         journal_always: how.journal_always,
+        write_through: how.write_through,
     }))
 }
 
@@ -238,7 +234,7 @@ fn open_all(
         let seen = of_all.iter().find(|seen| seen.image == found.image).unwrap_or(found);
         claim::member(image, &*storage, seen, access)?;
         let sidecar = Some(image.sidecar());
-        let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
+        let member = member_of(&image.path(), storage, found, sidecar)?;
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.shape.geometry().chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
@@ -280,10 +276,10 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> 
         .devices
         .iter()
         .filter_map(|(found, slot)| Some((found, (*slot)?)));
-    let sidecars: Vec<(Slot, Sidecar)> = seated
-        .map(|(found, slot)| (slot, images[found.image].sidecar()))
+    let sidecars: Vec<(Slot, Sidecar, Stamp)> = seated
+        .map(|(found, slot)| (slot, images[found.image].sidecar(), stamp_of(&found.superblock)))
         .collect();
-    let replay = Replay::read(view.array_uuid, view.events, &sidecars).map_err(|source| Error::Member {
+    let replay = Replay::read(view.array_uuid, &sidecars).map_err(|source| Error::Member {
         path: images[choice.freshest.image].path(),
         verb: "read its journal",
         source,
@@ -312,13 +308,20 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> 
     }
 }
 
+/// When a superblock was written, for its sidecar.
+fn stamp_of(superblock: &Superblock) -> Stamp {
+    Stamp {
+        events: superblock.events,
+        updated: superblock.updated,
+    }
+}
+
 /// Does the writes of a journal again, and makes a new beginning of it.
 fn replay_all(
     replay: &Replay,
     seats: &[Option<Arc<Member>>],
     new_seats: &[Option<Arc<Member>>],
     journal: &Journal,
-    events: u64,
     degraded: bool,
 ) -> Result<()> {
     let failed = |member: &Arc<Member>, source| Error::Member {
@@ -341,7 +344,7 @@ fn replay_all(
     for member in members() {
         member.flush().map_err(|source| failed(member, source))?;
     }
-    let begun = journal.activate(members(), events);
+    let begun = journal.activate(members());
     let begun = if degraded {
         begun
     } else {
@@ -351,6 +354,23 @@ fn replay_all(
         (Err(source), Some(member)) => Err(failed(member, source)),
         _ => Ok(()),
     }
+}
+
+/// The member that was found in an image, with its flaws.
+pub(super) fn member_of(
+    path: &Path,
+    storage: Arc<dyn Storage>,
+    found: &Found,
+    sidecar: Option<Sidecar>,
+) -> Result<Arc<Member>> {
+    let member = Member::new(path, storage, place_of(found), sidecar);
+    let loaded = member.load_flaws(&found.superblock);
+    loaded.map_err(|source| Error::Member {
+        path: path.to_path_buf(),
+        verb: "read its bad-block log; leave it out to go on without it",
+        source,
+    })?;
+    Ok(Arc::new(member))
 }
 
 /// Where a member that was found has what.

@@ -11,6 +11,7 @@
 
 mod activity;
 mod control;
+mod damage;
 mod flush;
 mod intent;
 mod lanes;
@@ -44,8 +45,8 @@ pub(in crate::raid) use membership::write_pages;
 pub(in crate::raid) use read::rewrite;
 pub(in crate::raid) use roster::{Failures, Moving, Roster};
 pub(in crate::raid) use rows::Rows;
-pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
-pub(in crate::raid) use write::Source;
+pub(in crate::raid) use stripe::{SLAB_BYTES, Slab, trusted};
+pub(in crate::raid) use write::{Source, put_on};
 
 use super::{
     Level,
@@ -71,6 +72,8 @@ pub(super) struct Parts {
     pub(super) journal: Arc<Journal>,
     /// Journal every write of a stripe, not only while a member is missing.
     pub(super) journal_always: bool,
+    /// Every write is durable before it is answered.
+    pub(super) write_through: bool,
 }
 
 /// An array that is in use. Dropping it without [`Array::stop`] is a crash: the next assembly resyncs.
@@ -90,6 +93,7 @@ pub struct Array {
     control: Mutex<Control>,
     journal: Arc<Journal>,
     journal_always: bool,
+    write_through: AtomicBool,
     /// The arrays that it is made of, if any.
     legs: Vec<Arc<Array>>,
     activity: Activity,
@@ -135,6 +139,7 @@ impl Array {
             control: Mutex::new(parts.control),
             journal: parts.journal,
             journal_always: parts.journal_always,
+            write_through: AtomicBool::new(parts.write_through),
             legs: Vec::new(),
             activity: Activity::default(),
             lost: AtomicBool::new(false),
@@ -172,6 +177,21 @@ impl Array {
     /// True where writes are refused.
     pub fn is_read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// True where every write is durable before it is answered, so that a power cut loses none; else only what was
+    /// flushed is.
+    pub fn is_write_through(&self) -> bool {
+        self.write_through.load(Ordering::Acquire)
+    }
+
+    /// Sets whether every write is durable before it is answered; those before this are made so first.
+    ///
+    /// # Errors
+    /// As [`Array::flush`].
+    pub fn set_write_through(&self, write_through: bool) -> Result<()> {
+        self.write_through.store(write_through, Ordering::Release);
+        if write_through { self.flush() } else { Ok(()) }
     }
 
     /// Block size that costs least: the chunk, or a page where there is none.

@@ -129,7 +129,7 @@ impl Array {
         let mut control = self.control();
         if self.journal().is_active() {
             let members = before.members().map(|(_, member)| member);
-            let begun = self.journal().activate(members, control.events + 1);
+            let begun = self.journal().activate(members);
             begun.map_err(|error| self.not_written(start, error))?;
         }
         let mut view = moving.view.clone();
@@ -140,7 +140,7 @@ impl Array {
         let failed = control.commit(before.intent().lock().as_mut(), before.is_degraded());
         if failed.len() == control.devices.len() {
             // What the superblocks say is not known: no write may go to either side any more.
-            return Err(self.give_up(failed.into_iter().next().map(|(_, error)| error)));
+            return Err(self.lose_all(failed.into_iter().next().map(|(_, error)| error)));
         }
         for (member, error) in failed {
             failures.push(&member, error);
@@ -233,7 +233,7 @@ impl Array {
         // What the bitmap says of members that are away is of the old shape: none of them returns by it.
         let failed = control.commit(done.intent().lock().as_mut(), false);
         if failed.len() == control.devices.len() {
-            return Err(self.give_up(failed.into_iter().next().map(|(_, error)| error)));
+            return Err(self.lose_all(failed.into_iter().next().map(|(_, error)| error)));
         }
         for (member, error) in failed {
             failures.push(&member, error);
@@ -246,7 +246,7 @@ impl Array {
     }
 
     /// Refuses every write from now on.
-    pub(super) fn give_up(&self, error: Option<std::io::Error>) -> Error {
+    pub(super) fn lose_all(&self, error: Option<std::io::Error>) -> Error {
         self.lose();
         self.flush_lost(error)
     }

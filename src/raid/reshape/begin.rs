@@ -207,7 +207,7 @@ impl Array {
         let failed = changed.commit(next.intent().lock().as_mut(), next.is_degraded());
         if failed.len() == changed.devices.len() {
             let error = failed.into_iter().next().map(|(_, error)| error);
-            return Err(self.give_up(error));
+            return Err(self.lose_all(error));
         }
         *control = changed;
         self.replace_roster(next);

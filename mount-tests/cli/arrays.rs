@@ -458,3 +458,30 @@ fn adding_a_disk_that_holds_something_needs_a_word() {
     headstack(&["array", "add", "m", &images[3], "--yes"]).ends(0);
     assert_eq!(check(&place, "m"), 0);
 }
+
+/// R27, R28, R30: an array that is well is renamed, one that misses a member is not; either is deleted, which is said
+/// first, and its images are free again.
+#[test]
+fn arrays_are_renamed_and_deleted_as_their_state_allows() {
+    let place = Place::new();
+    let images = disks(&place, 3, "16M");
+    created(&["--level", "5", "old"], &images);
+    let directory = place.path().to_str().unwrap();
+    headstack(&["array", "rename", "old", "new", "--in", directory]).text();
+    assert_eq!(shown(&place, "new")["state"], "Normal");
+    if let Some(seen) = mdadm(&images[1]) {
+        assert!(seen.lines().any(|line| line.trim() == "Name : new"), "{seen}");
+    }
+    headstack(&["array", "fail", "new", &images[1]]).ends(0);
+    headstack(&["array", "rename", "new", "other", "--in", directory]).fails(78, &["new"]);
+    headstack(&["array", "delete", "new", "--in", directory]).fails(78, &["d0.img", "would be lost"]);
+    let dry = headstack(&["array", "delete", "new", "--dry-run", "--json", "--in", directory]).json();
+    assert_eq!(
+        (&dry["name"], dry["images"].as_array().unwrap().len()),
+        (&"new".into(), 3)
+    );
+    headstack(&["array", "delete", "new", "--yes", "--in", directory]).text();
+    let listed = headstack(&["array", "ls", "-H", directory]).text();
+    assert_eq!(listed, "");
+    headstack(&["array", "show", "new", "--in", directory]).fails(66, &["new"]);
+}

@@ -9,6 +9,7 @@ mod flawed;
 mod md;
 mod nested;
 mod partitioned;
+mod reshaped;
 mod served;
 
 mod taken;

@@ -43,9 +43,9 @@ const SETS: &[(&str, &[u16])] = &[
     ("r10_n2_n4_64k", &[]),
 ];
 
-const MIB: u64 = 1 << 20;
+pub(super) const MIB: u64 = 1 << 20;
 
-fn images(directory: &Path, names: impl IntoIterator<Item = PathBuf>) -> Vec<Image> {
+pub(super) fn images(directory: &Path, names: impl IntoIterator<Item = PathBuf>) -> Vec<Image> {
     let directory = Arc::new(HostDirectory::open(directory).unwrap());
     let image = |name| Image {
         directory: directory.clone(),
@@ -55,7 +55,7 @@ fn images(directory: &Path, names: impl IntoIterator<Item = PathBuf>) -> Vec<Ima
 }
 
 /// Reads all of an array in steps that fit nothing and looks at each 64-bit word, which holds its number.
-fn check_words(array: &Array, what: &str) {
+pub(super) fn check_words(array: &Array, what: &str) {
     let mut at = 0;
     while at < array.size_bytes() {
         let length = (array.size_bytes() - at).min(1_000_008);
@@ -70,7 +70,7 @@ fn check_words(array: &Array, what: &str) {
 }
 
 /// All sets of at most two slots.
-fn losses(slots: u16) -> Vec<Vec<u16>> {
+pub(super) fn losses(slots: u16) -> Vec<Vec<u16>> {
     let mut found = vec![vec![]];
     for one in 0..slots {
         found.push(vec![one]);

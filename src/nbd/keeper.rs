@@ -85,6 +85,8 @@ struct State {
     eager: bool,
     working: Option<Work>,
     progress: Option<Progress>,
+    /// When the work began, and at which byte.
+    began: Option<(Instant, u64)>,
     /// When work in another thread rested last.
     step: Option<Instant>,
     /// Requests to look at the array, and the last of them after which there was nothing left to do or something failed.
@@ -143,6 +145,18 @@ impl Keeper {
     pub fn work(&self) -> Option<(Work, Option<Progress>)> {
         let state = self.shared.lock();
         state.working.map(|work| (work, state.progress))
+    }
+
+    /// How long the work is going to take at the speed that it had so far; none before it has a speed.
+    pub fn left(&self) -> Option<Duration> {
+        let state = self.shared.lock();
+        let ((began, from), progress) = (state.began?, state.progress?);
+        let (done, left) = (
+            progress.done_bytes.checked_sub(from).filter(|done| *done > 0)?,
+            progress.whole_bytes.saturating_sub(progress.done_bytes),
+        );
+        let left = began.elapsed().as_millis() * u128::from(left) / u128::from(done);
+        Some(Duration::from_millis(u64::try_from(left).ok()?))
     }
 
     /// Lets the thread look whether there is something to do.
@@ -299,6 +313,7 @@ impl Shared {
             self.tick(ticked);
             let mut state = self.lock();
             state.progress = Some(progress);
+            state.began.get_or_insert((Instant::now(), progress.done_bytes));
             if began.elapsed() >= STINT {
                 self.changed.notify_all();
                 let until = Instant::now() + pause_after(began.elapsed(), (self.share)());
@@ -330,6 +345,7 @@ impl Shared {
         let mut state = self.lock();
         state.working = None;
         state.progress = None;
+        state.began = None;
         if fault.is_some() {
             state.answered = asked;
         }

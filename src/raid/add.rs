@@ -64,6 +64,7 @@ impl Array {
         {
             return Err(bad_device(path, "it is in use in this array already"));
         }
+        self.check_still(&roster)?;
         image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let returning = own.as_ref().and_then(|found| self.returns_to(found, &control, &roster));
         let template = control.devices.first().map(|device| device.superblock.clone());
@@ -138,7 +139,23 @@ impl Array {
         let intent = self.intent();
         let bitmap = intent.lock();
         let covers = bitmap.as_ref()?.header().covers_absence_since(found.superblock.events);
-        let was_whole = found.superblock.recovered_to().is_none();
+        let shape = |superblock: &Superblock| {
+            let Superblock {
+                level,
+                layout,
+                chunk,
+                slots,
+                size,
+                ..
+            } = superblock;
+            (superblock.reshaping(), *level, *layout, *chunk, *slots, *size)
+        };
+        // A reshape that it missed has moved everything.
+        let same_shape = control
+            .devices
+            .first()
+            .is_some_and(|device| shape(&device.superblock) == shape(&found.superblock));
+        let was_whole = found.superblock.recovered_to().is_none() && same_shape;
         let is_free = roster.seat(slot).is_none() && control.is_free(found.superblock.device_number);
         (covers && was_whole && is_free).then_some(slot)
     }
@@ -160,7 +177,7 @@ impl Array {
             let _gate = self.exclude();
             let mut control = self.control();
             let roster = self.roster();
-            let free = self.free_slot(&roster);
+            let free = self.free_slot(&roster).filter(|_| roster.moving().is_none());
             let spare = control
                 .devices
                 .iter()
@@ -186,7 +203,7 @@ impl Array {
 }
 
 /// What a device says of itself, if it was a member, and its size.
-fn look(path: &Path, storage: &dyn Storage) -> Result<(Option<Found>, Sector)> {
+pub(super) fn look(path: &Path, storage: &dyn Storage) -> Result<(Option<Found>, Sector)> {
     let found = match find(path, storage, 0) {
         Err(error @ Error::Member { .. }) => return Err(error),
         found => found.ok().flatten(),
@@ -199,7 +216,7 @@ fn look(path: &Path, storage: &dyn Storage) -> Result<(Option<Found>, Sector)> {
     Ok((found, Sector(bytes / SECTOR_BYTES)))
 }
 
-fn bad_device(path: &Path, reason: &str) -> Error {
+pub(super) fn bad_device(path: &Path, reason: &str) -> Error {
     Error::BadParameter {
         parameter: "image",
         value: path.display().to_string(),
@@ -208,7 +225,13 @@ fn bad_device(path: &Path, reason: &str) -> Error {
 }
 
 /// Superblock of a new device, with the places of everything as on the others.
-fn new_superblock(path: &Path, template: &Superblock, number: u32, uuid: Uuid, device: Sector) -> Result<Superblock> {
+pub(super) fn new_superblock(
+    path: &Path,
+    template: &Superblock,
+    number: u32,
+    uuid: Uuid,
+    device: Sector,
+) -> Result<Superblock> {
     let data_size = device.0.saturating_sub(template.data_offset.0);
     let place = Version::V1_2
         .place(device)

@@ -17,16 +17,16 @@ use super::{
     array::{Array, Control, Device, Intent, Parts},
     error::{Error, Result},
     journal::{Journal, Replay, Sidecar, Stamp},
-    member::{Member, Place},
+    member::{Member, Place, WHOLE},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
         superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
     },
-    rebuild,
+    rebuild, reshape,
 };
 use crate::storage::{Access, Directory, HostDirectory, Storage};
 
-pub(super) use choice::{Choice, choose, geometry_of};
+pub(super) use choice::{Choice, choose, shape_of};
 
 /// Chunk of a bitmap that replaces one that is damaged: md's own.
 const BITMAP_CHUNK_BYTES: u32 = 64 << 20;
@@ -159,60 +159,44 @@ pub fn find(path: &Path, storage: &dyn Storage, image: usize) -> Result<Option<F
 /// # Errors
 /// [`Error::NotStartable`] says what is missing or contradictory; [`Error::Member`] names an image that cannot be used.
 pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
-    let mut found = Vec::new();
+    let mut of_all = Vec::new();
     let mut readers = Vec::new();
     for (number, image) in images.iter().enumerate() {
         let storage = image.open(Access::Read)?;
-        found.extend(find(&image.path(), &*storage, number)?);
+        of_all.extend(find(&image.path(), &*storage, number)?);
         readers.push(storage);
     }
-    let choice = choose(images, &found, how)?;
+    let choice = choose(images, &of_all, how)?;
     let bitmap = read_bitmap(images, &readers, &choice)?;
     let replay = read_journal(images, &choice, how)?;
     let read_only = how.read_only || choice.read_only || bitmap.as_ref().is_some_and(|(_, writable)| !writable);
-    let access = if read_only { Access::Read } else { Access::ReadWrite };
-    let mut seats = vec![None; usize::from(choice.geometry.slots())];
-    let mut devices = Vec::new();
-    for (found, slot) in &choice.devices {
-        let image = &images[found.image];
-        let storage = if read_only {
-            Arc::clone(&readers[found.image])
-        } else {
-            image.open(access)?
-        };
-        claim::member(image, &*storage, found, access)?;
-        let sidecar = Some(image.sidecar());
-        let member = member_of(&image.path(), storage, found, sidecar)?;
-        if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
-            let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
-            let bytes = sectors.saturating_mul(SECTOR_BYTES);
-            member.set_recovered(bytes - bytes % chunk);
-            member.set_checkpoint(bytes - bytes % chunk);
-        }
-        if let Some(slot) = slot {
-            seats[slot.index()] = Some(Arc::clone(&member));
-        }
-        let superblock = found.superblock.clone();
-        devices.push(Device { member, superblock });
-    }
+    let readers = read_only.then_some(&*readers);
+    let (seats, new_seats, mut devices) = open_all(images, &of_all, &choice, readers)?;
     let freshest = &choice.freshest.superblock;
+    let members = by_slot(&choice, &devices);
+    // A member that a reshape fills is told first how far it is.
+    devices.sort_by_key(|device| choice.shape.view().is_some() && device.member.checkpoint() == WHOLE);
     let journal = Arc::new(Journal::new(freshest.array_uuid, &replay, stamp_of(freshest)));
     if replay.active && !read_only {
-        replay_all(&replay, &seats, &journal, !choice.missing.is_empty())?;
+        replay_all(&replay, &members, &new_seats, &journal, !choice.missing.is_empty())?;
     }
     let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
+    let in_use = |one: &Found| choice.devices.iter().any(|(found, _)| found.image == one.image);
+    let left_out = of_all.iter().filter(|one| !in_use(one));
+    control.seen = left_out.map(|one| one.superblock.events).max().unwrap_or(0);
     let dirty = choice.dirty;
     control.dirty = dirty;
     // A clean stop in the middle of a resync says how far that was; after a crash it says 0.
     control.synced_to = freshest.resync_offset;
     let unsynced_from = dirty.then(|| freshest.resync_offset.bytes().unwrap_or(0));
-    let whole_bytes = rebuild::synced_bytes(&choice.geometry);
+    let whole_bytes = rebuild::synced_bytes(choice.shape.geometry());
     Ok(Array::new(Parts {
         name: freshest.name.short(),
         uuid: freshest.array_uuid,
-        geometry: choice.geometry,
+        shape: choice.shape,
         seats,
+        new_seats,
         control,
         intent: Intent::new(bitmap.map(|(bitmap, _)| bitmap), unsynced_from, whole_bytes),
         read_only,
@@ -220,6 +204,66 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         journal_always: how.journal_always,
         write_through: how.write_through,
     }))
+}
+
+/// Members by slot.
+type Seats = Vec<Option<Arc<Member>>>;
+
+/// Opens the members that were chosen, or takes what they were read by: seats of the array, of the new side of a reshape, and all
+/// devices.
+fn open_all(
+    images: &[Image],
+    of_all: &[Found],
+    choice: &Choice,
+    readers: Option<&[Arc<dyn Storage>]>,
+) -> Result<(Seats, Seats, Vec<Device>)> {
+    let access = if readers.is_some() {
+        Access::Read
+    } else {
+        Access::ReadWrite
+    };
+    let mut seats = vec![None; usize::from(choice.shape.geometry().slots())];
+    let mut new_seats = vec![None; usize::from(choice.shape.slots())];
+    let mut devices = Vec::new();
+    for (found, slot) in &choice.devices {
+        let image = &images[found.image];
+        let storage = match readers {
+            Some(readers) => Arc::clone(&readers[found.image]),
+            None => image.open(access)?,
+        };
+        let seen = of_all.iter().find(|seen| seen.image == found.image).unwrap_or(found);
+        claim::member(image, &*storage, seen, access)?;
+        let sidecar = Some(image.sidecar());
+        let member = member_of(&image.path(), storage, found, sidecar)?;
+        if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
+            let chunk = choice.shape.geometry().chunk_bytes().max(SECTOR_BYTES);
+            let bytes = sectors.saturating_mul(SECTOR_BYTES);
+            if choice.shape.view().is_none() {
+                member.set_recovered(bytes - bytes % chunk);
+            }
+            member.set_checkpoint(bytes - bytes % chunk);
+        }
+        if let Some(slot) = slot {
+            new_seats[slot.index()] = Some(reshape::moved(&member, &found.superblock));
+            if let Some(seat) = seats.get_mut(slot.index()) {
+                *seat = Some(Arc::clone(&member));
+            }
+        }
+        let superblock = found.superblock.clone();
+        devices.push(Device { member, superblock });
+    }
+    Ok((seats, new_seats, devices))
+}
+
+/// All members by slot, of whichever side.
+fn by_slot(choice: &Choice, devices: &[Device]) -> Vec<Option<Arc<Member>>> {
+    let mut members = vec![None; usize::from(choice.shape.slots())];
+    for ((_, slot), device) in choice.devices.iter().zip(devices) {
+        if let Some(slot) = slot {
+            members[slot.index()] = Some(Arc::clone(&device.member));
+        }
+    }
+    members
 }
 
 /// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.
@@ -273,16 +317,27 @@ fn stamp_of(superblock: &Superblock) -> Stamp {
 }
 
 /// Does the writes of a journal again, and makes a new beginning of it.
-fn replay_all(replay: &Replay, seats: &[Option<Arc<Member>>], journal: &Journal, degraded: bool) -> Result<()> {
+fn replay_all(
+    replay: &Replay,
+    seats: &[Option<Arc<Member>>],
+    new_seats: &[Option<Arc<Member>>],
+    journal: &Journal,
+    degraded: bool,
+) -> Result<()> {
     let failed = |member: &Arc<Member>, source| Error::Member {
         path: member.path().to_path_buf(),
         verb: "replay its journal",
         source,
     };
     for entry in &replay.entries {
-        if let Some(member) = seats.get(usize::from(entry.slot)).and_then(Option::as_ref) {
-            let written = member.write(&entry.bytes, entry.offset_bytes);
-            written.map_err(|source| failed(member, source))?;
+        let slot = usize::from(entry.slot);
+        let mut views = [seats, new_seats]
+            .into_iter()
+            .filter_map(|side| side.get(slot)?.as_ref());
+        let place = |view: &&Arc<Member>| view.offset_of(entry.offset_bytes, entry.bytes.len() as u64);
+        if let Some((view, at)) = views.find_map(|view| Some((view, place(&view)?))) {
+            let written = view.write(&entry.bytes, at);
+            written.map_err(|source| failed(view, source))?;
         }
     }
     let members = || seats.iter().flatten();

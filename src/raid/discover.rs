@@ -13,7 +13,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::{
     Array, Level, SECTOR_BYTES, Slot,
-    assemble::{Assembly, Found, Image, assemble, choose, geometry_of, read_journal},
+    assemble::{Assembly, Found, Image, assemble, choose, read_journal, shape_of},
     error::{Error, Result},
     metadata::{
         identity::{Time, Uuid},
@@ -263,7 +263,8 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
         })
         .collect();
     let view = &found.iter().max_by_key(|found| found.superblock.events)?.superblock;
-    let geometry = geometry_of(view, &found).ok();
+    let shape = shape_of(view, &found).ok();
+    let geometry = shape.as_ref().map(|shape| shape.geometry());
     let mut members: Vec<SetMember> = own.iter().map(|device| member_of(view, device)).collect();
     members.sort_by_key(|member| (member.slot.is_none(), member.slot, member.number));
     let in_sync = |slot: &Slot| {

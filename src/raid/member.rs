@@ -115,6 +115,13 @@ impl Member {
         self.data_offset_bytes
     }
 
+    /// Where a range of the device is in the data area; none where it is not inside.
+    pub fn offset_of(&self, device_offset_bytes: u64, length_bytes: u64) -> Option<u64> {
+        let offset = device_offset_bytes.checked_sub(self.data_offset_bytes)?;
+        let end = offset.checked_add(length_bytes)?;
+        (end <= self.data_bytes).then_some(offset)
+    }
+
     /// Length of the device.
     pub fn device_bytes(&self) -> u64 {
         self.device.device_bytes

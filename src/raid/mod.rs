@@ -31,6 +31,7 @@ pub mod overlay;
 pub mod parity;
 pub mod partition;
 pub mod rebuild;
+pub mod reshape;
 #[cfg(test)]
 mod rig;
 pub mod scrub;

@@ -87,6 +87,9 @@ impl Array {
             .resyncing()
             .ok_or_else(|| self.busy("it is being resynced already"))?;
         self.check_enabled(0)?;
+        if self.roster().moving().is_some() {
+            return Err(self.busy("it is reshaped; the resync comes after that"));
+        }
         let whole_bytes = synced_bytes(&self.geometry());
         let mut position = 0;
         while let Some((start, end)) = self

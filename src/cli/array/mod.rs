@@ -5,12 +5,14 @@
 
 mod add;
 mod create;
+mod delete;
 mod examine;
 mod explain;
 mod facts;
 mod fail;
 mod ls;
 mod rebuild;
+mod rename;
 mod show;
 mod target;
 mod verify;
@@ -34,6 +36,8 @@ pub enum Verb {
     Add(add::Arguments),
     Rebuild(rebuild::Arguments),
     Verify(verify::Arguments),
+    Rename(rename::Arguments),
+    Delete(delete::Arguments),
 }
 
 impl Verb {
@@ -52,6 +56,8 @@ impl Verb {
             Self::Add(arguments) => arguments.run(),
             Self::Rebuild(arguments) => arguments.run(),
             Self::Verify(arguments) => arguments.run(),
+            Self::Rename(arguments) => arguments.run(),
+            Self::Delete(arguments) => arguments.run(),
         }
     }
 }

@@ -322,6 +322,7 @@ pub fn facts(keeper: &Keeper) -> Map<String, Value> {
             "kind": work.name(),
             "done_bytes": progress.map(|progress| progress.done_bytes),
             "whole_bytes": progress.map(|progress| progress.whole_bytes),
+            "eta_seconds": keeper.left().map(|left| left.as_secs()),
         })
     });
     let facts = json!({

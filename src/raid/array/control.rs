@@ -33,6 +33,8 @@ pub(in crate::raid) struct Control {
     /// Roles by device number.
     pub(in crate::raid) roles: Vec<Role>,
     pub(in crate::raid) events: u64,
+    /// The most events of the devices that were left out; 0 where there are none.
+    pub(in crate::raid) seen: u64,
     /// Whether a write may be under way.
     pub(in crate::raid) dirty: bool,
     /// How far redundancy is right, in sectors; [`MAX_SECTOR`] for all.
@@ -61,12 +63,18 @@ impl Control {
             devices,
             roles: freshest.roles.clone(),
             events: freshest.events,
+            seen: 0,
             dirty: false,
             synced_to: MAX_SECTOR,
             now: freshest.updated,
             journal,
             writes: !level.is_bare(),
         }
+    }
+
+    /// Says whether superblocks are written: not where there is no redundancy, nor anything under way.
+    pub(in crate::raid) fn set_writes(&mut self, writes: bool) {
+        self.writes = writes;
     }
 
     /// Number of the device that a member is.

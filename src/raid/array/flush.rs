@@ -26,8 +26,13 @@ impl Array {
         Err(self.flush_lost(Some(failures.into_error())))
     }
 
+    /// Lets no write or flush succeed any more.
+    pub(in crate::raid) fn lose(&self) {
+        self.lost.store(true, Ordering::Release);
+    }
+
     /// Flushes each member once; the caller may keep writes out.
-    pub(super) fn flush_members(&self) -> Result<Failures> {
+    pub(in crate::raid) fn flush_members(&self) -> Result<Failures> {
         if self.lost.load(Ordering::Acquire) || self.is_disabled() {
             return Err(self.flush_lost(None));
         }

@@ -59,6 +59,11 @@ impl Intent {
         }
     }
 
+    /// True where there are regions for so many bytes and no more.
+    pub(in crate::raid) fn covers(&self, whole_bytes: u64) -> bool {
+        self.states.len() as u64 == whole_bytes.div_ceil(self.region_bytes).max(1)
+    }
+
     fn states(&self, offset_bytes: u64, length_bytes: u64) -> &[AtomicU8] {
         let index = |byte: u64| usize::try_from(byte / self.region_bytes).unwrap_or(usize::MAX);
         let first = index(offset_bytes).min(self.states.len());

@@ -26,7 +26,7 @@ mod tests;
 impl Array {
     /// Says in the superblocks that writes are under way, before the first one is. The caller is inside the gate.
     pub(in crate::raid) fn mark_dirty(&self, failures: &mut Failures) -> Result<()> {
-        if self.dirty.load(Ordering::Acquire) || self.level().is_bare() {
+        if self.dirty.load(Ordering::Acquire) || self.roster().is_bare() {
             return Ok(());
         }
         let mut control = self.control();
@@ -97,8 +97,10 @@ impl Array {
         let failures = if full.is_empty() { failures } else { full };
         // Nobody is expelled, or not all who took less than the others: what is on the members may differ.
         let roster = self.roster();
-        let (start, length) = roster.bitmap_range(offset_bytes, length);
-        roster.intent().mark_unsynced(start, length);
+        for (side, at, length) in roster.parts(offset_bytes, length) {
+            let (start, length) = side.bitmap_range(at, length);
+            roster.intent().mark_unsynced(start, length);
+        }
         self.control().synced_to = Sector(0);
         result.and_then(|()| Err(self.not_written(offset_bytes, failures.into_error())))
     }
@@ -126,7 +128,7 @@ impl Array {
             for member in &going {
                 next = next.without(member);
             }
-            if !self.can_do_without(&next.missing()) {
+            if !next.is_readable() {
                 // What was committed so far names members as failed that are still in use: say again who is.
                 if changed.events != control.events {
                     control.events = changed.events;
@@ -189,7 +191,7 @@ impl Array {
     /// True where the journal is to become active.
     fn wants_journal(&self, roster: &Roster) -> bool {
         let needed = self.journal_always || roster.is_degraded();
-        needed && self.level().parities() > 0 && !self.journal.is_active()
+        needed && roster.has_parity() && !self.journal.is_active()
     }
 
     /// Makes the journal active where a crash could tear a stripe; no write is under way.
@@ -247,12 +249,20 @@ impl Array {
             return leg.fail_member(slot);
         }
         let roster = self.roster();
-        let Some(member) = roster.seat(slot) else {
+        let Some(member) = roster.occupant(slot) else {
             return Err(Error::WrongState {
                 array: self.name().to_owned(),
                 reason: "there is no member in that slot",
             });
         };
+        // A member under suspicion is passed over by writes, so one that has to stay must not come under it.
+        let without: Vec<Slot> = roster.missing().into_iter().chain([slot]).collect();
+        if !roster.geometry().can_read(&without) {
+            return Err(Error::MemberNeeded {
+                array: self.name().to_owned(),
+                slot,
+            });
+        }
         let mut failures = Failures::default();
         failures.push(member, io::Error::other("failed on request"));
         if self.expel(&failures) {
@@ -367,7 +377,7 @@ impl Array {
 }
 
 /// Writes pages of the bitmap of one member, durably.
-fn write_pages(member: &Member, pages: &[(usize, [u8; 4096])]) -> io::Result<()> {
+pub(in crate::raid) fn write_pages(member: &Member, pages: &[(usize, [u8; 4096])]) -> io::Result<()> {
     let Some(place) = member.bitmap_bytes().filter(|_| !pages.is_empty()) else {
         return Ok(());
     };

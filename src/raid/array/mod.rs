@@ -4,7 +4,8 @@
 //! expels the members that failed it ([`membership`]) before it is answered. What a request holds, in the only order in
 //! which it may take them: the *gate* (shared by writes, so that a change of membership can wait for all of them), the
 //! *lanes* of its range ([`lanes`]), the *control* of the superblocks ([`control`]), the bitmap ([`intent`]). No lock is
-//! held over all of the array while data moves.
+//! held over all of the array while data moves. While the array is reshaped a request also holds the *crossing* of its
+//! range, before all lanes, so that the position between the two sides does not move through it.
 //!
 //! Time comes in with [`Array::tick`]; nothing here asks a clock.
 
@@ -29,38 +30,42 @@ mod write;
 mod tests;
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-pub use status::{Extent, ExtentKind, MemberStatus, Status};
+pub use status::{Extent, ExtentKind, MemberStatus, Reshaping, Status};
 pub use write::Zeroes;
 
 pub(in crate::raid) use activity::Activity;
 pub(in crate::raid) use control::{Control, Device};
 pub(in crate::raid) use intent::Intent;
 pub(in crate::raid) use lanes::{Held, LANE_BYTES};
+pub(in crate::raid) use membership::write_pages;
 pub(in crate::raid) use read::rewrite;
-pub(in crate::raid) use roster::{Failures, Roster};
+pub(in crate::raid) use roster::{Failures, Moving, Roster};
 pub(in crate::raid) use rows::Rows;
 pub(in crate::raid) use stripe::{SLAB_BYTES, Slab, trusted};
 pub(in crate::raid) use write::{Source, put_on};
 
 use super::{
-    Level, Slot,
+    Level,
     error::{Error, Result},
     geometry::{Geometry, Stripe},
     journal::Journal,
     member::Member,
     metadata::identity::Uuid,
+    reshape::Shape,
 };
 
 /// What an array is made of; [`super::assemble`] brings it together.
 pub(super) struct Parts {
     pub(super) name: String,
     pub(super) uuid: Uuid,
-    pub(super) geometry: Geometry,
+    pub(super) shape: Shape,
     pub(super) seats: Vec<Option<Arc<Member>>>,
+    /// Of the new side, while the array is reshaped.
+    pub(super) new_seats: Vec<Option<Arc<Member>>>,
     pub(super) control: Control,
     pub(super) intent: Intent,
     pub(super) read_only: bool,
@@ -81,6 +86,10 @@ pub struct Array {
     roster: RwLock<Arc<Roster>>,
     gate: RwLock<()>,
     lanes: lanes::Lanes,
+    crossing: lanes::Lanes,
+    /// Held by the one who moves a reshape on.
+    reshaping: Mutex<()>,
+    reshape_runs: AtomicBool,
     control: Mutex<Control>,
     journal: Arc<Journal>,
     journal_always: bool,
@@ -101,14 +110,31 @@ pub struct Array {
 
 impl Array {
     pub(in crate::raid) fn new(parts: Parts) -> Self {
+        let (size_bytes, roster) = match parts.shape {
+            Shape::Still(geometry) => {
+                let size = geometry.capacity_bytes();
+                (size, Roster::new(geometry, parts.intent, parts.seats))
+            }
+            Shape::Moving(view) => {
+                let old = Roster::new(view.old().clone(), parts.intent, parts.seats);
+                let mut new_seats = parts.new_seats;
+                new_seats.truncate(usize::from(view.new_geometry().slots()));
+                let new = old.shaped(view.new_geometry().clone(), new_seats);
+                let size = view.capacity_bytes();
+                (size, old.with_moving(Some(Moving { view: *view, new })))
+            }
+        };
         Self {
             name: parts.name,
             uuid: parts.uuid,
             read_only: parts.read_only,
-            size_bytes: AtomicU64::new(parts.geometry.capacity_bytes()),
-            roster: RwLock::new(Arc::new(Roster::new(parts.geometry, parts.intent, parts.seats))),
+            size_bytes: AtomicU64::new(size_bytes),
+            roster: RwLock::new(Arc::new(roster)),
             gate: RwLock::new(()),
             lanes: lanes::Lanes::new(),
+            crossing: lanes::Lanes::new(),
+            reshaping: Mutex::new(()),
+            reshape_runs: AtomicBool::new(false),
             dirty: AtomicBool::new(false),
             control: Mutex::new(parts.control),
             journal: parts.journal,
@@ -179,6 +205,41 @@ impl Array {
         Arc::clone(&self.roster.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The roster to work with in a range of the array, and while the array is reshaped what keeps the range on its side.
+    pub(in crate::raid) fn snapshot(&self, offset_bytes: u64, length_bytes: u64) -> (Option<Held<'_>>, Arc<Roster>) {
+        let roster = self.roster();
+        if roster.moving().is_none() {
+            return (None, roster);
+        }
+        let held = self.hold_crossing(offset_bytes, length_bytes);
+        (Some(held), self.roster())
+    }
+
+    /// Waits until no request of a reshaped array is under way in a range.
+    pub(in crate::raid) fn hold_crossing(&self, offset_bytes: u64, length_bytes: u64) -> Held<'_> {
+        let last = offset_bytes + length_bytes.max(1) - 1;
+        self.crossing.hold(offset_bytes / LANE_BYTES, last / LANE_BYTES)
+    }
+
+    /// Says how large the array is from now on.
+    pub(in crate::raid) fn set_size(&self, bytes: u64) {
+        self.size_bytes.store(bytes, Ordering::Release);
+    }
+
+    /// True while somebody moves a reshape on.
+    pub(in crate::raid) fn reshape_runs(&self) -> &AtomicBool {
+        &self.reshape_runs
+    }
+
+    /// The right to move a reshape on; none where another has it.
+    pub(in crate::raid) fn try_reshaping(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.reshaping.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
     fn set_roster(&self, roster: Roster) {
         *self.roster.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(roster);
     }
@@ -244,7 +305,7 @@ impl Array {
         }
     }
 
-    fn check_writable(&self) -> Result<()> {
+    pub(in crate::raid) fn check_writable(&self) -> Result<()> {
         if self.read_only {
             Err(Error::ReadOnly {
                 array: self.name.clone(),
@@ -269,11 +330,6 @@ impl Array {
             offset_bytes,
             source,
         }
-    }
-
-    /// True where a member may be missing without loss.
-    pub(in crate::raid) fn can_do_without(&self, missing: &[Slot]) -> bool {
-        self.roster().geometry().can_read(missing)
     }
 }
 

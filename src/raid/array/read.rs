@@ -24,9 +24,8 @@ impl Array {
     pub fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
         self.check_range(offset_bytes, buffer.len() as u64)?;
         self.check_enabled(offset_bytes)?;
-        let roster = self.roster();
         let mut failures = Failures::default();
-        let result = self.read_pieces(&roster, buffer, offset_bytes, &mut failures);
+        let result = self.read_inside(buffer, offset_bytes, &mut failures);
         // What was read is right, even if the member that could not give it has to stay.
         if !failures.is_empty() {
             self.expel(&failures);
@@ -35,6 +34,17 @@ impl Array {
             self.look_for_members();
         }
         result
+    }
+
+    fn read_inside(&self, buffer: &mut [u8], start: u64, failures: &mut Failures) -> Result<()> {
+        let (_crossing, roster) = self.snapshot(start, buffer.len() as u64);
+        let mut rest = buffer;
+        for (side, at, length) in roster.parts(start, rest.len() as u64) {
+            let (part, after) = split(rest, length);
+            rest = after;
+            self.read_pieces(side, part, at, failures)?;
+        }
+        Ok(())
     }
 
     /// Fills the buffer if memory holds all of it; `false`, and the buffer's contents are lost, where a member would have
@@ -48,6 +58,9 @@ impl Array {
             return Ok(false);
         }
         let roster = self.roster();
+        if roster.moving().is_some() {
+            return Ok(false);
+        }
         let mut rest = buffer;
         for piece in roster.geometry().map(offset_bytes, rest.len() as u64) {
             let (part, after) = split(rest, piece.length_bytes);
@@ -69,6 +82,9 @@ impl Array {
     pub fn cache(&self, offset_bytes: u64, length_bytes: u64) -> Result<()> {
         self.check_range(offset_bytes, length_bytes)?;
         let roster = self.roster();
+        if roster.moving().is_some() {
+            return Ok(());
+        }
         for piece in roster.geometry().map(offset_bytes, length_bytes) {
             if let Some((member, at)) = first_choice(&roster, &piece)
                 && let Err(error) = member.advise(at, piece.length_bytes)
@@ -79,7 +95,14 @@ impl Array {
         Ok(())
     }
 
-    fn read_pieces(&self, roster: &Roster, buffer: &mut [u8], start: u64, failures: &mut Failures) -> Result<()> {
+    /// Reads a run that lies on one side.
+    pub(in crate::raid) fn read_pieces(
+        &self,
+        roster: &Roster,
+        buffer: &mut [u8],
+        start: u64,
+        failures: &mut Failures,
+    ) -> Result<()> {
         let mut rest = buffer;
         for piece in roster.geometry().map(start, rest.len() as u64) {
             let (part, after) = split(rest, piece.length_bytes);

@@ -8,16 +8,28 @@ use std::{io, sync::Arc};
 use super::Intent;
 use crate::raid::{
     Slot,
-    geometry::Geometry,
+    geometry::{Direction, Geometry, ReshapeView},
     member::{Member, WHOLE},
 };
 
 /// Members by slot, and where the bytes of the array lie on them.
+///
+/// While the array is reshaped this is its old side, and [`Moving`] has the new one.
 #[derive(Clone)]
 pub(in crate::raid) struct Roster {
     geometry: Arc<Geometry>,
     intent: Arc<Intent>,
     seats: Vec<Option<Arc<Member>>>,
+    moving: Option<Box<Moving>>,
+}
+
+/// The other side of an array that is reshaped.
+#[derive(Clone)]
+pub(in crate::raid) struct Moving {
+    /// Which bytes of the array lie on which side.
+    pub(in crate::raid) view: ReshapeView,
+    /// The new side.
+    pub(in crate::raid) new: Roster,
 }
 
 impl Roster {
@@ -26,7 +38,91 @@ impl Roster {
             geometry: Arc::new(geometry),
             intent: Arc::new(intent),
             seats,
+            moving: None,
         }
+    }
+
+    /// The same seats by a shape of their own, with the same bitmap.
+    pub(in crate::raid) fn shaped(&self, geometry: Geometry, seats: Vec<Option<Arc<Member>>>) -> Self {
+        Self {
+            geometry: Arc::new(geometry),
+            intent: Arc::clone(&self.intent),
+            seats,
+            moving: None,
+        }
+    }
+
+    /// The same with another bitmap.
+    pub(in crate::raid) fn tracked(&self, intent: Intent) -> Self {
+        Self {
+            intent: Arc::new(intent),
+            ..self.clone()
+        }
+    }
+
+    /// The same as the old side of a reshape, or of none.
+    pub(in crate::raid) fn with_moving(&self, moving: Option<Moving>) -> Self {
+        Self {
+            moving: moving.map(Box::new),
+            ..self.clone()
+        }
+    }
+
+    /// The reshape that is under way.
+    pub(in crate::raid) fn moving(&self) -> Option<&Moving> {
+        self.moving.as_deref()
+    }
+
+    /// The sides that a range of the array lies on, in order, with where it does.
+    pub(in crate::raid) fn parts(&self, start: u64, length: u64) -> impl Iterator<Item = (&Self, u64, u64)> {
+        let end = start + length;
+        let (below, above, cut) = match &self.moving {
+            None => (self, self, end),
+            Some(moving) => {
+                let cut = moving.view.position_bytes().clamp(start, end);
+                match moving.view.direction() {
+                    Direction::Forward => (&moving.new, self, cut),
+                    Direction::Backward => (self, &moving.new, cut),
+                }
+            }
+        };
+        let parts = [(below, start, cut - start), (above, cut, end - cut)];
+        parts.into_iter().filter(|(_, _, length)| *length > 0)
+    }
+
+    /// True where the loss of any member loses data, on all sides.
+    pub(in crate::raid) fn is_bare(&self) -> bool {
+        let new = self.moving().is_none_or(|moving| moving.new.is_bare());
+        self.geometry.level().is_bare() && new
+    }
+
+    /// True where some side has parity.
+    pub(in crate::raid) fn has_parity(&self) -> bool {
+        let new = self.moving().is_some_and(|moving| moving.new.has_parity());
+        self.geometry.level().parities() > 0 || new
+    }
+
+    /// True where all data can be read.
+    pub(in crate::raid) fn is_readable(&self) -> bool {
+        let new = self.moving().is_none_or(|moving| moving.new.is_readable());
+        self.geometry.can_read(&self.missing()) && new
+    }
+
+    /// Slots, on whichever side there are more.
+    pub(in crate::raid) fn slots(&self) -> u16 {
+        let new = self.moving().map_or(0, |moving| moving.new.slots());
+        self.geometry.slots().max(new)
+    }
+
+    /// Members of this side by slot.
+    pub(in crate::raid) fn seats(&self) -> &[Option<Arc<Member>>] {
+        &self.seats
+    }
+
+    /// The member in a slot, on whichever side.
+    pub(in crate::raid) fn occupant(&self, slot: Slot) -> Option<&Arc<Member>> {
+        self.seat(slot)
+            .or_else(|| self.moving().and_then(|moving| moving.new.seat(slot)))
     }
 
     /// Where bytes lie.
@@ -66,26 +162,24 @@ impl Roster {
             .filter(|member| member.holds(offset_bytes, length_bytes))
     }
 
-    /// All members with their slots.
+    /// All members with their slots, of both sides.
     pub(in crate::raid) fn members(&self) -> impl Iterator<Item = (Slot, &Arc<Member>)> {
-        let slots = (0..=u16::MAX).map(Slot);
-        slots
-            .zip(&self.seats)
-            .filter_map(|(slot, seat)| seat.as_ref().map(|member| (slot, member)))
+        (0..self.slots())
+            .map(Slot)
+            .filter_map(|slot| self.occupant(slot).map(|member| (slot, member)))
     }
 
-    /// Slots whose data are not all there: empty, or rebuilt in part.
+    /// Slots of this side whose data are not all there: empty, or rebuilt in part.
     pub(in crate::raid) fn missing(&self) -> Vec<Slot> {
         let slots = (0..=u16::MAX).map(Slot).zip(&self.seats);
         let lacking = |seat: &Option<Arc<Member>>| seat.as_ref().is_none_or(|member| member.recovered() != WHOLE);
         slots.filter(|(_, seat)| lacking(seat)).map(|(slot, _)| slot).collect()
     }
 
-    /// True where some slot's data are not all there.
+    /// True where some slot's data are not all there, on any side.
     pub(in crate::raid) fn is_degraded(&self) -> bool {
-        self.seats
-            .iter()
-            .any(|seat| seat.as_ref().is_none_or(|member| member.recovered() != WHOLE))
+        let lacks = |seat: &Option<Arc<Member>>| seat.as_ref().is_none_or(|member| member.recovered() != WHOLE);
+        self.seats.iter().any(lacks) || self.moving().is_some_and(|moving| moving.new.is_degraded())
     }
 
     /// The same with another member, or none, in a slot.
@@ -102,6 +196,12 @@ impl Roster {
         let keep = |seat: &Option<Arc<Member>>| seat.clone().filter(|member| !member.is(gone));
         Self {
             seats: self.seats.iter().map(keep).collect(),
+            moving: self.moving().map(|moving| {
+                Box::new(Moving {
+                    view: moving.view.clone(),
+                    new: moving.new.without(gone),
+                })
+            }),
             ..self.clone()
         }
     }

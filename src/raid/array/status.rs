@@ -2,16 +2,17 @@
 //!
 //! Nothing here changes anything, and nothing waits for a lane: it is the state of one moment.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::atomic::Ordering};
 
 use super::{Array, Roster};
 use crate::{
     raid::{
         Level, Slot,
         error::Result,
-        geometry::Piece,
+        geometry::{Direction, Piece, ReshapeView},
         member::{Member, WHOLE},
         metadata::identity::Uuid,
+        reshape::whole_bytes,
     },
     storage::Span,
 };
@@ -80,6 +81,27 @@ pub struct Status {
     pub needs_resync: bool,
     /// How often the superblocks were written.
     pub events: u64,
+    /// Where the array is going to, while it is reshaped.
+    pub reshape: Option<Reshaping>,
+}
+
+/// A reshape under way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reshaping {
+    /// Level afterwards.
+    pub level: Level,
+    /// Members afterwards.
+    pub slots: u16,
+    /// Chunk afterwards.
+    pub chunk_bytes: u64,
+    /// Size of the array afterwards.
+    pub size_bytes: u64,
+    /// Array bytes that were moved, durably.
+    pub done_bytes: u64,
+    /// Array bytes to move in all.
+    pub whole_bytes: u64,
+    /// False where it was stopped and waits to be gone on with.
+    pub running: bool,
 }
 
 impl Array {
@@ -88,7 +110,7 @@ impl Array {
         let control = self.control();
         let roster = self.roster();
         let seat = |slot| {
-            let member = roster.seat(slot);
+            let member = roster.occupant(slot);
             MemberStatus {
                 slot,
                 path: member.map(|member| member.path().to_path_buf()),
@@ -102,13 +124,31 @@ impl Array {
             uuid: self.uuid(),
             level: self.level(),
             size_bytes: self.size_bytes(),
-            members: (0..roster.geometry().slots()).map(Slot).map(seat).collect(),
+            members: (0..roster.slots()).map(Slot).map(seat).collect(),
             spares: spares.map(|device| device.member.path().to_path_buf()).collect(),
             degraded: roster.is_degraded(),
             dirty: control.dirty,
             needs_resync: self.intent().next_unsynced(0).is_some(),
             events: control.events,
+            reshape: roster.moving().map(|moving| self.reshaping(&moving.view)),
         })
+    }
+
+    fn reshaping(&self, view: &ReshapeView) -> Reshaping {
+        let new = view.new_geometry();
+        let whole_bytes = whole_bytes(view);
+        Reshaping {
+            level: new.level(),
+            slots: new.slots(),
+            chunk_bytes: new.chunk_bytes(),
+            size_bytes: new.capacity_bytes(),
+            done_bytes: match view.direction() {
+                Direction::Forward => view.position_bytes(),
+                Direction::Backward => whole_bytes.saturating_sub(view.position_bytes()),
+            },
+            whole_bytes,
+            running: self.reshape_runs().load(Ordering::Acquire),
+        }
     }
 
     /// What the bytes of a range are, in order; the extents may end before the range does, but not before they begin.
@@ -117,22 +157,23 @@ impl Array {
     /// [`OutOfRange`](crate::raid::Error::OutOfRange). A member that cannot tell has data.
     pub fn block_status(&self, offset_bytes: u64, length_bytes: u64) -> Result<Vec<Extent>> {
         self.check_range(offset_bytes, length_bytes)?;
-        let roster = self.roster();
+        let (_crossing, roster) = self.snapshot(offset_bytes, length_bytes);
         let mut extents: Vec<Extent> = Vec::new();
-        let mut seen = Spans::default();
-        for piece in roster.geometry().map(offset_bytes, length_bytes) {
-            let mut done = 0;
-            while done < piece.length_bytes {
-                let (kind, length) = seen.kind_at(&roster, &piece, done);
-                if let Some(last) = extents.last_mut().filter(|last| last.kind == kind) {
-                    last.length_bytes += length;
-                } else if extents.len() == EXTENTS_MAX {
-                    return Ok(extents);
-                } else {
-                    let length_bytes = length;
-                    extents.push(Extent { length_bytes, kind });
+        for (side, at, length) in roster.parts(offset_bytes, length_bytes) {
+            let mut seen = Spans::default();
+            for piece in side.geometry().map(at, length) {
+                let mut done = 0;
+                while done < piece.length_bytes {
+                    let (kind, length_bytes) = seen.kind_at(side, &piece, done);
+                    done += length_bytes;
+                    if let Some(last) = extents.last_mut().filter(|last| last.kind == kind) {
+                        last.length_bytes += length_bytes;
+                    } else if extents.len() == EXTENTS_MAX {
+                        return Ok(extents);
+                    } else {
+                        extents.push(Extent { length_bytes, kind });
+                    }
                 }
-                done += length;
             }
         }
         Ok(extents)

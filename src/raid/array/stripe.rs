@@ -133,7 +133,8 @@ impl Array {
     fn punch_stripe(&self, roster: &Roster, stripe: Stripe, failures: &mut Failures) {
         let length = stripe.chunk_bytes();
         let at = stripe.member_offset_bytes;
-        for (_, member) in roster.members().filter(|(_, member)| member.holds(at, length)) {
+        let slots = stripe.data().chain([stripe.p]).chain(stripe.q);
+        for member in slots.filter_map(|slot| roster.holder(slot, at, length)) {
             failures.note(member, put_on(member, Source::Hole(length), at));
         }
     }
@@ -241,7 +242,7 @@ impl Array {
             .map(|(slot, member, source)| Part {
                 slot: *slot,
                 member,
-                offset_bytes: slab.at(),
+                offset_bytes: member.data_offset_bytes() + slab.at(),
                 bytes: source.bytes(),
             })
             .collect();

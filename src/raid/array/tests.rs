@@ -13,12 +13,14 @@ use std::{
 use super::*;
 use crate::{
     raid::{
+        Slot,
         add::Added,
         assemble::{Assembly, Image, assemble},
         create::{Initialisation, NewImage, Wish, create},
         geometry::Cell,
         metadata::identity::Time,
         rebuild::Ending,
+        reshape::Plan,
         scrub::{Repair, Suspect},
     },
     storage::{
@@ -85,8 +87,12 @@ const SHAPES: &[Shape] = &[
 /// Values that a sector may have after a power loss, beside the one that it has.
 type Old = BTreeMap<usize, Vec<Vec<u8>>>;
 
+/// What an array is reshaped to: level, chunk in KiB, members more than before.
+type Way = (Level, u64, u16);
+
 struct World {
     shape: Shape,
+    way: Option<Way>,
     seed: u64,
     chance: Chance,
     directory: SimDirectory,
@@ -150,6 +156,7 @@ impl World {
         let now = vec![0; usize::try_from(array.size_bytes()).unwrap()];
         let mut world = Self {
             shape,
+            way: None,
             seed,
             chance,
             directory,
@@ -227,15 +234,14 @@ impl World {
         let roster = self.array().roster();
         let slots: Vec<Slot> = roster.members().map(|(slot, _)| slot).collect();
         let slot = slots[self.chance.index(slots.len())];
-        let mut missing = roster.missing();
-        missing.push(slot);
+        let rest = roster.without(roster.occupant(slot).unwrap());
         let settled = self.array().intent().next_unsynced(0).is_none();
-        (settled && self.array().can_do_without(&missing)).then_some(slot)
+        (settled && rest.is_readable()).then_some(slot)
     }
 
     fn path_of(&self, slot: Slot) -> PathBuf {
         let roster = self.array().roster();
-        PathBuf::from(roster.seat(slot).unwrap().path().file_name().unwrap())
+        PathBuf::from(roster.occupant(slot).unwrap().path().file_name().unwrap())
     }
 
     /// A change of the contents; returns what it may leave behind if it does not come to its end.
@@ -336,8 +342,8 @@ impl World {
     /// Adds a new image or one that was a member before, and rebuilds, perhaps in part.
     fn add_member(&mut self) {
         let roster = self.array().roster();
-        let empty = (0..self.shape.members).any(|slot| roster.seat(Slot(slot)).is_none());
-        if self.shape.level.is_bare() || !empty {
+        let empty = (0..roster.slots()).any(|slot| roster.seat(Slot(slot)).is_none());
+        if self.array().level().is_bare() || !empty || roster.moving().is_some() {
             return;
         }
         let gone: Vec<PathBuf> = self
@@ -387,6 +393,9 @@ impl World {
     }
 
     fn resync(&mut self) {
+        if self.array().roster().moving().is_some() {
+            return;
+        }
         self.log.push("resync".to_owned());
         match self.array().resync(&mut |_| ControlFlow::Continue(())) {
             Ok(Ending::Complete) => {}
@@ -397,7 +406,7 @@ impl World {
     /// Changes a block of a member behind the array's back: a verify names exactly it, or says that it cannot know.
     fn corrupt(&mut self) {
         let roster = self.array().roster();
-        if roster.is_degraded() {
+        if roster.is_degraded() || roster.moving().is_some() {
             return;
         }
         let seats: Vec<_> = roster
@@ -422,8 +431,8 @@ impl World {
         file.write_all_at(&[byte[0] ^ 0x40], place).unwrap();
         let cell = self.array().geometry().cell(slot, at);
         let copies = self.array().geometry().copies();
-        let provable = copies > 2 || self.shape.level.parities() > 1;
-        let redundant = copies > 1 || self.shape.level.parities() > 0;
+        let provable = copies > 2 || self.array().level().parities() > 1;
+        let redundant = copies > 1 || self.array().level().parities() > 0;
         let unused = matches!(cell, Cell::Unused) || !redundant;
         let suspect = Suspect { slot, offset_bytes: at };
         for repair in [Repair::Report, Repair::Provable] {
@@ -461,6 +470,7 @@ impl World {
 
     fn restart(&mut self) {
         let time = self.time();
+        self.check_all("before a stop");
         self.log.push("stop and assemble".to_owned());
         self.array().stop(time).unwrap();
         self.old.clear();
@@ -495,7 +505,13 @@ impl World {
         self.log.push(format!("die at change {at}, power {power} {seed}"));
         let before = self.now.clone();
         let old_before = self.old.clone();
-        let (start, bytes) = self.change_something();
+        let moves = self.way.is_some() && self.chance.below(3) > 0;
+        let (start, bytes) = if moves {
+            self.reshape();
+            (0, Vec::new())
+        } else {
+            self.change_something()
+        };
         self.directory.clear_rule();
         let Some(image) = taken.lock().unwrap().take() else {
             self.log.push("too late".to_owned());
@@ -503,9 +519,13 @@ impl World {
         };
         self.array = None;
         self.directory = image;
-        let after = std::mem::replace(&mut self.now, before);
+        let mut after = std::mem::replace(&mut self.now, before);
         self.old = old_before;
         self.assemble();
+        // A reshape may have come to its end: what is new is zeros.
+        let size = usize::try_from(self.array().size_bytes()).unwrap();
+        self.now.resize(size, 0);
+        after.resize(size, 0);
         let mut found = vec![0; self.now.len()];
         if let Err(error) = self.array().read_at(&mut found, 0) {
             self.fail(&format!("after death: {error}"));
@@ -531,7 +551,73 @@ impl World {
         self.check_all("after the resync");
     }
 
+    /// Begins the reshape if it has not begun, and moves it on a few steps.
+    fn reshape(&mut self) {
+        let Some((level, chunk_kib, more)) = self.way else {
+            return;
+        };
+        let steps = [1, 2, 5, 1000][self.chance.index(4)];
+        let roster = self.array().roster();
+        if roster.moving().is_none() {
+            let geometry = self.array().geometry();
+            let there = geometry.level() == level && geometry.chunk_bytes() == chunk_kib << 10;
+            let settled = !roster.is_degraded() && roster.intent().next_unsynced(0).is_none();
+            if !settled || there && geometry.slots() == self.shape.members + more {
+                return;
+            }
+            drop(roster);
+            self.begin(level, chunk_kib, more);
+        }
+        let mut step = 0;
+        let ended = self.array().reshape(&mut |_| {
+            step += 1;
+            if step >= steps {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        self.log.push(format!("reshape {steps} steps: {ended:?}"));
+        if ended.is_err() {
+            self.fail("the reshape failed");
+        }
+        let size = usize::try_from(self.array().size_bytes()).unwrap();
+        self.now.resize(size, 0);
+    }
+
+    fn begin(&mut self, level: Level, chunk_kib: u64, more: u16) {
+        let mut plan = Plan {
+            level: Some(level),
+            chunk_bytes: (level != Level::Raid1).then_some(chunk_kib << 10),
+            // The least room: every step is a narrow one.
+            room_bytes: Some(0),
+            ..Plan::default()
+        };
+        let gone = self.shape.members;
+        for _ in 0..more {
+            let number = self.images.len();
+            let name = new_image(&self.directory, number);
+            self.clock += 1;
+            let identity = uuid(number + 1000 * usize::try_from(self.clock).unwrap());
+            plan.images.push(NewImage {
+                image: image(&self.directory, &name),
+                uuid: identity,
+            });
+            self.images.push(name);
+        }
+        let begun = self.array().begin_reshape(&plan);
+        self.log.push(format!(
+            "reshape of {gone} members to {level} with {more} more: {begun:?}"
+        ));
+        if begun.is_err() {
+            self.fail("the reshape did not begin");
+        }
+    }
+
     fn step(&mut self) {
+        if self.way.is_some() && self.chance.below(6) == 0 {
+            return self.reshape();
+        }
         match self.chance.below(25) {
             0..8 => drop(self.change_something()),
             8..12 => self.read_something(),
@@ -560,9 +646,10 @@ fn mixes(is: &[u8], old: &[u8], new: &[u8]) -> bool {
         .all(|((is, old), new)| is == old || is == new)
 }
 
-fn run(shape: Shape, seeds: std::ops::Range<u64>, steps: usize) {
+fn run(shape: Shape, way: Option<Way>, seeds: std::ops::Range<u64>, steps: usize) {
     for seed in seeds {
         let mut world = World::new(shape, seed);
+        world.way = way;
         for _ in 0..steps {
             world.step();
         }
@@ -576,7 +663,7 @@ macro_rules! models {
         $(
             #[test]
             fn $name() {
-                run(SHAPES[$index], 0..12, 60);
+                run(SHAPES[$index], None, 0..12, 60);
             }
         )*
     };
@@ -596,4 +683,35 @@ models! {
     raid6_keeps_its_bytes: 10,
     raid6_ddf_keeps_its_bytes: 11,
     raid6_with_q_last_keeps_its_bytes: 12,
+}
+
+macro_rules! reshapes {
+    ($($name:ident: $shape:expr => $way:expr,)*) => {
+        $(
+            /// R59: nothing that happens while an array is reshaped changes a byte: reads, writes, lost members, kills and power
+            /// losses at any point, after which it goes on from its checkpoint.
+            #[test]
+            fn $name() {
+                run($shape, Some($way), 0..16, 60);
+            }
+        )*
+    };
+}
+
+reshapes! {
+    raid5_grows_by_a_member: shape(Level::Raid5, 2, 3, 4, true) => (Level::Raid5, 4, 1),
+    raid5_grows_by_two_members: shape(Level::Raid5, 0, 3, 8, false) => (Level::Raid5, 8, 2),
+    raid6_grows_by_a_member: shape(Level::Raid6, 2, 4, 4, true) => (Level::Raid6, 4, 1),
+    raid4_grows_by_a_member: shape(Level::Raid4, 0, 3, 4, true) => (Level::Raid4, 4, 1),
+    raid0_grows_by_a_member: shape(Level::Raid0, 0, 2, 4, false) => (Level::Raid0, 4, 1),
+    raid10_grows_by_a_member: shape(Level::Raid10, 0x102, 4, 4, true) => (Level::Raid10, 4, 1),
+    raid10_of_three_grows_by_two: shape(Level::Raid10, 0x1_0201, 3, 4, true) => (Level::Raid10, 4, 2),
+    raid0_becomes_raid5: shape(Level::Raid0, 0, 2, 4, false) => (Level::Raid5, 4, 1),
+    raid0_becomes_a_larger_raid5: shape(Level::Raid0, 0, 2, 4, false) => (Level::Raid5, 4, 2),
+    raid1_becomes_raid5: shape(Level::Raid1, 0, 2, 0, true) => (Level::Raid5, 32, 1),
+    raid4_becomes_raid5: shape(Level::Raid4, 0, 3, 4, true) => (Level::Raid5, 4, 0),
+    raid5_becomes_raid6: shape(Level::Raid5, 2, 3, 4, true) => (Level::Raid6, 4, 1),
+    raid5_becomes_a_larger_raid6: shape(Level::Raid5, 2, 3, 4, true) => (Level::Raid6, 4, 2),
+    raid5_takes_larger_chunks: shape(Level::Raid5, 2, 4, 4, true) => (Level::Raid5, 16, 0),
+    raid6_takes_smaller_chunks: shape(Level::Raid6, 2, 4, 16, true) => (Level::Raid6, 4, 0),
 }

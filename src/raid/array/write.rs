@@ -157,19 +157,36 @@ impl Array {
     fn put_inside(&self, source: Source<'_>, offset_bytes: u64, failures: &mut Failures) -> Result<()> {
         let _inside = self.enter();
         self.writes.fetch_add(1, Ordering::AcqRel);
-        let roster = self.roster();
-        if !roster.geometry().level().is_bare() {
+        let (_crossing, roster) = self.snapshot(offset_bytes, source.length());
+        if !roster.is_bare() {
             self.mark_dirty(failures)?;
         }
-        self.mark_intent(&roster, offset_bytes, source.length(), failures);
-        if roster.geometry().level().parities() > 0 {
-            return self.put_stripes(&roster, source, offset_bytes, failures);
+        let mut rest = source;
+        for (side, at, length) in roster.parts(offset_bytes, source.length()) {
+            let (part, after) = rest.split(length);
+            rest = after;
+            self.mark_intent(side, at, length, failures);
+            self.put_on_side(side, part, at, failures)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a run that lies on one side.
+    pub(in crate::raid) fn put_on_side(
+        &self,
+        side: &Roster,
+        source: Source<'_>,
+        start: u64,
+        failures: &mut Failures,
+    ) -> Result<()> {
+        if side.geometry().level().parities() > 0 {
+            return self.put_stripes(side, source, start, failures);
         }
         let mut rest = source;
-        for piece in roster.geometry().map(offset_bytes, source.length()) {
+        for piece in side.geometry().map(start, source.length()) {
             let (part, after) = rest.split(piece.length_bytes);
             rest = after;
-            self.put_copies(&roster, &piece, part, failures)?;
+            self.put_copies(side, &piece, part, failures)?;
         }
         Ok(())
     }

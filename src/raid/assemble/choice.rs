@@ -5,10 +5,11 @@
 
 use super::{Assembly, Found, Image};
 use crate::raid::{
-    SECTOR_BYTES, Slot,
+    SECTOR_BYTES, Sector, Slot,
     error::{Error, Result},
     geometry::Geometry,
     metadata::superblock::{Features, Role, Superblock},
+    reshape::{Shape, stored},
 };
 
 /// What becomes of the members that were found.
@@ -17,7 +18,7 @@ pub(in crate::raid) struct Choice {
     pub(in crate::raid) freshest: Found,
     /// Members to open, with their slots; none for a spare.
     pub(in crate::raid) devices: Vec<(Found, Option<Slot>)>,
-    pub(in crate::raid) geometry: Geometry,
+    pub(in crate::raid) shape: Shape,
     /// True where redundancy may not be right.
     pub(in crate::raid) dirty: bool,
     pub(in crate::raid) read_only: bool,
@@ -26,7 +27,8 @@ pub(in crate::raid) struct Choice {
 
 /// Decides from what was found, without any I/O.
 pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) -> Result<Choice> {
-    let Some(freshest) = found.iter().max_by_key(|found| found.superblock.events) else {
+    let found = &without_begun(images, found);
+    let Some(freshest) = freshest_of(found) else {
         return Err(Error::NotStartable {
             array: images
                 .first()
@@ -44,16 +46,18 @@ pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) 
         })
     };
     check_identities(images, found, view)?;
-    let geometry = match geometry_of(view, found) {
-        Ok(geometry) => geometry,
+    let found = &caught_up(found, view);
+    let shape = match shape_of(view, found) {
+        Ok(shape) => shape,
         Err(reason) => return refuse(reason, "examine the members with 'headstack array examine'"),
     };
-    let (mut devices, mut missing) = seat_all(images, found, freshest, &geometry)?;
+    let (mut devices, mut missing) = seat_all(images, found, freshest, &shape)?;
     let mut freshest = freshest.clone();
-    if how.force {
-        seat_stale(images, found, &mut freshest, &geometry, &mut devices, &mut missing);
+    if how.force && shape.view().is_none() {
+        let geometry = shape.geometry();
+        seat_stale(images, found, &mut freshest, geometry, &mut devices, &mut missing);
     }
-    if !geometry.can_read(&missing) {
+    if !shape.can_read(&missing) {
         let list: Vec<String> = missing.iter().map(ToString::to_string).collect();
         let (verb, remedy) = if how.force {
             ("missing", "give all members")
@@ -80,11 +84,67 @@ pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) 
     Ok(Choice {
         freshest,
         devices,
-        geometry,
+        shape,
         dirty,
         read_only: foreign,
         missing,
     })
+}
+
+/// The member that is believed: the one of most events, and where several have as many the one that knows most members.
+fn freshest_of(found: &[Found]) -> Option<&Found> {
+    found.iter().max_by_key(|found| {
+        let active = found.superblock.roles.iter();
+        let active = active.filter(|role| matches!(role, Role::Active(_))).count();
+        let knows = if found.superblock.reshaping().is_some() {
+            active
+        } else {
+            0
+        };
+        (found.superblock.events, knows)
+    })
+}
+
+/// Members without those that a reshape would have added: it was about to begin, and no member that was there before has been
+/// told. These are told last.
+fn without_begun(images: &[Image], found: &[Found]) -> Vec<Found> {
+    let new = |found: &&Found| {
+        let superblock = &found.superblock;
+        let (old, position) = match superblock.reshaping() {
+            Some(fields) => (superblock.slots_before(), fields.position),
+            None => return false,
+        };
+        let filled = superblock.recovered_to() == Some(Sector(0));
+        position == 0 && (filled || matches!(superblock.role(), Role::Active(slot) if u32::from(slot.0) >= old))
+    };
+    let told = |found: &Found| found.superblock.reshaping().is_some();
+    if found.iter().filter(|found| told(found)).all(|found| new(&found)) && !found.iter().all(told) {
+        let (left, kept): (Vec<&Found>, Vec<&Found>) = found.iter().partition(new);
+        for one in left {
+            log::warn!(
+                "{}: left out, a reshape that it is for never began",
+                images[one.image].path().display()
+            );
+        }
+        return kept.into_iter().cloned().collect();
+    }
+    found.to_vec()
+}
+
+/// Members as the freshest would have them say of a reshape.
+fn caught_up(found: &[Found], freshest: &Superblock) -> Vec<Found> {
+    let mut found = found.to_vec();
+    for one in &mut found {
+        let superblock = &mut one.superblock;
+        let ended = superblock.reshaping().is_some() && freshest.reshaping().is_none();
+        if ended && superblock.events.saturating_add(2) >= freshest.events {
+            superblock.events = freshest.events;
+        }
+        if superblock.events.saturating_add(1) >= freshest.events {
+            stored::catch_up(superblock, freshest);
+        }
+    }
+    found
 }
 
 /// Refuses members of several arrays, and copies of one member.
@@ -122,9 +182,9 @@ fn check_identities(images: &[Image], found: &[Found], view: &Superblock) -> Res
 type Seating = (Vec<(Found, Option<Slot>)>, Vec<Slot>);
 
 /// Seats the members that are fresh, by the roles that the freshest knows.
-fn seat_all(images: &[Image], found: &[Found], freshest: &Found, geometry: &Geometry) -> Result<Seating> {
+fn seat_all(images: &[Image], found: &[Found], freshest: &Found, shape: &Shape) -> Result<Seating> {
     let view = &freshest.superblock;
-    let mut seated: Vec<Option<&Found>> = vec![None; usize::from(geometry.slots())];
+    let mut seated: Vec<Option<&Found>> = vec![None; usize::from(shape.slots())];
     let mut devices = Vec::new();
     let refuse = |reason| {
         Err(Error::NotStartable {
@@ -173,10 +233,15 @@ fn seat_all(images: &[Image], found: &[Found], freshest: &Found, geometry: &Geom
         }
         devices.push((one.clone(), Some(slot)));
     }
-    let whole = |found: &Found| found.superblock.recovered_to().is_none();
-    let slots = (0..geometry.slots()).map(Slot).zip(&seated);
-    let missing = slots.filter(|(_, seat)| !seat.is_some_and(whole)).map(|(slot, _)| slot);
-    Ok((devices, missing.collect()))
+    let slots = (0..shape.slots()).map(Slot).zip(&seated);
+    let whole = |slot: Slot, seat: &Option<&Found>| seat.is_some_and(|found| shape.is_whole(slot, &found.superblock));
+    let missing = slots.filter(|(slot, seat)| !whole(*slot, seat)).map(|(slot, _)| slot);
+    let missing: Vec<Slot> = missing.collect();
+    if shape.view().is_some() {
+        // A reshape goes on without the members that are not whole; they can be rebuilt after it.
+        devices.retain(|(_, seat)| seat.is_none_or(|slot| !missing.contains(&slot)));
+    }
+    Ok((devices, missing))
 }
 
 /// Seats members that missed writes, the freshest first, until the array can be read; none where that is not enough.
@@ -234,9 +299,9 @@ fn seat_stale(
 }
 
 /// Shape of the array, or why there is none.
-pub(in crate::raid) fn geometry_of(view: &Superblock, found: &[Found]) -> Result<Geometry, String> {
-    if view.features.has(Features::RESHAPE) {
-        return Err("it is being reshaped, which only Linux can finish".to_owned());
+pub(in crate::raid) fn shape_of(view: &Superblock, found: &[Found]) -> Result<Shape, String> {
+    if view.reshaping().is_some() {
+        return stored::sides(view, found).map(|view| Shape::Moving(Box::new(view)));
     }
     let slots = u16::try_from(view.slots).map_err(|_| "it has too many members".to_owned())?;
     let size_of = |slot: u16| {
@@ -252,5 +317,6 @@ pub(in crate::raid) fn geometry_of(view: &Superblock, found: &[Found]) -> Result
         sizes.push(size.bytes().ok_or("its members are too large")?);
     }
     let chunk = u64::from(view.chunk) * SECTOR_BYTES;
-    Geometry::new(view.level, view.layout, chunk, &sizes).map_err(|error| error.to_string())
+    let geometry = Geometry::new(view.level, view.layout, chunk, &sizes);
+    geometry.map(Shape::Still).map_err(|error| error.to_string())
 }

@@ -10,7 +10,7 @@ use super::{ArraySet, Assembly, Image, SetMember};
 use crate::{
     raid::{
         Level, SECTOR_BYTES, Slot,
-        assemble::{Found, assemble, find, geometry_of},
+        assemble::{Found, assemble, find, shape_of},
         device::{Devices, Opener, Window},
         metadata::{identity::Uuid, superblock::Role},
         nested::{Leg, leg_uuid},
@@ -82,7 +82,7 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
     let view = found[0].superblock.clone();
     let slots = u16::try_from(view.slots).unwrap_or(u16::MAX);
     let mut seats: Vec<Option<ArraySet>> = vec![None; usize::from(slots)];
-    let geometry = geometry_of(&view, &found).ok();
+    let shape = shape_of(&view, &found).ok();
     let mut sets = sets.into_iter().zip(&found);
     while let Some((set, found)) = sets.next() {
         match view.role_of(found.superblock.device_number) {
@@ -115,7 +115,7 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
         level: view.level,
         layout: view.layout,
         chunk_bytes: u64::from(view.chunk) * SECTOR_BYTES,
-        size_bytes: geometry.map(|geometry| geometry.capacity_bytes()),
+        size_bytes: shape.map(|shape| shape.geometry().capacity_bytes()),
         slots: width.saturating_mul(slots),
         events: legs.iter().map(|leg| leg.events).max().unwrap_or(0),
         created: view.created,

@@ -312,11 +312,16 @@ impl Geometry {
     }
 
     /// Array bytes that are written at once in a reshape: a stripe, or a chunk where there is no parity.
-    fn unit_bytes(&self) -> u64 {
+    pub(in crate::raid) fn unit_bytes(&self) -> u64 {
         match &self.placement {
-            Placement::Parity(_) => self.stripe_bytes(),
+            Placement::Parity(_) | Placement::Zones(_) => self.stripe_bytes(),
             _ => self.chunk_bytes,
         }
+    }
+
+    /// Bytes of a member that the least part of the array needs; 0 where rows do not follow one another as the array does.
+    pub(in crate::raid) fn row_bytes(&self) -> u64 {
+        self.rows_before(1).unwrap_or(0)
     }
 
     /// Bytes of a member from its start to the end of the rows that array bytes below `array_offset` need; none where
@@ -324,6 +329,9 @@ impl Geometry {
     fn rows_before(&self, array_offset: u64) -> Option<u64> {
         match &self.placement {
             Placement::Parity(_) => Some(array_offset.div_ceil(self.stripe_bytes()) * self.chunk_bytes),
+            Placement::Zones(zones) if zones.is_even() => {
+                Some(array_offset.div_ceil(self.stripe_bytes()) * self.chunk_bytes)
+            }
             Placement::Copies(copies) => copies.rows_before(array_offset),
             Placement::Spans(_) | Placement::Zones(_) | Placement::Mirror => None,
         }
@@ -333,6 +341,7 @@ impl Geometry {
     fn rows_after(&self, array_offset: u64) -> Option<u64> {
         match &self.placement {
             Placement::Parity(_) => Some(array_offset / self.stripe_bytes() * self.chunk_bytes),
+            Placement::Zones(zones) if zones.is_even() => Some(array_offset / self.stripe_bytes() * self.chunk_bytes),
             Placement::Copies(copies) => copies.rows_after(array_offset),
             Placement::Spans(_) | Placement::Zones(_) | Placement::Mirror => None,
         }

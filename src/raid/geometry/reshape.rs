@@ -65,7 +65,7 @@ impl ReshapeView {
         };
         if [&old, &new].iter().any(|geometry| geometry.rows_before(0).is_none()) {
             return Err(refuse(
-                "only raid4, raid5, raid6 and raid10 without far copies move; others are taken over first",
+                "only raid0 of equal members, raid4, raid5, raid6 and raid10 without far copies move",
             ));
         }
         if (old.level() == Level::Raid10) != (new.level() == Level::Raid10) {

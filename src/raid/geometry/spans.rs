@@ -96,6 +96,11 @@ impl Zones {
         self.used_bytes[slot.index()]
     }
 
+    /// True where all members are used up to the same place.
+    pub(super) fn is_even(&self) -> bool {
+        self.zones.len() == 1
+    }
+
     /// Members that the first stripe of the array has.
     pub(super) fn width(&self) -> u64 {
         self.zones.first().map_or(1, |zone| zone.members.len() as u64)

@@ -145,7 +145,7 @@ pub struct Entry {
     pub sequence: u64,
     /// Slot of the member.
     pub slot: u16,
-    /// Where the bytes belong, from the start of its data area.
+    /// Where the bytes belong, from the start of its device.
     pub offset_bytes: u64,
     /// The bytes.
     pub bytes: Vec<u8>,

@@ -77,7 +77,7 @@ pub struct Part<'a> {
     pub slot: Slot,
     /// The member.
     pub member: &'a Arc<Member>,
-    /// Where, from the start of its data area.
+    /// Where, from the start of its device: where its data begin changes with a reshape.
     pub offset_bytes: u64,
     /// What.
     pub bytes: &'a [u8],

@@ -75,6 +75,9 @@ impl Array {
                 array: self.name().to_owned(),
             });
         }
+        if self.roster().moving().is_some() {
+            return Err(self.wrong_state("it is reshaped; it can be verified after that"));
+        }
         if self.roster().is_degraded() {
             return Err(Error::WrongState {
                 array: self.name().to_owned(),

@@ -186,7 +186,9 @@ fn shapes_that_do_not_lead_to_one_another_are_refused() {
         view.unwrap_err().to_string()
     };
     let five = || shape(Level::Raid5, 2);
-    assert!(refused(shape(Level::Raid0, 1), five(), 0).contains("taken over first"));
+    let sizes = [16 * CHUNK_BYTES, 17 * CHUNK_BYTES];
+    let uneven = Geometry::new(Level::Raid0, 1, CHUNK_BYTES, &sizes).unwrap();
+    assert!(refused(uneven, five(), 0).contains("equal members"));
     assert!(refused(shape(Level::Raid10, 0x201), shape(Level::Raid10, 0x102), 0).contains("far"));
     assert!(refused(shape(Level::Raid10, 0x102), five(), 0).contains("do not lead"));
     assert!(refused(five(), shape(Level::Raid6, 2), 4096).contains("inside a stripe"));

@@ -174,6 +174,7 @@ impl Array {
             .chain(parities)
             .filter_map(|(slot, source)| Some((slot, trusted(roster, slot, slab.at(), slab.length)?, source)))
             .collect();
+        note_left_out(roster, slab, &writes, failures);
         self.make_room(slab, &writes, failures)?;
         let record = self.record(slab, &writes, failures)?;
         let mut whole = true;
@@ -429,6 +430,25 @@ impl Array {
         let index = slab.stripe.index_of(slot).unwrap_or(0);
         let chunk = u64::from(index) * slab.stripe.chunk_bytes();
         self.unreadable(slab.stripe.array_offset_bytes() + chunk + slab.column, error)
+    }
+}
+
+/// Makes the outcome of a write depend on that of members which it leaves out because they failed another request: where
+/// the array cannot do without one, this write is not whole either.
+fn note_left_out(
+    roster: &Roster,
+    slab: &Slab<'_>,
+    writes: &[(Slot, &Arc<Member>, Source<'_>)],
+    failures: &mut Failures,
+) {
+    let stripe = &slab.stripe;
+    let data = slab.new.iter().zip(stripe.data());
+    let data = data.filter(|(new, _)| new.is_some()).map(|(_, slot)| slot);
+    let left_out = |slot: &Slot| writes.iter().all(|(written, _, _)| written != slot);
+    for slot in data.chain([stripe.p]).chain(stripe.q).filter(left_out) {
+        if let Some(member) = roster.holder(slot, slab.at(), slab.length) {
+            failures.push(member, io::Error::other("it failed another request"));
+        }
     }
 }
 

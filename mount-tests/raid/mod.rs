@@ -5,6 +5,7 @@
 
 mod created;
 mod examined;
+mod hostile;
 mod md;
 mod nested;
 mod partitioned;

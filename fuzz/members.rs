@@ -166,7 +166,7 @@ pub fn seed(place: Place) -> Vec<u8> {
             .collect(),
         Place::Sidecar => {
             let sidecar = HEALTHY.sidecars[1].clone().unwrap_or_default();
-            [&sidecar[..56], &sidecar[4096..4096 + 56], &sidecar[8192..8192 + 128]].concat()
+            [&sidecar[..80], &sidecar[4096..4096 + 80], &sidecar[8192..8192 + 128]].concat()
         }
         Place::Overlay => HEALTHY.overlay[OVERLAY_HEADER..OVERLAY_HEADER + 64 + 2 * 96].to_vec(),
         Place::Label => b"HSlabel0".iter().copied().chain(0..120).collect(),
@@ -263,11 +263,11 @@ fn stage(place: Place, bytes: &[u8]) -> SimDirectory {
             continue;
         };
         if number == 1 {
-            for (at, from) in [(0, 0), (4096, 56), (8192, 112)] {
+            for (at, from) in [(0, 0), (4096, 80), (8192, 160)] {
                 overwrite(&mut sidecar, at, bytes.get(from..).unwrap_or_default());
             }
-            mend(&mut sidecar[..4096], 52, 52, crc32fast::hash);
-            mend(&mut sidecar[4096..8192], 52, 52, crc32fast::hash);
+            mend(&mut sidecar[..4096], 76, 76, crc32fast::hash);
+            mend(&mut sidecar[4096..8192], 76, 76, crc32fast::hash);
             mend_entry(&mut sidecar[8192..]);
         }
         put(&directory, &format!("m{number}.journal"), &sidecar);

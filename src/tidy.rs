@@ -46,6 +46,10 @@ const FUSER_FILES: &[&str] = &["src/mount/adapter", "src/mount/session"];
 /// Files that may hold `unsafe`, and why.
 const UNSAFE_FILES: &[(&str, &str)] = &[
     (
+        "src/nbd/plugin/table.rs",
+        "nbdkit's table of a plugin, its functions and its handles, which are C's",
+    ),
+    (
         "src/raid/parity/avx2.rs",
         "intrinsics of AVX2 and GFNI, which have no safe form",
     ),

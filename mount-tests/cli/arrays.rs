@@ -50,6 +50,7 @@ fn every_level_is_made_with_its_fewest_members_and_refused_with_less() {
         ("4", 3, 2),
         ("5", 3, 2),
         ("6", 4, 2),
+        ("50", 6, 4),
     ] {
         let place = Place::new();
         let images = disks(&place, fewest, "16M");
@@ -358,4 +359,129 @@ fn disks_tell_what_they_hold() {
     headstack(&["disk", "create", "--size", "1K", &place.at("tiny")]).fails(64, &["2M"]);
     headstack(&["disk", "create", "--size", "16M", &images[0]]).fails(73, &["d0.img"]);
     assert!(!Path::new(&place.at("tiny")).exists());
+}
+
+/// R09, R11: the help on levels has the guide's numbers and a use for each.
+#[test]
+fn help_tells_what_each_level_needs_gives_and_survives() {
+    let table = headstack(&["help", "levels", "--json"]).json();
+    let rows = table["levels"].as_array().unwrap();
+    let row = |row: &Value| {
+        let text = |key: &str| row[key].as_str().unwrap().to_owned();
+        (text("level"), row["fewest_members"].as_u64().unwrap(), text("usable"))
+    };
+    let expected = [
+        ("JBOD", 1, "100 %"),
+        ("RAID 0", 2, "100 %"),
+        ("RAID 1", 2, "12 to 50 %"),
+        ("RAID 10", 4, "50 %"),
+        ("RAID 5", 3, "66 to 87 %"),
+        ("RAID 50", 6, "66 to 75 %"),
+        ("RAID 6", 4, "50 to 75 %"),
+    ]
+    .map(|(level, fewest, usable)| (level.to_owned(), fewest, usable.to_owned()));
+    assert_eq!(rows.iter().map(row).collect::<Vec<_>>(), expected);
+    assert!(rows.iter().all(|row| row["good_for"].as_str().unwrap().len() > 10));
+    assert!(headstack(&["help", "array", "create"]).text().contains("--level"));
+    headstack(&["help", "nonsense"]).fails(66, &["nonsense"]);
+}
+
+/// R22, R23: what an array leaves of its images makes more arrays, four at most; all of them are found again.
+#[test]
+fn what_is_left_of_images_makes_up_to_four_arrays() {
+    let place = Place::new();
+    let images = disks(&place, 3, "128M");
+    for (number, level) in ["5", "1", "0", "5"].iter().enumerate() {
+        let name = format!("a{number}");
+        let size = created(&["--level", level, "--capacity", "20M", &name], &images)["size_bytes"]
+            .as_u64()
+            .unwrap();
+        assert!((20 << 20..=24 << 20).contains(&size), "{name}: {size}");
+    }
+    let mut words = vec!["array", "create", "a4", "--level", "1", "--capacity", "8M"];
+    words.extend(images.iter().map(String::as_str));
+    headstack(&words).fails(64, &["d0.img"]);
+    let listed = headstack(&["array", "ls", "-H", place.path().to_str().unwrap()]).text();
+    assert_eq!(listed.lines().count(), 4, "{listed}");
+    assert!(listed.lines().all(|line| line.contains("Normal")), "{listed}");
+}
+
+/// R27: verify says which bytes do not fit and who is to blame, and repairs what can be proven.
+#[test]
+fn verify_finds_and_mends_what_was_damaged() {
+    let place = Place::new();
+    let images = disks(&place, 4, "16M");
+    created(&["--level", "6", "--chunk", "64K", "r6"], &images);
+    let directory = place.path().to_str().unwrap();
+    let verify = |more: &[&str]| {
+        let mut words = vec!["array", "verify", "--json", "r6", "--in", directory];
+        words.extend(more);
+        headstack(&words)
+    };
+    assert_eq!(verify(&[]).json()["clean"], true);
+    let facts = headstack(&["array", "examine", "--json", &images[2]]).json();
+    let offset = facts["images"][0]["data_offset_bytes"].as_u64().unwrap();
+    let file = fs::File::options().write(true).open(&images[2]).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0x77; 4096], offset + (1 << 20)).unwrap();
+    let found = verify(&[]).ends(65).document();
+    assert_eq!(
+        (&found["clean"], &found["mismatched_bytes"]),
+        (&false.into(), &4096.into())
+    );
+    let mismatch = &found["mismatches"][0];
+    assert_eq!(mismatch["suspects"].as_array().unwrap().len(), 1, "{mismatch}");
+    assert_eq!(
+        (&mismatch["suspects"][0]["slot"], &mismatch["repaired"]),
+        (&2.into(), &false.into())
+    );
+    let mended = verify(&["--repair"]).json();
+    assert_eq!(
+        (&mended["unrepaired_bytes"], &mended["mismatches"][0]["repaired"]),
+        (&0.into(), &true.into())
+    );
+    assert_eq!(verify(&[]).json()["mismatched_bytes"], 0);
+    headstack(&["array", "fail", "r6", &images[0]]).ends(0);
+    verify(&[]).fails(78, &["r6", "missing"]);
+}
+
+/// A disk that holds something else is not taken in without a word.
+#[test]
+fn adding_a_disk_that_holds_something_needs_a_word() {
+    let place = Place::new();
+    let images = disks(&place, 4, "16M");
+    created(&["--level", "1", "m"], &images[..2]);
+    created(&["--level", "1", "other", "--missing", "1"], &images[2..3]);
+    headstack(&["array", "fail", "m", &images[1]]).ends(0);
+    headstack(&["array", "add", "m", &images[2]]).fails(78, &["d2.img", "member"]);
+    fs::write(&images[3], vec![0xaa; 16 << 20]).unwrap();
+    headstack(&["array", "add", "m", &images[3]]).fails(78, &["d3.img"]);
+    headstack(&["array", "add", "m", &images[3], "--yes"]).ends(0);
+    assert_eq!(check(&place, "m"), 0);
+}
+
+/// R27, R28, R30: an array that is well is renamed, one that misses a member is not; either is deleted, which is said
+/// first, and its images are free again.
+#[test]
+fn arrays_are_renamed_and_deleted_as_their_state_allows() {
+    let place = Place::new();
+    let images = disks(&place, 3, "16M");
+    created(&["--level", "5", "old"], &images);
+    let directory = place.path().to_str().unwrap();
+    headstack(&["array", "rename", "old", "new", "--in", directory]).text();
+    assert_eq!(shown(&place, "new")["state"], "Normal");
+    if let Some(seen) = mdadm(&images[1]) {
+        assert!(seen.lines().any(|line| line.trim() == "Name : new"), "{seen}");
+    }
+    headstack(&["array", "fail", "new", &images[1]]).ends(0);
+    headstack(&["array", "rename", "new", "other", "--in", directory]).fails(78, &["new"]);
+    headstack(&["array", "delete", "new", "--in", directory]).fails(78, &["d0.img", "would be lost"]);
+    let dry = headstack(&["array", "delete", "new", "--dry-run", "--json", "--in", directory]).json();
+    assert_eq!(
+        (&dry["name"], dry["images"].as_array().unwrap().len()),
+        (&"new".into(), 3)
+    );
+    headstack(&["array", "delete", "new", "--yes", "--in", directory]).text();
+    let listed = headstack(&["array", "ls", "-H", directory]).text();
+    assert_eq!(listed, "");
+    headstack(&["array", "show", "new", "--in", directory]).fails(66, &["new"]);
 }

@@ -286,7 +286,9 @@ fn a_member_is_lost_and_replaced_under_load() {
         "--loops=2",
         "--verify=crc32c",
         "--verify_fatal=1",
+        "--verify_state_save=0",
         "--verify_backlog=64",
+        "--verify_state_save=0",
     ])
     .arg(format!("--uri={}", door.uri()))
     .stdout(Stdio::piped());
@@ -376,4 +378,141 @@ fn a_read_only_server_writes_nothing() {
     for (path, before) in images.paths.iter().zip(before) {
         assert!(contents(Path::new(path)) == before, "{path}");
     }
+}
+
+/// R55: under an overlay a damaged array is forced, written to and read back, and its images stay as they are.
+#[test]
+fn an_overlay_takes_all_writes() {
+    if find("nbdcopy").is_none() {
+        return;
+    }
+    let images = Images::new("5", 3, "16M");
+    let before: Vec<Vec<u8>> = images.paths.iter().map(|path| contents(Path::new(path))).collect();
+    let overlay = images.at("try.overlay");
+    let source = PathBuf::from(images.at("source"));
+    let open = || {
+        let mut words = vec!["--overlay", &overlay, "--force"];
+        words.extend(&images.words()[..2]);
+        Door::open(&words, 1)
+    };
+    let door = open();
+    let bytes = pattern(9, size_of(door.uri()));
+    fs::write(&source, &bytes).unwrap();
+    put(&source, door.uri());
+    assert_eq!(door.stop(), 0);
+    let door = open();
+    assert!(get(door.uri(), Path::new(&images.at("target"))) == bytes);
+    assert_eq!(door.stop(), 0);
+    for (path, before) in images.paths.iter().zip(before) {
+        assert!(contents(Path::new(path)) == before, "{path}");
+    }
+}
+
+/// R17: while a member is filled, it is told how long that is going to take.
+#[test]
+fn a_rebuild_tells_how_long_it_takes() {
+    let Some(mut python) = super::fixture::libnbd("h.connect_uri(sys.argv[1])\nsys.stdin.read()") else {
+        return;
+    };
+    let images = Images::new("1", 2, "256M");
+    let mut words = vec!["--rebuild-share", "1"];
+    words.extend(images.words());
+    let door = Door::open(&words, 1);
+    // Somebody is there, so that the rebuild leaves most of the time to him.
+    let mut client = python.arg(door.uri()).stdin(Stdio::piped()).spawn().unwrap();
+    let connected = || {
+        let mut can = Command::new("nbdinfo");
+        can.args(["--can", "connect", door.uri()])
+            .status()
+            .is_ok_and(|status| status.success())
+    };
+    wait_until("it serves", connected);
+    done(&["array", "fail", "a", "0", "--in", images.place()]);
+    let spare = images.at("spare.img");
+    done(&["disk", "create", "--size", "256M", &spare]);
+    done(&["array", "add", "--no-wait", "a", &spare]);
+    wait_until("it tells", || images.shown()["work"]["eta_seconds"].is_u64());
+    let shown = images.shown();
+    assert_eq!(
+        (&shown["state"], &shown["work"]["kind"]),
+        (&"Rebuilding".into(), &"rebuild".into())
+    );
+    drop(client.stdin.take());
+    client.wait().unwrap();
+    assert_eq!(door.stop(), 0);
+}
+
+/// Commands that undo what a test did to the machine, the last first, also where it fails.
+#[derive(Default)]
+struct Undo(Vec<Vec<String>>);
+
+impl Undo {
+    fn push(&mut self, words: &[&str]) {
+        self.0.push(words.iter().map(|word| (*word).to_owned()).collect());
+    }
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        while let Some(words) = self.0.pop() {
+            let undone = Command::new(&words[0]).args(&words[1..]).output();
+            if !undone.as_ref().is_ok_and(|output| output.status.success()) {
+                eprintln!("not undone: {words:?}: {undone:?}");
+            }
+        }
+    }
+}
+
+/// R28, R56: a file system on the array, on a kernel without NBD: nbdfuse, a loop device, mkfs, mount, a member lost under
+/// it, and fsck finds nothing wrong.
+#[test]
+fn a_file_system_lives_on_the_array() {
+    let tools = [
+        "nbdfuse",
+        "losetup",
+        "mkfs.ext4",
+        "e2fsck",
+        "mount",
+        "umount",
+        "fusermount3",
+    ];
+    if tools.iter().any(|tool| find(tool).is_none()) {
+        return;
+    }
+    if !rustix::process::geteuid().is_root() {
+        return crate::peer::skip("losetup and mount (need root)");
+    }
+    let images = Images::new("6", 5, "32M");
+    let door = Door::of(&images);
+    let mut undo = Undo::default();
+    let (file, place) = (images.at("nbd"), images.at("mnt"));
+    fs::write(&file, b"").unwrap();
+    fs::create_dir(&place).unwrap();
+    let mut fuse = Command::new("nbdfuse").args([&file, door.uri()]).spawn().unwrap();
+    wait_until("nbdfuse serves", || {
+        fs::metadata(&file).is_ok_and(|file| file.len() > 0)
+    });
+    undo.push(&["fusermount3", "-u", &file]);
+    let device = run(Command::new("losetup").args(["-f", "--show", &file]))
+        .trim()
+        .to_owned();
+    undo.push(&["losetup", "-d", &device]);
+    run(Command::new("mkfs.ext4").args(["-q", &device]));
+    run(Command::new("mount").args([&device, &place]));
+    undo.push(&["umount", &place]);
+    let bytes = pattern(11, 20 << 20);
+    fs::write(images.at("mnt/first"), &bytes).unwrap();
+    done(&["array", "fail", "a", "1", "--in", images.place()]);
+    fs::write(images.at("mnt/second"), &bytes).unwrap();
+    done(&["array", "fail", "a", "3", "--in", images.place()]);
+    run(&mut Command::new("sync"));
+    assert!(contents(Path::new(&images.at("mnt/first"))) == bytes);
+    assert!(contents(Path::new(&images.at("mnt/second"))) == bytes);
+    undo.0.pop();
+    run(Command::new("umount").arg(&place));
+    run(Command::new("e2fsck").args(["-f", "-n", &device]));
+    drop(undo);
+    fuse.wait().unwrap();
+    assert_eq!(door.stop(), 0);
+    assert_eq!(images.shown()["status"], "Critical");
 }

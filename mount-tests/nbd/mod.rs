@@ -6,5 +6,6 @@ mod door;
 mod fixture;
 mod hostile;
 mod peers;
+mod plugin;
 mod raw;
 mod sessions;

@@ -193,6 +193,7 @@ fn fio_verifies_what_it_wrote_at_depth() {
             "--iodepth=16",
             "--verify=crc32c",
             "--verify_fatal=1",
+            "--verify_state_save=0",
             "--fsync=32",
             "--thread",
         ])

@@ -5,6 +5,7 @@
 
 mod created;
 mod examined;
+mod flawed;
 mod hostile;
 mod md;
 mod nested;

@@ -168,7 +168,7 @@ impl Show {
                 "level",
                 place
                     .as_ref()
-                    .map_or(Cell::None, |(set, _)| Cell::text(set.level.name())),
+                    .map_or(Cell::None, |(set, _)| Cell::text(super::array::level_name(set))),
             ),
             ("member", place.map_or(Cell::None, |(_, place)| Cell::text(place))),
         ];

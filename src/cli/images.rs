@@ -28,14 +28,33 @@ use crate::{
 /// # Errors
 /// It does not exist, or its directory cannot be opened.
 pub fn image(path: &Path) -> Result<Image> {
-    let place = || path.display().to_string();
-    let absolute = fs::canonicalize(path).with_context(place)?;
-    let name = absolute.file_name().map(PathBuf::from);
-    let (Some(directory), Some(name)) = (absolute.parent(), name) else {
-        return Err(Failure::new(Code::Usage, format!("{} is no image", place()), "the path of a file").into());
+    Image::at(path).with_context(|| path.display().to_string())
+}
+
+/// The image of a path that need not exist yet.
+///
+/// # Errors
+/// Its directory does not exist.
+pub fn new_image(path: &Path) -> Result<Image> {
+    if path.exists() {
+        return image(path);
+    }
+    let Some(name) = path.file_name() else {
+        return Err(Failure::new(
+            Code::Usage,
+            format!("{} names no file", path.display()),
+            "the path of a file",
+        )
+        .into());
     };
-    let directory = Arc::new(HostDirectory::open(directory).with_context(|| directory.display().to_string())?);
-    Ok(Image { directory, name })
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let parent = parent.unwrap_or(Path::new("."));
+    let directory = fs::canonicalize(parent).with_context(|| parent.display().to_string())?;
+    let directory = Arc::new(HostDirectory::open(&directory).with_context(|| directory.display().to_string())?);
+    Ok(Image {
+        directory,
+        name: name.into(),
+    })
 }
 
 /// Images of paths; a directory stands for the regular files in it.
@@ -135,14 +154,6 @@ pub fn chosen<'a>(found: &'a Discovery, name: Option<&str>) -> Result<&'a ArrayS
             Err(Failure::new(Code::Usage, message, "the name or UUID of one of them").into())
         }
     }
-}
-
-/// The instant, as superblocks have it.
-pub fn now() -> Time {
-    let since = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default();
-    Time::new(since.as_secs(), since.subsec_micros())
 }
 
 /// A time of a superblock as one of the host.

@@ -10,6 +10,7 @@ mod completions;
 mod disk;
 mod doctor;
 mod exit;
+mod help;
 mod images;
 mod init;
 mod manual;
@@ -80,6 +81,7 @@ enum Verb {
     Nbd(nbd::Arguments),
     Init(init::Arguments),
     Doctor(doctor::Arguments),
+    Help(help::Arguments),
     Completions(completions::Arguments),
     Man(manual::Arguments),
 }
@@ -88,7 +90,7 @@ enum Verb {
 const GROUPS: [(&str, &[&str]); 3] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
-    ("This machine", &["init", "doctor", "completions", "man"]),
+    ("This machine", &["init", "doctor", "help", "completions", "man"]),
 ];
 
 /// The tree of verbs with its grouped help.
@@ -146,6 +148,7 @@ impl Verb {
             Self::Nbd(arguments) => arguments.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Doctor(arguments) => arguments.run(),
+            Self::Help(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),
             Self::Man(arguments) => arguments.run(),
         }

@@ -20,19 +20,19 @@ use signal_hook::{
 
 use super::{
     exit::{Code, Failure},
-    images::{chosen, members},
+    images::{chosen, members, new_image},
     output::{JsonOption, Output},
     serving::{
         control::{self, Control},
-        keeper::Keeper,
+        order::level_name,
     },
 };
 use crate::{
-    nbd::{Export, Exports, Limits, Listener, Server, Settings, Tls},
+    nbd::{Export, Exports, Keeper, Limits, Listener, Server, Settings, Tls},
     raid::{
         Array,
         assemble::Assembly,
-        discover::{ArraySet, open},
+        discover::{ArraySet, open, open_over},
     },
 };
 
@@ -64,7 +64,9 @@ Examples:
   nbdinfo -- [ headstack nbd disk0.img disk1.img disk2.img ]
   headstack nbd --port 10809 --tls /etc/headstack/tls disks/
   headstack nbd --read-only disk0.img disk1.img
-      writes nothing at all, not even the superblocks")]
+      writes nothing at all, not even the superblocks
+  headstack nbd --force --overlay try.overlay disk0.img disk2.img
+      tries what a damaged array gives, and leaves its images alone")]
 pub struct Arguments {
     /// Member images, or directories of them
     #[arg(value_name = "IMG", required = true, value_hint = clap::ValueHint::FilePath)]
@@ -78,6 +80,9 @@ pub struct Arguments {
     /// Start an array that was not stopped cleanly and misses members, though some of its data may be wrong
     #[arg(long, conflicts_with = "read_only")]
     force: bool,
+    /// Let this file take all writes: the images stay as they are
+    #[arg(long, value_name = "FILE", conflicts_with = "read_only", value_hint = clap::ValueHint::FilePath)]
+    overlay: Option<PathBuf>,
     /// Socket to listen on; beside the first image, with the array's name, by default
     #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     socket: Option<PathBuf>,
@@ -160,7 +165,14 @@ impl Arguments {
             force: self.force,
             ..Assembly::default()
         };
-        sets.iter().map(|set| Ok(Arc::new(open(set, how)?))).collect()
+        let Some(overlay) = &self.overlay else {
+            return sets.iter().map(|set| Ok(Arc::new(open(set, how)?))).collect();
+        };
+        let [set] = sets else {
+            let message = "an overlay takes the writes of one array, and the images are of several";
+            return Err(Failure::new(Code::Usage, message, "--array NAME").into());
+        };
+        Ok(vec![Arc::new(open_over(set, how, &new_image(overlay)?)?)])
     }
 
     fn serve(
@@ -196,7 +208,8 @@ impl Arguments {
             let share = move || if server.clients() == 0 { 100 } else { share };
             Keeper::start(Arc::clone(array), true, Box::new(share)).map(Arc::new)
         };
-        let keepers = arrays.iter().map(keeper).collect::<Result<Vec<_>>>()?;
+        let keepers = arrays.iter().map(keeper).collect::<std::io::Result<Vec<_>>>();
+        let keepers = keepers.context("threads for the arrays")?;
         let control = match socket {
             Some(socket) => Some(Control::start(&control::path_of(socket), keepers.clone())?),
             None => None,
@@ -228,7 +241,7 @@ impl Arguments {
                     "name": array.name(),
                     "uri": uri,
                     "size_bytes": array.size_bytes(),
-                    "level": array.level().name(),
+                    "level": level_name(array),
                     "read_only": array.is_read_only(),
                 })
             })
@@ -262,8 +275,8 @@ impl Served {
     fn stop(self) -> Result<Code> {
         self.server.stop(PATIENCE);
         drop(self.control);
-        let stopped: Vec<Result<()>> = self.keepers.iter().map(|keeper| keeper.stop()).collect();
-        stopped.into_iter().collect::<Result<()>>()?;
+        let stopped: Vec<Result<(), crate::raid::Error>> = self.keepers.iter().map(|keeper| keeper.stop()).collect();
+        stopped.into_iter().collect::<Result<(), _>>()?;
         Ok(Code::Success)
     }
 }
@@ -281,7 +294,7 @@ fn refuse_same_names(sets: &[ArraySet]) -> Result<()> {
 }
 
 fn description(array: &Array) -> String {
-    format!("{} of {} members", array.level(), array.geometry().slots())
+    format!("{} of {} members", level_name(array), array.status().members.len())
 }
 
 /// The socket of an array that was given none: beside its first image.

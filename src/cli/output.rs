@@ -169,6 +169,16 @@ impl Output {
         data.finish()
     }
 
+    /// Prints a text of several lines as it is.
+    ///
+    /// # Errors
+    /// Standard output cannot be written.
+    pub fn text(&self, text: &str) -> Result<()> {
+        let mut data = Data::open()?;
+        data.write(text.as_bytes())?;
+        data.finish()
+    }
+
     /// The head of every JSON document.
     pub fn version(&self) -> Map<String, Value> {
         let version = json!({"command": self.command, "major": 1, "minor": 0});

@@ -11,6 +11,9 @@
 //! writes that were answered, on whatever connection. A *refusal* is a request that cannot be right, told without asking
 //! the array. A *guest* is a client's place among all. *Allowance* is what one client may have under way.
 //!
+//! The second door is [`plugin`]: the same arrays in nbdkit, with its filters, its TLS with pre-shared keys and its
+//! sockets of virtual machines. Behind both a [`keeper`] tells the array the time and makes redundancy whole again.
+//!
 //! Where a client breaks the protocol so that messages can no longer be told apart, it is cut off; every other request
 //! is answered. Nothing of what it sends reaches an assertion, and nothing of what it does holds up another client: no
 //! thread but its own waits for it, and blocked requests of one export use threads of that export only.
@@ -21,14 +24,18 @@
 mod connection;
 mod errno;
 pub mod exports;
+pub mod keeper;
 pub mod listen;
 mod negotiate;
+#[cfg(not(test))]
+mod plugin;
 pub mod protocol;
 pub mod server;
 pub mod tls;
 mod transport;
 
 pub use exports::{Context, Export, Exports};
+pub use keeper::Keeper;
 pub use listen::{ListenError, Listener};
 pub use server::{Limits, Server, Settings};
 pub use tls::{Tls, TlsError};

@@ -8,9 +8,8 @@ use std::{path::Path, sync::Arc};
 use super::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Control, Device, Roster},
-    assemble::{Found, Image, find, place_of},
+    assemble::{Found, Image, find, member_of},
     error::{Error, Result},
-    member::Member,
     metadata::{
         identity::Uuid,
         superblock::{BadBlockFields, Features, Role, Superblock, Version},
@@ -78,8 +77,7 @@ impl Array {
             },
         };
         let slot = returning.or_else(|| self.free_slot(&roster));
-        let member = Member::new(path, storage, place_of(&found), Some(image.sidecar()));
-        let member = Arc::new(member);
+        let member = member_of(path, storage, &found, Some(image.sidecar()))?;
         member.set_delta(returning.is_some());
         let number = found.superblock.device_number;
         if slot.is_some() {

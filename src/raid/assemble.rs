@@ -16,7 +16,7 @@ use super::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Control, Device, Intent, Parts},
     error::{Error, Result},
-    journal::{Journal, Replay, Sidecar},
+    journal::{Journal, Replay, Sidecar, Stamp},
     member::{Member, Place},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
@@ -24,7 +24,7 @@ use super::{
     },
     rebuild,
 };
-use crate::storage::{Access, Directory, Storage};
+use crate::storage::{Access, Directory, HostDirectory, Storage};
 
 pub(super) use choice::{Choice, choose, geometry_of};
 
@@ -47,6 +47,21 @@ impl std::fmt::Debug for Image {
 }
 
 impl Image {
+    /// The image of a path, through links.
+    ///
+    /// # Errors
+    /// There is no such file, or its directory cannot be opened.
+    pub fn at(path: &Path) -> std::io::Result<Self> {
+        let path = std::fs::canonicalize(path)?;
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Err(std::io::ErrorKind::IsADirectory.into());
+        };
+        Ok(Self {
+            directory: Arc::new(HostDirectory::open(directory)?),
+            name: name.into(),
+        })
+    }
+
     /// Path for messages.
     pub fn path(&self) -> PathBuf {
         self.directory.path().join(&self.name)
@@ -84,6 +99,8 @@ pub struct Assembly {
     pub force: bool,
     /// Keep a stripe journal not only while a member is missing.
     pub journal_always: bool,
+    /// Make every write durable before it is answered.
+    pub write_through: bool,
 }
 
 /// A member that was found in an image.
@@ -165,7 +182,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         };
         claim::member(image, &*storage, found, access)?;
         let sidecar = Some(image.sidecar());
-        let member = Arc::new(Member::new(&image.path(), storage, place_of(found), sidecar));
+        let member = member_of(&image.path(), storage, found, sidecar)?;
         if let (Some(Sector(sectors)), Some(_)) = (found.superblock.recovered_to(), slot) {
             let chunk = choice.geometry.chunk_bytes().max(SECTOR_BYTES);
             let bytes = sectors.saturating_mul(SECTOR_BYTES);
@@ -179,9 +196,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         devices.push(Device { member, superblock });
     }
     let freshest = &choice.freshest.superblock;
-    let journal = Arc::new(Journal::new(freshest.array_uuid, replay.next, replay.generation));
+    let journal = Arc::new(Journal::new(freshest.array_uuid, &replay, stamp_of(freshest)));
     if replay.active && !read_only {
-        replay_all(&replay, &seats, &journal, freshest.events, !choice.missing.is_empty())?;
+        replay_all(&replay, &seats, &journal, !choice.missing.is_empty())?;
     }
     let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
@@ -201,6 +218,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         read_only,
         journal,
         journal_always: how.journal_always,
+        write_through: how.write_through,
     }))
 }
 
@@ -214,10 +232,10 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> 
         .devices
         .iter()
         .filter_map(|(found, slot)| Some((found, (*slot)?)));
-    let sidecars: Vec<(Slot, Sidecar)> = seated
-        .map(|(found, slot)| (slot, images[found.image].sidecar()))
+    let sidecars: Vec<(Slot, Sidecar, Stamp)> = seated
+        .map(|(found, slot)| (slot, images[found.image].sidecar(), stamp_of(&found.superblock)))
         .collect();
-    let replay = Replay::read(view.array_uuid, view.events, &sidecars).map_err(|source| Error::Member {
+    let replay = Replay::read(view.array_uuid, &sidecars).map_err(|source| Error::Member {
         path: images[choice.freshest.image].path(),
         verb: "read its journal",
         source,
@@ -246,14 +264,16 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> 
     }
 }
 
+/// When a superblock was written, for its sidecar.
+fn stamp_of(superblock: &Superblock) -> Stamp {
+    Stamp {
+        events: superblock.events,
+        updated: superblock.updated,
+    }
+}
+
 /// Does the writes of a journal again, and makes a new beginning of it.
-fn replay_all(
-    replay: &Replay,
-    seats: &[Option<Arc<Member>>],
-    journal: &Journal,
-    events: u64,
-    degraded: bool,
-) -> Result<()> {
+fn replay_all(replay: &Replay, seats: &[Option<Arc<Member>>], journal: &Journal, degraded: bool) -> Result<()> {
     let failed = |member: &Arc<Member>, source| Error::Member {
         path: member.path().to_path_buf(),
         verb: "replay its journal",
@@ -269,7 +289,7 @@ fn replay_all(
     for member in members() {
         member.flush().map_err(|source| failed(member, source))?;
     }
-    let begun = journal.activate(members(), events);
+    let begun = journal.activate(members());
     let begun = if degraded {
         begun
     } else {
@@ -279,6 +299,23 @@ fn replay_all(
         (Err(source), Some(member)) => Err(failed(member, source)),
         _ => Ok(()),
     }
+}
+
+/// The member that was found in an image, with its flaws.
+pub(super) fn member_of(
+    path: &Path,
+    storage: Arc<dyn Storage>,
+    found: &Found,
+    sidecar: Option<Sidecar>,
+) -> Result<Arc<Member>> {
+    let member = Member::new(path, storage, place_of(found), sidecar);
+    let loaded = member.load_flaws(&found.superblock);
+    loaded.map_err(|source| Error::Member {
+        path: path.to_path_buf(),
+        verb: "read its bad-block log; leave it out to go on without it",
+        source,
+    })?;
+    Ok(Arc::new(member))
 }
 
 /// Where a member that was found has what.

@@ -6,6 +6,8 @@
 //! Offsets are in bytes of the member's data area unless a method says *raw*; what lies outside the area is refused here,
 //! whatever a superblock claims. It knows nothing of other members and never decides what an error means for the array.
 
+mod flaws;
+
 use std::{
     io,
     num::NonZeroU64,
@@ -44,6 +46,7 @@ struct Device {
     device_bytes: u64,
     bitmap_bytes: Option<u64>,
     sidecar: Option<Sidecar>,
+    flaws: flaws::Flaws,
     read_errors: AtomicU64,
     corrected: AtomicU32,
     refuses_holes: AtomicBool,
@@ -76,6 +79,7 @@ impl Member {
             device_bytes: place.device_bytes,
             bitmap_bytes: place.bitmap_bytes,
             sidecar,
+            flaws: flaws::Flaws::default(),
             read_errors: AtomicU64::new(0),
             corrected: AtomicU32::new(0),
             refuses_holes: AtomicBool::new(false),
@@ -167,6 +171,9 @@ impl Member {
     /// What the host says; `EIO` where the file ends early.
     pub fn read(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()> {
         let at = self.raw(offset_bytes, buffer.len() as u64)?;
+        if self.is_flawed(offset_bytes, buffer.len() as u64) {
+            return Err(Errno::IO.into());
+        }
         self.read_file(buffer, at)
     }
 
@@ -176,6 +183,9 @@ impl Member {
     /// As [`Member::read`].
     pub fn read_cached(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<bool> {
         let at = self.raw(offset_bytes, buffer.len() as u64)?;
+        if self.is_flawed(offset_bytes, buffer.len() as u64) {
+            return Ok(false);
+        }
         self.device.storage.read_cached_at(buffer, at)
     }
 
@@ -185,7 +195,17 @@ impl Member {
     /// What the host says.
     pub fn write(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()> {
         let at = self.raw(offset_bytes, bytes.len() as u64)?;
-        self.device.storage.write_all_at(bytes, at)
+        self.device.storage.write_all_at(bytes, at)?;
+        self.made_good(offset_bytes, bytes.len() as u64)
+    }
+
+    /// Takes away the flaws that were just written over.
+    fn made_good(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<()> {
+        if self.has_flaws() {
+            self.clear_flaws(offset_bytes, length_bytes)
+        } else {
+            Ok(())
+        }
     }
 
     /// Reserves space for a part of the data area, which reads as before.
@@ -209,7 +229,7 @@ impl Member {
         {
             self.device.refuses_holes.store(true, Ordering::Relaxed);
         }
-        punched
+        punched.and_then(|()| self.made_good(offset_bytes, length_bytes))
     }
 
     /// False once the host has refused to make a hole.

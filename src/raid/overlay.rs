@@ -1,7 +1,7 @@
 //! An overlay: a file that takes all writes to an array's members, which stay as they are.
 //!
 //! Members are opened for reading only, wherever they are, even on a file system that is read-only; blocks of 4096 bytes
-//! that were written are in the overlay ([`format`] has its bytes), all others in the images. Superblocks, bitmaps and
+//! that were written are in the overlay ([`mod@format`] has its bytes), all others in the images. Superblocks, bitmaps and
 //! journals are written to it too, so an array under an overlay may be forced, resynced and repaired, and the overlay thrown
 //! away. Opened again, it goes on where it was; it is refused where a member was changed without it, for its blocks would no
 //! longer go with the member's.

@@ -8,7 +8,7 @@ use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
 
 use super::{
     SECTOR_BYTES, Sector, Slot,
-    array::{Array, Failures, Roster, SLAB_BYTES, Slab},
+    array::{Array, Failures, Roster, SLAB_BYTES, Slab, Source, put_on, trusted},
     error::{Error, Result},
     geometry::{Cell, Geometry},
     member::{Member, WHOLE},
@@ -37,6 +37,30 @@ pub type Pace<'a> = &'a mut dyn FnMut(Progress) -> ControlFlow<()>;
 pub fn pause_after(step: Duration, share: u8) -> Duration {
     let share = u32::from(share.clamp(1, 100));
     step * (100 - share) / share
+}
+
+/// How members are to be filled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rebuild {
+    /// Stop where the others cannot give the bytes, instead of noting that they are lost.
+    pub stop_at_unreadable: bool,
+    /// Fill all of the member: also where it missed nothing, and where nothing was ever written.
+    pub full: bool,
+}
+
+/// A member that is being filled.
+struct Filling<'a> {
+    slot: Slot,
+    member: &'a Arc<Member>,
+    whole_bytes: u64,
+    how: Rebuild,
+}
+
+impl Filling<'_> {
+    /// True where the member may lack what stands in a range of the bitmap.
+    fn is_wanted(&self, roster: &Roster, offset_bytes: u64, length_bytes: u64) -> bool {
+        self.how.full || !self.member.is_delta() || roster.intent().is_set(offset_bytes, length_bytes)
+    }
 }
 
 /// How the work ended.
@@ -183,13 +207,23 @@ impl Array {
         Ok(piece.length_bytes)
     }
 
+    /// Fills members that are new, one after the other; returns where there is none left. What the others cannot give is
+    /// noted as lost, in md's bad-block logs, and the rebuild goes on.
+    ///
+    /// # Errors
+    /// As [`Array::rebuild_as`].
+    pub fn rebuild(&self, pace: Pace<'_>) -> Result<Ending> {
+        self.rebuild_as(Rebuild::default(), pace)
+    }
+
     /// Fills members that are new, one after the other; returns where there is none left.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] where bytes cannot be had from the others: the rebuild can be tried again.
-    /// [`Error::NotWritten`] where the new member failed and was expelled.
-    pub fn rebuild(&self, pace: Pace<'_>) -> Result<Ending> {
-        if let Some(ending) = self.work_on_legs(|leg| leg.rebuild(&mut *pace))? {
+    /// [`Error::Unreadable`] where bytes cannot be had from the others and it is to stop then, or a log is full: the
+    /// rebuild can be tried again. [`Error::NotWritten`] where the new member failed and was expelled,
+    /// [`Error::WrongState`] where a rebuild is under way already.
+    pub fn rebuild_as(&self, how: Rebuild, pace: Pace<'_>) -> Result<Ending> {
+        if let Some(ending) = self.work_on_legs(|leg| leg.rebuild_as(how, &mut *pace))? {
             return Ok(ending);
         }
         let _running = self
@@ -202,15 +236,22 @@ impl Array {
             let Some((slot, member)) = roster.members().find(|(_, member)| member.recovered() != WHOLE) else {
                 return Ok(Ending::Complete);
             };
-            if self.rebuild_member(slot, member, pace)? == Ending::Stopped {
+            let filling = Filling {
+                slot,
+                member,
+                whole_bytes: roster.geometry().used_bytes(slot),
+                how,
+            };
+            let ending = self.fill(&filling, pace).inspect_err(|_| self.look_for_members())?;
+            if ending == Ending::Stopped {
                 self.checkpoint(member)?;
                 return Ok(Ending::Stopped);
             }
         }
     }
 
-    fn rebuild_member(&self, slot: Slot, member: &Arc<Member>, pace: Pace<'_>) -> Result<Ending> {
-        let whole_bytes = self.geometry().used_bytes(slot);
+    fn fill(&self, filling: &Filling<'_>, pace: Pace<'_>) -> Result<Ending> {
+        let (member, whole_bytes) = (filling.member, filling.whole_bytes);
         let mut noted = member.recovered();
         loop {
             let position = member.recovered();
@@ -224,14 +265,14 @@ impl Array {
                 if !roster.has(member) {
                     return Err(self.not_written(position, io::Error::other("the member was taken out")));
                 }
-                self.rebuild_step(&roster, slot, member, position, whole_bytes, &mut failures)
+                self.fill_step(&roster, filling, position, &mut failures)
             };
             if !failures.is_empty() {
                 self.expel(&failures);
                 return Err(self.not_written(position, failures.into_error()));
             }
             let done_bytes = position + step?;
-            if done_bytes - noted >= CHECKPOINT_BYTES {
+            if self.activity().take_flaws_noted() || done_bytes - noted >= CHECKPOINT_BYTES {
                 self.checkpoint(member)?;
                 noted = done_bytes;
             }
@@ -249,46 +290,65 @@ impl Array {
     }
 
     /// Makes again what the member has at a position, and returns its length.
-    fn rebuild_step(
-        &self,
-        roster: &Roster,
-        slot: Slot,
-        member: &Arc<Member>,
-        position: u64,
-        whole_bytes: u64,
-        failures: &mut Failures,
-    ) -> Result<u64> {
-        if self.level().parities() > 0 {
-            return self.rebuild_chunk(roster, slot, member, position, failures);
+    fn fill_step(&self, roster: &Roster, filling: &Filling<'_>, position: u64, failures: &mut Failures) -> Result<u64> {
+        if roster.geometry().stripes() > 0 {
+            return self.fill_chunk(roster, filling, position, failures);
         }
-        let (start, run) = match self.geometry().cell(slot, position) {
+        let (member, whole_bytes) = (filling.member, filling.whole_bytes);
+        let (start, run) = match roster.geometry().cell(filling.slot, position) {
             Cell::Data {
                 array_offset_bytes,
                 run_bytes,
             } => (array_offset_bytes, run_bytes),
             // What stands here belongs to nothing.
             _ => {
-                let unit = self.geometry().chunk_bytes().max(SECTOR_BYTES);
+                let unit = roster.geometry().chunk_bytes().max(SECTOR_BYTES);
                 member.set_recovered((position - position % unit + unit).min(whole_bytes));
                 return Ok(member.recovered() - position);
             }
         };
         let length = run.min(STEP_BYTES).min(whole_bytes - position);
         let _held = self.hold_range(start, length);
-        if !member.is_delta() || self.intent().is_set(start, length) {
-            let mut bytes = buffer(length);
-            self.read_copy(roster, start, &mut bytes)?;
-            failures.note(member, member.write(&bytes, position));
+        if filling.is_wanted(roster, start, length) {
+            self.fill_copy(roster, filling, start, (position, length), failures)?;
         }
         member.set_recovered(position + length);
         Ok(length)
     }
 
+    /// Makes a run of a copy again; its lanes are held.
+    fn fill_copy(
+        &self,
+        roster: &Roster,
+        filling: &Filling<'_>,
+        start: u64,
+        (position, length): (u64, u64),
+        failures: &mut Failures,
+    ) -> Result<()> {
+        let member = filling.member;
+        let piece = roster.geometry().map(start, length).next();
+        let mut sources = piece.iter().flat_map(|piece| piece.copies());
+        let hole = |(slot, at): (Slot, u64)| Some(roster.holder(slot, at, length)?.is_hole(at, length));
+        if !filling.how.full && sources.find_map(hole) == Some(true) {
+            failures.note(member, put_on(member, Source::Hole(length), position));
+            return Ok(());
+        }
+        let mut bytes = buffer(length);
+        match self.read_copy(roster, start, &mut bytes) {
+            Ok(()) => failures.note(member, member.write(&bytes, position)),
+            Err(Error::Unreadable { .. }) if !filling.how.stop_at_unreadable => {
+                self.salvage_copy(roster, member, start, (position, length), failures)?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
     /// Reads a run of the array from the first copy that can be read; its lanes are held.
-    fn read_copy(&self, roster: &Roster, start: u64, bytes: &mut [u8]) -> Result<()> {
+    pub(in crate::raid) fn read_copy(&self, roster: &Roster, start: u64, bytes: &mut [u8]) -> Result<()> {
         let length = bytes.len() as u64;
         let mut last = None;
-        for piece in self.geometry().map(start, length).take(1) {
+        for piece in roster.geometry().map(start, length).take(1) {
             for (slot, at) in piece.copies() {
                 let Some(member) = roster.holder(slot, at, length) else {
                     continue;
@@ -306,29 +366,41 @@ impl Array {
     }
 
     /// Makes the member's chunk of a stripe again.
-    fn rebuild_chunk(
+    fn fill_chunk(
         &self,
         roster: &Roster,
-        slot: Slot,
-        member: &Arc<Member>,
+        filling: &Filling<'_>,
         position: u64,
         failures: &mut Failures,
     ) -> Result<u64> {
-        let chunk = self.geometry().chunk_bytes();
-        let Some(stripe) = self.geometry().stripe(position / chunk) else {
+        let chunk = roster.geometry().chunk_bytes();
+        let member = filling.member;
+        let Some(stripe) = roster.geometry().stripe(position / chunk) else {
             member.set_recovered(position + chunk);
             return Ok(chunk);
         };
         let _held = self.hold_stripe(&stripe, 0, chunk);
-        if !member.is_delta() || self.intent().is_set(stripe.member_offset_bytes, chunk) {
+        let at = stripe.member_offset_bytes;
+        let all = || stripe.data().chain([stripe.p]).chain(stripe.q);
+        let mut others = all().filter_map(|slot| trusted(roster, slot, at, chunk));
+        // Zeros everywhere are zeros here too, for P and Q alike.
+        if !filling.is_wanted(roster, at, chunk) {
+        } else if !filling.how.full && others.all(|other| other.is_hole(at, chunk)) {
+            failures.note(member, put_on(member, Source::Hole(chunk), at));
+        } else {
             for column in (0..chunk).step_by(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
                 let length = (chunk - column).min(SLAB_BYTES);
                 let slab = Slab::unwritten(stripe, column, length);
-                let rows = self.recovered_rows(roster, &slab, Vec::new(), None)?;
-                failures.note(member, member.write(&rows.row_of(slot), slab.at()));
+                match self.recovered_rows(roster, &slab, Vec::new(), None) {
+                    Ok(rows) => failures.note(member, member.write(&rows.row_of(filling.slot), slab.at())),
+                    Err(Error::Unreadable { .. }) if !filling.how.stop_at_unreadable => {
+                        self.salvage_row(roster, &slab, filling.slot, member, failures)?;
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
-        member.set_recovered(stripe.member_offset_bytes + chunk);
+        member.set_recovered(at + chunk);
         Ok(chunk)
     }
 

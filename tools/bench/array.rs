@@ -205,7 +205,7 @@ fn headstack(scratch: &Path, shape: Shape, effort: Effort, threads: u64) -> Resu
         let used = array.geometry().used_bytes(Slot(0)) as f64;
         let mut go_on = |_| ControlFlow::Continue(());
         let start = Instant::now();
-        array.resync(&mut go_on)?;
+        array.verify(headstack::raid::scrub::Repair::Report, &mut go_on)?;
         figures[5] = used / start.elapsed().as_secs_f64();
         array.fail_member(Slot(1))?;
         array.add(&images[shape.3], uuid(50))?;

@@ -35,6 +35,9 @@ pub struct Arguments {
     /// Return before it is filled; an array that is not served is filled the next time
     #[arg(long)]
     no_wait: bool,
+    /// Take the image though it holds something else, which is lost
+    #[arg(long)]
+    yes: bool,
     #[command(flatten)]
     place: PlaceArguments,
     #[command(flatten)]
@@ -51,6 +54,7 @@ impl Arguments {
         let order = Order::Add {
             image,
             wait: !self.no_wait,
+            yes: self.yes,
         };
         let facts = self
             .place

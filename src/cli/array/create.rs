@@ -14,14 +14,18 @@ use crate::{
     cli::{
         arguments::size,
         exit::{Code, Failure},
-        images::{image, images, new_uuid, now},
+        images::{image, images, new_uuid},
         output::{Cell, JsonOption, Output, confirm},
+        serving::order::level_name,
     },
+    nbd::keeper::now,
     raid::{
+        allot::{Allotment, Request, Share, room_for_member},
         assemble::Image,
         create::{Initialisation, NewImage, Wish, create},
         discover::{Contents, discover},
         geometry::ArrayKind,
+        nested::create_nested,
     },
 };
 
@@ -122,41 +126,43 @@ impl Arguments {
             None => default_name(self.level, &members[0])?,
         };
         let loss = self.loss(&all)?;
-        let wish = self.wish(&name, images.len() + self.missing)?;
         let output = Output::of_json("array create", self.json);
+        let mut seats = images
+            .into_iter()
+            .map(new)
+            .map(|new| new.map(Some))
+            .collect::<Result<Vec<_>>>()?;
+        seats.resize_with(seats.len() + self.missing, || None);
+        let allotment = self.allot(&name, &seats, !loss.is_empty())?;
         if self.dry_run {
-            let facts = [
-                ("name", Cell::text(&name)),
-                ("level", Cell::text(wish.level.name())),
-                ("members", Cell::Number((images.len() + self.missing) as u64)),
-                ("lost", Cell::Json(loss.into())),
-                ("dry_run", Cell::Flag(true)),
-            ];
-            output.record(&facts)?;
+            output.record(&self.plan_facts(&name, seats.len(), allotment.as_ref(), loss))?;
             return Ok(Code::Success);
         }
         if !loss.is_empty() {
             confirm(&format!("{} would be lost", loss.join(", ")), &name, self.yes)?;
         }
-        let new = |image: Image| {
-            Ok(NewImage {
-                image,
-                uuid: new_uuid()?,
-            })
+        let mut wish = self.wish(&name, seats.len())?;
+        let mut spares = spares.into_iter().map(new).collect::<Result<Vec<_>>>()?;
+        if let Some(allotment) = &allotment {
+            wish.member_bytes = allotment.member_bytes;
+            let shares = allotment.shares.iter().flatten();
+            let device_bytes = shares.filter_map(|share| share.partition_bytes).max();
+            for spare in &mut spares {
+                *spare = room_for_member(spare, &name, device_bytes.unwrap_or(0), !loss.is_empty())?;
+            }
+            seats = allotment.apply()?;
+        }
+        let array = if self.level == Kind::Guide(ArrayKind::Raid50) {
+            create_nested(&wish, &seats, &spares)?
+        } else {
+            create(&wish, &seats, &spares)?
         };
-        let mut seats = images
-            .into_iter()
-            .map(|image| new(image).map(Some))
-            .collect::<Result<Vec<_>>>()?;
-        seats.resize_with(seats.len() + self.missing, || None);
-        let spares = spares.into_iter().map(new).collect::<Result<Vec<_>>>()?;
-        let array = create(&wish, &seats, &spares)?;
         let needs_resync = array.status().needs_resync;
         array.stop(now())?;
         let facts = [
             ("name", Cell::text(array.name())),
             ("uuid", Cell::text(array.uuid().to_string())),
-            ("level", Cell::text(array.level().name())),
+            ("level", Cell::text(level_name(&array))),
             ("size_bytes", Cell::Bytes(array.size_bytes())),
             ("needs_resync", Cell::Flag(needs_resync)),
         ];
@@ -182,9 +188,6 @@ impl Arguments {
         if let Some(message) = self.level.refusal(members) {
             return refuse(message, "'headstack help levels' for what each level needs");
         }
-        if self.level == Kind::Guide(ArrayKind::Raid50) {
-            return refuse("RAID 50 is not made in one step yet".to_owned(), "level 5 or 6");
-        }
         if !CHUNKS.contains(&self.chunk) || !self.chunk.is_power_of_two() {
             let message = format!(
                 "a chunk of {} bytes cannot be: it is 4K to 1M, and a power of two",
@@ -195,14 +198,58 @@ impl Arguments {
         Ok(())
     }
 
+    /// How the images are shared out; none for RAID 4, which takes them whole.
+    fn allot(&self, name: &str, seats: &[Option<NewImage>], overwrite: bool) -> Result<Option<Allotment>> {
+        let Kind::Guide(kind) = self.level else {
+            return Ok(None);
+        };
+        let request = Request {
+            name: name.to_owned(),
+            kind,
+            capacity_bytes: self.capacity,
+            chunk_bytes: self.chunk,
+            bitmap: !kind.level().is_bare() && !self.no_bitmap,
+            overwrite,
+        };
+        Ok(Some(Allotment::plan(&request, seats)?))
+    }
+
+    /// What a dry run tells.
+    fn plan_facts(
+        &self,
+        name: &str,
+        members: usize,
+        allotment: Option<&Allotment>,
+        loss: Vec<String>,
+    ) -> Vec<(&'static str, Cell)> {
+        let left = |share: &Option<Share>| share.as_ref().map(|share| share.left_bytes);
+        let left: Option<Vec<Option<u64>>> = allotment.map(|allotment| allotment.shares.iter().map(left).collect());
+        vec![
+            ("name", Cell::text(name)),
+            ("level", Cell::text(self.level.name())),
+            ("members", Cell::Number(members as u64)),
+            (
+                "size_bytes",
+                allotment.map_or(Cell::None, |allotment| Cell::Bytes(allotment.capacity_bytes)),
+            ),
+            ("left_bytes", Cell::Json(serde_json::json!(left))),
+            ("lost", Cell::Json(loss.into())),
+            ("dry_run", Cell::Flag(true)),
+        ]
+    }
+
     /// What the images hold that would be lost.
     fn loss(&self, images: &[Image]) -> Result<Vec<String>> {
         let found = discover(images);
         let mut loss = Vec::new();
-        for report in &found.images {
+        for (number, report) in found.images.iter().enumerate() {
             let path = report.image.path();
+            let mut members = found.arrays.iter().flat_map(|set| &set.members);
+            let in_part = members.any(|member| member.number == number && member.partition.is_some());
             match &report.contents {
                 Contents::Blank | Contents::Unreadable(_) => {}
+                // Other arrays keep their partitions.
+                Contents::Member if in_part => {}
                 Contents::Member if !self.force_overwrite => {
                     let message = format!("{}: it is a member of an array already", path.display());
                     let remedy = "another image, or --force-overwrite, which ends that array";
@@ -238,6 +285,13 @@ impl Arguments {
             overwrite: self.force_overwrite,
         })
     }
+}
+
+fn new(image: Image) -> Result<NewImage> {
+    Ok(NewImage {
+        image,
+        uuid: new_uuid()?,
+    })
 }
 
 fn open_all(paths: &[PathBuf]) -> Result<Vec<Image>> {

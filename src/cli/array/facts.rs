@@ -86,7 +86,7 @@ fn at_rest(set: &ArraySet) -> Map<String, Value> {
     let facts = json!({
         "name": set.name,
         "uuid": set.uuid.to_string(),
-        "level": set.level.name(),
+        "level": level_name(set),
         "layout": set.layout,
         "chunk_bytes": set.chunk_bytes,
         "size_bytes": set.size_bytes,
@@ -107,6 +107,15 @@ fn at_rest(set: &ArraySet) -> Map<String, Value> {
     match facts {
         Value::Object(facts) => facts,
         _ => Map::new(),
+    }
+}
+
+/// The name of an array's level, with RAID 50 as one.
+pub fn level_name(set: &ArraySet) -> &'static str {
+    if set.legs.is_empty() {
+        set.level.name()
+    } else {
+        "raid50"
     }
 }
 

@@ -5,21 +5,24 @@
 
 mod add;
 mod create;
+mod delete;
 mod examine;
 mod explain;
 mod facts;
 mod fail;
 mod ls;
 mod rebuild;
+mod rename;
 mod show;
 mod target;
+mod verify;
 
 use anyhow::Result;
 use clap::Subcommand;
 
 use super::exit::Code;
 
-pub use facts::standing_word;
+pub use facts::{level_name, standing_word};
 
 /// Verbs on arrays.
 #[derive(Debug, Subcommand)]
@@ -32,6 +35,9 @@ pub enum Verb {
     Fail(fail::Arguments),
     Add(add::Arguments),
     Rebuild(rebuild::Arguments),
+    Verify(verify::Arguments),
+    Rename(rename::Arguments),
+    Delete(delete::Arguments),
 }
 
 impl Verb {
@@ -49,6 +55,9 @@ impl Verb {
             Self::Fail(arguments) => arguments.run(),
             Self::Add(arguments) => arguments.run(),
             Self::Rebuild(arguments) => arguments.run(),
+            Self::Verify(arguments) => arguments.run(),
+            Self::Rename(arguments) => arguments.run(),
+            Self::Delete(arguments) => arguments.run(),
         }
     }
 }

@@ -126,6 +126,15 @@ fn print(output: &Output, facts: Map<String, Value>) -> Result<()> {
         .filter(|(key, cell)| !(*key == "refusal" && *cell == Cell::None))
         .collect();
     output.record(&shown)?;
+    if let Some(work) = facts.get("work").filter(|work| !work.is_null()) {
+        let bytes = |key: &str| work[key].as_u64().map_or(Cell::None, Cell::Bytes);
+        output.record(&[
+            ("work", cell("kind", &work["kind"])),
+            ("done", bytes("done_bytes")),
+            ("of", bytes("whole_bytes")),
+            ("eta_seconds", Cell::number(work["eta_seconds"].as_u64())),
+        ])?;
+    }
     let mut table = Table::new(MEMBERS);
     let null = Value::Null;
     let rows = facts.get("members").and_then(Value::as_array).into_iter().flatten();

@@ -21,10 +21,10 @@ use crate::{
         serving::{
             client,
             control::path_of,
-            keeper::Keeper,
             order::{Order, Request, perform},
         },
     },
+    nbd::Keeper,
     raid::{
         assemble::Assembly,
         discover::{ArraySet, Discovery, discover, open},

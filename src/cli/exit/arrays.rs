@@ -4,7 +4,7 @@
 
 use super::{Code, code_of_io, remedy_of_io};
 use crate::{
-    nbd::{ListenError, TlsError, exports::BadName},
+    nbd::{ListenError, TlsError, exports::BadName, keeper::Unfinished},
     raid,
 };
 
@@ -26,6 +26,9 @@ pub(super) fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, 
             Code::Corrupt,
             Some("a directory with server-cert.pem and server-key.pem".to_owned()),
         ));
+    }
+    if cause.is::<Unfinished>() {
+        return Some((Code::Io, Some("'headstack array explain' for the way back".to_owned())));
     }
     if cause.is::<BadName>() {
         return Some((Code::Usage, Some("another name".to_owned())));

@@ -20,13 +20,10 @@ use rustix::{
     process::geteuid,
 };
 
-use super::{
-    keeper::Keeper,
-    order::{Answer, Request, perform},
-};
+use super::order::{Answer, Request, perform};
 use crate::{
     cli::exit::{Code, Failure, Report},
-    nbd::Listener,
+    nbd::{Keeper, Listener},
     raid::rebuild::Progress,
 };
 

@@ -3,24 +3,29 @@
 //! Orders, progress and results are JSON, one document a line, on the control socket; in the process itself they are
 //! values. A member is named by its slot, by its path or by the name of its file.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::keeper::{Keeper, Work};
 use crate::{
     cli::{
         exit::{Code, Failure},
         images::{image, new_uuid},
     },
+    nbd::Keeper,
     raid::{
         self, Array, Slot,
         add::Added,
         array::{MemberStatus, Status},
-        health::{ArrayState, Facts, Work as Running},
-        rebuild::Progress,
+        assemble::Image,
+        discover::{Contents, discover},
+        rebuild::{Ending, Progress},
+        scrub::{Mismatch, Repair, Suspect, Unreadable},
     },
 };
 
@@ -41,9 +46,38 @@ pub enum Order {
         image: PathBuf,
         /// Answer when it is filled.
         wait: bool,
+        /// Take it though it holds something else, which is lost.
+        yes: bool,
+    },
+    /// Compare redundancy with data.
+    Verify {
+        /// What is done about what is found.
+        repair: Mending,
     },
     /// Fill members that are new, and make redundancy right where it may not be.
     Rebuild,
+}
+
+/// What a verify does about what it finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Mending {
+    /// Nothing
+    None,
+    /// Mend what can be proven wrong; where nobody knows who is right change nothing
+    Provable,
+    /// Beyond that, as md does: take data for right and make redundancy fit them
+    Redundancy,
+}
+
+impl From<Mending> for Repair {
+    fn from(mending: Mending) -> Self {
+        match mending {
+            Mending::None => Self::Report,
+            Mending::Provable => Self::Provable,
+            Mending::Redundancy => Self::Redundancy,
+        }
+    }
 }
 
 /// An order for one array of a server.
@@ -93,10 +127,10 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
     match order {
         Order::Status => {}
         Order::Fail { member } => fail(array, member)?,
-        Order::Add { image: path, wait } => {
-            let added = array.add(&image(path)?, new_uuid()?)?;
+        Order::Add { image, wait, yes } => {
+            let added = array.add(&device_of(array, image, *yes)?, new_uuid()?)?;
             if *wait && added != Added::Spare {
-                keeper.finish(tell)?;
+                finish(keeper, tell)?;
             } else {
                 keeper.nudge();
             }
@@ -104,9 +138,105 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             facts.insert("added".to_owned(), added_fact(added));
             return Ok(facts);
         }
-        Order::Rebuild => keeper.finish(tell)?,
+        Order::Verify { repair } => {
+            let report = verify(keeper, (*repair).into(), tell)?;
+            let mut facts = facts(keeper);
+            facts.insert("verify".to_owned(), report);
+            return Ok(facts);
+        }
+        Order::Rebuild => finish(keeper, tell)?,
     }
     Ok(facts(keeper))
+}
+
+/// Waits for the work of a keeper.
+fn finish(keeper: &Keeper, tell: Tell<'_>) -> Result<()> {
+    let mut gone = None;
+    let finished = keeper.finish(&mut |progress| match tell(progress) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            gone = Some(error);
+            ControlFlow::Break(())
+        }
+    });
+    match gone {
+        Some(error) => Err(error),
+        None => Ok(finished?),
+    }
+}
+
+/// The device that an image is to an array: the partition that was its member, or all of it. What it holds else is lost
+/// only with `yes`.
+fn device_of(array: &Array, path: &Path, yes: bool) -> Result<Image> {
+    let whole = image(path)?;
+    let found = discover(std::slice::from_ref(&whole));
+    let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
+    if let Some(device) = own.and_then(|set| set.members.first()) {
+        return Ok(device.image.clone());
+    }
+    let contents = found.images.first().map(|report| &report.contents);
+    let in_part = found
+        .arrays
+        .iter()
+        .flat_map(|set| &set.members)
+        .any(|member| member.partition.is_some());
+    let place = path.display();
+    match contents {
+        Some(Contents::Blank | Contents::Unreadable(_)) | None => Ok(whole),
+        Some(contents) if in_part || matches!(contents, Contents::PartitionTable(_)) => {
+            let message = format!("{place}: {contents}, in a partition table");
+            Err(Failure::new(Code::Refused, message, "an image without one").into())
+        }
+        Some(_) if yes => Ok(whole),
+        Some(contents) => {
+            let message = format!("{place}: {contents}, which would be lost");
+            Err(Failure::new(Code::Refused, message, "another image, or --yes to do it").into())
+        }
+    }
+}
+
+/// Compares redundancy with data; the rest of the time is left to those who use the array.
+fn verify(keeper: &Keeper, repair: Repair, tell: Tell<'_>) -> Result<Value> {
+    let mut gone = None;
+    let mut pace = |progress: Progress| match tell(progress) {
+        Ok(()) if keeper.rest() => ControlFlow::Continue(()),
+        Ok(()) => ControlFlow::Break(()),
+        Err(error) => {
+            gone = Some(error);
+            ControlFlow::Break(())
+        }
+    };
+    let report = keeper.array().verify(repair, &mut pace)?;
+    if let Some(error) = gone {
+        return Err(error);
+    }
+    let suspect = |suspect: &Suspect| json!({"slot": suspect.slot.0, "offset_bytes": suspect.offset_bytes});
+    let mismatch = |found: &Mismatch| {
+        json!({
+            "array_offset_bytes": found.array_offset_bytes,
+            "length_bytes": found.length_bytes,
+            "suspects": found.suspects.iter().map(suspect).collect::<Vec<_>>(),
+            "repaired": found.repaired,
+        })
+    };
+    let unreadable = |run: &Unreadable| {
+        json!({
+            "slot": run.at.slot.0,
+            "offset_bytes": run.at.offset_bytes,
+            "length_bytes": run.length_bytes,
+            "repaired": run.repaired,
+        })
+    };
+    Ok(json!({
+        "clean": report.is_clean() && report.ending == Ending::Complete,
+        "complete": report.ending == Ending::Complete,
+        "compared_bytes": report.compared_bytes,
+        "mismatched_bytes": report.mismatched_bytes,
+        "unrepaired_bytes": report.unrepaired_bytes,
+        "unreadable_bytes": report.unreadable_bytes,
+        "mismatches": report.mismatches.iter().map(mismatch).collect::<Vec<_>>(),
+        "unreadable": report.unreadable.iter().map(unreadable).collect::<Vec<_>>(),
+    }))
 }
 
 /// Takes a member out, unless the array needs it.
@@ -115,7 +245,7 @@ fn fail(array: &Array, member: &str) -> Result<()> {
     let slot = slot_of(&status, member)?;
     let absent = |seat: &&MemberStatus| seat.slot == slot || seat.path.is_none() || seat.rebuilt_bytes.is_some();
     let without: Vec<Slot> = status.members.iter().filter(absent).map(|seat| seat.slot).collect();
-    if array.geometry().can_read(&without) {
+    if !array.legs().is_empty() || array.geometry().can_read(&without) {
         return Ok(array.fail_member(slot)?);
     }
     let array = status.name;
@@ -155,30 +285,20 @@ fn slot_of(status: &Status, member: &str) -> Result<Slot> {
     }
 }
 
-/// The state that an array is in, by the guide's table.
-pub fn state_of(keeper: &Keeper) -> ArrayState {
-    let status = keeper.array().status();
-    let work = keeper.work().map(|(work, _)| work);
-    let count = |which: &dyn Fn(&MemberStatus) -> bool| {
-        let found = status.members.iter().filter(|member| which(member)).count();
-        u16::try_from(found).unwrap_or(u16::MAX)
-    };
-    let resyncing = work == Some(Work::Resync);
-    ArrayState::of(Facts {
-        missing: count(&|member| member.path.is_none()),
-        out_of_date: count(&|member| member.rebuilt_bytes.is_some()),
-        rebuilding: work == Some(Work::Rebuild),
-        inconsistent: status.needs_resync && !resyncing,
-        initialization: if resyncing { Running::Running } else { Running::None },
-        ..Facts::default()
-    })
+/// The name of an array's level, with RAID 50 as one.
+pub fn level_name(array: &Array) -> &'static str {
+    if array.legs().is_empty() {
+        array.level().name()
+    } else {
+        "raid50"
+    }
 }
 
 /// All that is known of an array in use.
 pub fn facts(keeper: &Keeper) -> Map<String, Value> {
     let array = keeper.array();
     let status = array.status();
-    let state = state_of(keeper);
+    let state = array.state();
     let members: Vec<Value> = status
         .members
         .iter()
@@ -202,12 +322,13 @@ pub fn facts(keeper: &Keeper) -> Map<String, Value> {
             "kind": work.name(),
             "done_bytes": progress.map(|progress| progress.done_bytes),
             "whole_bytes": progress.map(|progress| progress.whole_bytes),
+            "eta_seconds": keeper.left().map(|left| left.as_secs()),
         })
     });
     let facts = json!({
         "name": status.name,
         "uuid": status.uuid.to_string(),
-        "level": status.level.name(),
+        "level": level_name(array),
         "size_bytes": status.size_bytes,
         "state": state.name(),
         "status": state.status(),

@@ -77,10 +77,10 @@ impl Job {
 
 /// The engine panicked.
 #[derive(Debug)]
-pub(super) struct Panicked;
+pub(in crate::nbd) struct Panicked;
 
 /// Runs a part of the engine; what it panics with goes to the log.
-pub(super) fn guarded<T>(part: impl FnOnce() -> T) -> Result<T, Panicked> {
+pub(in crate::nbd) fn guarded<T>(part: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(part)).map_err(|cause| {
         log::error!("a request made the engine panic: {}", panic_text(&*cause));
         Panicked

@@ -12,6 +12,8 @@ pub(in crate::raid) struct Activity {
     rebuilding: AtomicBool,
     resyncing: AtomicBool,
     inconsistent: AtomicBool,
+    /// A flaw was noted whose flag the superblock does not have yet.
+    flaws_noted: AtomicBool,
 }
 
 /// Work that is under way until this is dropped.
@@ -64,5 +66,15 @@ impl Activity {
     /// Notes what the last verify found.
     pub(in crate::raid) fn set_inconsistent(&self, inconsistent: bool) {
         self.inconsistent.store(inconsistent, Ordering::Release);
+    }
+
+    /// Notes that superblocks have to be written, because a flaw is new.
+    pub(in crate::raid) fn note_flaws(&self) {
+        self.flaws_noted.store(true, Ordering::Release);
+    }
+
+    /// True, once, where a flaw is new.
+    pub(in crate::raid) fn take_flaws_noted(&self) -> bool {
+        self.flaws_noted.load(Ordering::Acquire) && self.flaws_noted.swap(false, Ordering::AcqRel)
     }
 }

@@ -8,7 +8,7 @@ use std::{io, sync::Arc};
 
 use crate::raid::{
     Level, SECTOR_BYTES, Sector,
-    journal::Journal,
+    journal::{Journal, Stamp},
     member::{Member, WHOLE},
     metadata::{
         bitmap::Bitmap,
@@ -157,7 +157,10 @@ impl Control {
             bitmap.header().encode()
         });
         let resync_offset = if self.dirty { Sector(0) } else { self.synced_to };
-        let mut failed = self.journal.stamp(self.events);
+        let mut failed = self.journal.stamp(Stamp {
+            events: self.events,
+            updated: self.now,
+        });
         for device in &mut self.devices {
             let superblock = &mut device.superblock;
             superblock.events = self.events;
@@ -166,6 +169,9 @@ impl Control {
             superblock.resync_offset = resync_offset;
             let corrected = device.member.take_corrected();
             superblock.corrected_reads = superblock.corrected_reads.saturating_add(corrected);
+            superblock.features = superblock
+                .features
+                .with(Features::BAD_BLOCKS, device.member.has_flaws());
             note_recovery(superblock, device.member.checkpoint());
             let written = write_device(device, header.as_ref().map(<[u8; 256]>::as_slice));
             if let Err(error) = written {

@@ -37,7 +37,7 @@ impl Array {
         let roster = self.roster();
         let degraded = roster.is_degraded();
         // Nothing was written yet that could be torn.
-        self.activate_journal(&roster, control.events + 1);
+        self.activate_journal(&roster);
         let failed = control.commit(self.intent().lock().as_mut(), degraded);
         if failed.len() == control.devices.len() {
             control.dirty = before;
@@ -91,7 +91,9 @@ impl Array {
         if !expelled {
             self.look_for_members();
         }
-        full.members().for_each(|member| member.set_suspect(false));
+        if !self.keep_records(&full) {
+            full.members().for_each(|member| member.set_suspect(false));
+        }
         let failures = if full.is_empty() { failures } else { full };
         // Nobody is expelled, or not all who took less than the others: what is on the members may differ.
         let roster = self.roster();
@@ -113,6 +115,7 @@ impl Array {
             .cloned()
             .collect();
         if going.is_empty() {
+            failures.records().for_each(|record| self.journal.applied(record));
             return true;
         }
         for (member, error) in failures.iter() {
@@ -127,10 +130,12 @@ impl Array {
                 // What was committed so far names members as failed that are still in use: say again who is.
                 if changed.events != control.events {
                     control.events = changed.events;
-                    self.restore_journal(&before, changed.events + 1);
+                    self.restore_journal(&before);
                     drop(control.commit(self.intent().lock().as_mut(), before.is_degraded()));
                 }
-                failures.members().for_each(|member| member.set_suspect(false));
+                if !self.keep_records(failures) {
+                    failures.members().for_each(|member| member.set_suspect(false));
+                }
                 return false;
             }
             going.iter().for_each(|member| changed.drop_faulty(member));
@@ -140,17 +145,30 @@ impl Array {
                     log::warn!("{}: not flushed: {error}", member.path().display());
                 }
             }
-            self.activate_journal(&next, changed.events + 1);
+            self.activate_journal(&next);
             let failed = changed.commit(self.intent().lock().as_mut(), next.is_degraded());
             going = failed.into_iter().map(|(member, _)| member).collect();
         }
         *control = changed;
         self.set_roster(next);
+        failures.records().for_each(|record| self.journal.applied(record));
+        true
+    }
+
+    /// Where writes of stripes came to no end, and cannot: what parity gives there is not to be believed before the journal
+    /// was replayed. So there are no more writes until a new assembly, and the member stays a suspect, which keeps it out of
+    /// all parity.
+    fn keep_records(&self, failures: &Failures) -> bool {
+        let (Some(member), Some(_)) = (failures.members().next(), failures.records().next()) else {
+            return false;
+        };
+        self.journal.keep(member);
+        self.lost.store(true, Ordering::Release);
         true
     }
 
     /// Takes members into the journal again that were dropped and are to stay after all.
-    fn restore_journal(&self, roster: &Roster, events: u64) {
+    fn restore_journal(&self, roster: &Roster) {
         if !self.journal.is_active() {
             return;
         }
@@ -160,7 +178,7 @@ impl Array {
             }
         }
         let members = roster.members().map(|(_, member)| member);
-        if let Err(error) = self.journal.activate(members, events) {
+        if let Err(error) = self.journal.activate(members) {
             log::warn!(
                 "array {}: no stripe journal, a crash may tear stripes: {error}",
                 self.name()
@@ -175,14 +193,11 @@ impl Array {
     }
 
     /// Makes the journal active where a crash could tear a stripe; no write is under way.
-    fn activate_journal(&self, roster: &Roster, events: u64) {
+    fn activate_journal(&self, roster: &Roster) {
         if !self.wants_journal(roster) {
             return;
         }
-        if let Err(error) = self
-            .journal
-            .activate(roster.members().map(|(_, member)| member), events)
-        {
+        if let Err(error) = self.journal.activate(roster.members().map(|(_, member)| member)) {
             log::warn!(
                 "array {}: no stripe journal, a crash may tear stripes: {error}",
                 self.name()

@@ -1,6 +1,6 @@
 //! An assembled array: one run of bytes over its members, for many threads at once.
 //!
-//! A request checks its range, takes the [`roster`] of the moment, goes through [`read`], [`write`] or [`stripe`], and
+//! A request checks its range, takes the [`roster`] of the moment, goes through [`read`], [`mod@write`] or [`stripe`], and
 //! expels the members that failed it ([`membership`]) before it is answered. What a request holds, in the only order in
 //! which it may take them: the *gate* (shared by writes, so that a change of membership can wait for all of them), the
 //! *lanes* of its range ([`lanes`]), the *control* of the superblocks ([`control`]), the bitmap ([`intent`]). No lock is
@@ -10,6 +10,7 @@
 
 mod activity;
 mod control;
+mod damage;
 mod flush;
 mod intent;
 mod lanes;
@@ -42,7 +43,8 @@ pub(in crate::raid) use lanes::{Held, LANE_BYTES};
 pub(in crate::raid) use read::rewrite;
 pub(in crate::raid) use roster::{Failures, Roster};
 pub(in crate::raid) use rows::Rows;
-pub(in crate::raid) use stripe::{SLAB_BYTES, Slab};
+pub(in crate::raid) use stripe::{SLAB_BYTES, Slab, trusted};
+pub(in crate::raid) use write::{Source, put_on};
 
 use super::{
     Level, Slot,
@@ -65,6 +67,8 @@ pub(super) struct Parts {
     pub(super) journal: Arc<Journal>,
     /// Journal every write of a stripe, not only while a member is missing.
     pub(super) journal_always: bool,
+    /// Every write is durable before it is answered.
+    pub(super) write_through: bool,
 }
 
 /// An array that is in use. Dropping it without [`Array::stop`] is a crash: the next assembly resyncs.
@@ -80,6 +84,7 @@ pub struct Array {
     control: Mutex<Control>,
     journal: Arc<Journal>,
     journal_always: bool,
+    write_through: AtomicBool,
     /// The arrays that it is made of, if any.
     legs: Vec<Arc<Array>>,
     activity: Activity,
@@ -108,6 +113,7 @@ impl Array {
             control: Mutex::new(parts.control),
             journal: parts.journal,
             journal_always: parts.journal_always,
+            write_through: AtomicBool::new(parts.write_through),
             legs: Vec::new(),
             activity: Activity::default(),
             lost: AtomicBool::new(false),
@@ -145,6 +151,21 @@ impl Array {
     /// True where writes are refused.
     pub fn is_read_only(&self) -> bool {
         self.read_only
+    }
+
+    /// True where every write is durable before it is answered, so that a power cut loses none; else only what was
+    /// flushed is.
+    pub fn is_write_through(&self) -> bool {
+        self.write_through.load(Ordering::Acquire)
+    }
+
+    /// Sets whether every write is durable before it is answered; those before this are made so first.
+    ///
+    /// # Errors
+    /// As [`Array::flush`].
+    pub fn set_write_through(&self, write_through: bool) -> Result<()> {
+        self.write_through.store(write_through, Ordering::Release);
+        if write_through { self.flush() } else { Ok(()) }
     }
 
     /// Block size that costs least: the chunk, or a page where there is none.

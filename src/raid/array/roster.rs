@@ -114,25 +114,40 @@ impl Roster {
 
 /// Members that failed a write or a flush during a request. They are expelled after it, before it is answered.
 #[derive(Debug, Default)]
-pub(in crate::raid) struct Failures(Vec<(Arc<Member>, io::Error)>, bool);
+pub(in crate::raid) struct Failures {
+    failed: Vec<(Arc<Member>, io::Error)>,
+    retry: bool,
+    /// Records of the journal that some member did not take in place.
+    records: Vec<u64>,
+}
 
 impl Failures {
     pub(in crate::raid) fn push(&mut self, member: &Arc<Member>, error: io::Error) {
         member.set_suspect(true);
         if !self.has(member) {
-            self.0.push((Arc::clone(member), error));
+            self.failed.push((Arc::clone(member), error));
         }
     }
 
     /// Notes a member that failed before anything was written, so that the request is to be done again without it.
     pub(in crate::raid) fn push_and_retry(&mut self, member: &Arc<Member>, error: io::Error) {
         self.push(member, error);
-        self.1 = true;
+        self.retry = true;
+    }
+
+    /// Notes a record of the journal that is not in place as a whole.
+    pub(in crate::raid) fn push_record(&mut self, sequence: u64) {
+        self.records.push(sequence);
+    }
+
+    /// Records that are not in place as a whole.
+    pub(in crate::raid) fn records(&self) -> impl Iterator<Item = u64> {
+        self.records.iter().copied()
     }
 
     /// True where the request is to be done again once the members are expelled.
     pub(in crate::raid) fn wants_retry(&self) -> bool {
-        self.1
+        self.retry
     }
 
     /// Notes the outcome of a write.
@@ -143,36 +158,44 @@ impl Failures {
     }
 
     pub(in crate::raid) fn has(&self, member: &Arc<Member>) -> bool {
-        self.0.iter().any(|(failed, _)| failed.is(member))
+        self.failed.iter().any(|(failed, _)| failed.is(member))
     }
 
     pub(in crate::raid) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.failed.is_empty()
     }
 
     pub(in crate::raid) fn members(&self) -> impl Iterator<Item = &Arc<Member>> {
-        self.0.iter().map(|(member, _)| member)
+        self.failed.iter().map(|(member, _)| member)
     }
 
     /// Members and errors, in words for the log.
     pub(in crate::raid) fn iter(&self) -> impl Iterator<Item = (&Arc<Member>, &io::Error)> {
-        self.0.iter().map(|(member, error)| (member, error))
+        self.failed.iter().map(|(member, error)| (member, error))
     }
 
     /// True where a member had no room, which is no failure of the member: nobody is expelled for it.
     pub(in crate::raid) fn lacks_space(&self) -> bool {
-        self.0.iter().any(|(_, error)| is_full(error))
+        self.failed.iter().any(|(_, error)| is_full(error))
     }
 
     /// Those that are failures of their members, and those that had no room.
     pub(super) fn split_full(self) -> (Self, Self) {
-        let (full, failed) = self.0.into_iter().partition(|(_, error)| is_full(error));
-        (Self(failed, self.1), Self(full, self.1))
+        let retry = self.retry;
+        let (full, failed): (Vec<_>, Vec<_>) = self.failed.into_iter().partition(|(_, error)| is_full(error));
+        // A record that somebody had no room for is not whole whoever else is expelled.
+        let (with_full, with_failed) = if full.is_empty() {
+            (Vec::new(), self.records)
+        } else {
+            (self.records, Vec::new())
+        };
+        let half = |failed, records| Self { failed, retry, records };
+        (half(failed, with_failed), half(full, with_full))
     }
 
     /// The last error, to be the source of the request's.
     pub(in crate::raid) fn into_error(self) -> io::Error {
-        let last = self.0.into_iter().next_back().map(|(_, error)| error);
+        let last = self.failed.into_iter().next_back().map(|(_, error)| error);
         last.unwrap_or_else(|| rustix::io::Errno::IO.into())
     }
 }

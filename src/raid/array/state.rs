@@ -45,7 +45,9 @@ impl Array {
             missing: count(missing),
             out_of_date: count(out_of_date),
             rebuilding: self.activity.is_rebuilding() && out_of_date > 0 || resyncing && unsynced.is_some() && !initial,
-            inconsistent: self.activity.is_inconsistent() || unsynced.is_some() && !initial,
+            inconsistent: self.activity.is_inconsistent()
+                || roster.members().any(|(_, member)| member.has_flaws())
+                || unsynced.is_some() && !initial,
             verifying: self.activity.is_verifying(),
             initialization: match (initial, resyncing) {
                 (false, _) => Work::None,

@@ -21,6 +21,8 @@ const EXTENTS_MAX: usize = 4096;
 
 /// Redundancy is missing.
 const DEGRADED: u32 = 1;
+/// Data are lost.
+const LOST: u32 = 2;
 
 /// What a run of the array holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,15 +141,21 @@ impl Array {
     /// Health of a range: runs of bytes with flags, 1 where redundancy is missing, 2 where data are lost.
     pub fn health_status(&self, offset_bytes: u64, length_bytes: u64) -> Vec<(u64, u32)> {
         let length = length_bytes.min(self.size_bytes().saturating_sub(offset_bytes));
+        let roster = self.roster();
         let legs = self.legs().iter().map(|leg| leg.status());
-        let degraded = self.roster().is_degraded()
-            || self.intent().next_unsynced(0).is_some()
+        let degraded = roster.is_degraded()
+            || roster.intent().next_unsynced(0).is_some()
             || legs.into_iter().any(|leg| leg.degraded || leg.needs_resync);
-        if length == 0 {
-            Vec::new()
-        } else {
-            vec![(length, if degraded { DEGRADED } else { 0 })]
+        let flags = if degraded { DEGRADED } else { 0 };
+        let (mut runs, mut at, end) = (Vec::new(), offset_bytes, offset_bytes + length);
+        for (start, length) in self.lost_runs(&roster, offset_bytes, length) {
+            runs.push((start - at, flags));
+            runs.push((length, flags | LOST));
+            at = start + length;
         }
+        runs.push((end - at, flags));
+        runs.retain(|(length, _)| *length > 0);
+        runs
     }
 }
 

@@ -138,8 +138,20 @@ impl Array {
         }
     }
 
-    /// Writes a slab and its parity. The lanes are held.
+    /// Writes a slab and its parity, or where that cannot be made, what is left. The lanes are held.
     pub(in crate::raid) fn put_slab(&self, roster: &Roster, slab: &Slab<'_>, failures: &mut Failures) -> Result<()> {
+        match self.put_slab_whole(roster, slab, failures) {
+            // With a member missing parity is the only trace of its bytes: nothing is given up then.
+            Err(Error::Unreadable { .. }) if !failures.wants_retry() && !roster.is_degraded() => {
+                self.put_pages(roster, slab, failures)
+            }
+            written => written,
+        }
+    }
+
+    /// Writes a slab and its parity.
+    pub(super) fn put_slab_whole(&self, roster: &Roster, slab: &Slab<'_>, failures: &mut Failures) -> Result<()> {
+        self.check_doubtful(roster, slab)?;
         let mut distrusted = Vec::new();
         let parity = loop {
             match self.new_parity(roster, slab, &distrusted) {
@@ -163,13 +175,35 @@ impl Array {
             .collect();
         self.make_room(slab, &writes, failures)?;
         let record = self.record(slab, &writes, failures)?;
+        let mut whole = true;
         for (_, member, source) in writes {
-            failures.note(member, put_on(member, source, slab.at()));
+            let written = put_on(member, source, slab.at());
+            whole &= written.is_ok();
+            failures.note(member, written);
         }
-        if let Some(sequence) = record {
-            self.journal.applied(sequence);
+        match record {
+            Some(sequence) if whole => self.journal.applied(sequence),
+            // Until it is known whether the array can do without the member.
+            Some(sequence) => failures.push_record(sequence),
+            None => {}
         }
         Ok(())
+    }
+
+    /// Refuses a write while a member that failed another one may have to stay: parity would take in what is not written
+    /// to it.
+    fn check_doubtful(&self, roster: &Roster, slab: &Slab<'_>) -> Result<()> {
+        let suspects = roster.members().filter(|(_, member)| member.is_suspect());
+        let suspects: Vec<Slot> = suspects.map(|(slot, _)| slot).collect();
+        if suspects.is_empty() {
+            return Ok(());
+        }
+        let without: Vec<Slot> = roster.missing().into_iter().chain(suspects).collect();
+        if roster.geometry().can_read(&without) {
+            return Ok(());
+        }
+        let at = slab.stripe.array_offset_bytes() + slab.column;
+        Err(self.not_written(at, Errno::IO.into()))
     }
 
     /// Makes sure that all of a slab can be written, where a part of it would tear what a lost member had.

@@ -42,7 +42,7 @@ pub(in crate::raid) enum Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn length(self) -> u64 {
+    pub(in crate::raid) fn length(self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::Hole(length) => length,
@@ -143,8 +143,15 @@ impl Array {
                 }
             };
             self.settle(result, failures, offset_bytes, length)?;
+            if self.activity.take_flaws_noted() {
+                self.commit_all()?;
+            }
         }
-        if fua { self.flush() } else { Ok(()) }
+        if fua || self.is_write_through() {
+            self.flush()
+        } else {
+            Ok(())
+        }
     }
 
     fn put_inside(&self, source: Source<'_>, offset_bytes: u64, failures: &mut Failures) -> Result<()> {
@@ -199,7 +206,7 @@ fn hole_unit_bytes(roster: &Roster) -> u64 {
 }
 
 /// Writes a run to one member; zeros as a hole where that can be.
-pub(super) fn put_on(member: &Arc<Member>, source: Source<'_>, offset_bytes: u64) -> io::Result<()> {
+pub(in crate::raid) fn put_on(member: &Arc<Member>, source: Source<'_>, offset_bytes: u64) -> io::Result<()> {
     let length = match source {
         Source::Bytes(bytes) => return member.write(bytes, offset_bytes),
         Source::Hole(length) => length,

@@ -14,7 +14,7 @@ use zerocopy::{
     little_endian::{U16, U32, U64},
 };
 
-use crate::raid::metadata::identity::Uuid;
+use crate::raid::metadata::identity::{Time, Uuid};
 
 /// Entries of the ring.
 pub const ENTRIES: u64 = 32;
@@ -34,12 +34,24 @@ struct RawState {
     array_uuid: [u8; 16], // 8
     generation: U64,      // 24
     events: U64,          // 32
-    floor: U64,           // 40
-    active: U32,          // 48
-    crc: U32,             // 52
+    updated: U64,         // 40
+    events_before: U64,   // 48
+    updated_before: U64,  // 56
+    floor: U64,           // 64
+    active: U32,          // 72
+    crc: U32,             // 76
 }
 
-const _: () = assert!(size_of::<RawState>() == 56);
+const _: () = assert!(size_of::<RawState>() == 80);
+
+/// A writing of the superblocks: no two have both in common, whoever wrote them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stamp {
+    /// How often they had been written then. Linux counts back where an array only becomes clean again.
+    pub events: u64,
+    /// When that was.
+    pub updated: Time,
+}
 
 /// What a sidecar says of the journal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,8 +60,10 @@ pub struct State {
     pub array_uuid: Uuid,
     /// Counts the states that were written.
     pub generation: u64,
-    /// Events of the superblocks that it goes with: theirs, or one more where they were not yet written.
-    pub events: u64,
+    /// Superblocks that it goes with, which may not have been written yet.
+    pub stamp: Stamp,
+    /// Those before.
+    pub stamp_before: Stamp,
     /// Records before this number are durable in their places.
     pub floor: u64,
     /// True where every write goes through the journal.
@@ -67,11 +81,18 @@ impl State {
         let (raw, _) = RawState::read_from_prefix(bytes).ok()?;
         let whole = raw.magic == STATE_MAGIC
             && counts_are_sane(&[raw.generation, raw.events, raw.floor])
-            && raw.crc.get() == crc32fast::hash(&raw.as_bytes()[..52]);
+            && raw.crc.get() == crc32fast::hash(&raw.as_bytes()[..76]);
         whole.then(|| Self {
             array_uuid: Uuid(raw.array_uuid),
             generation: raw.generation.get(),
-            events: raw.events.get(),
+            stamp: Stamp {
+                events: raw.events.get(),
+                updated: Time(raw.updated.get()),
+            },
+            stamp_before: Stamp {
+                events: raw.events_before.get(),
+                updated: Time(raw.updated_before.get()),
+            },
             floor: raw.floor.get(),
             active: raw.active.get() == 1,
         })
@@ -83,13 +104,21 @@ impl State {
             magic: STATE_MAGIC,
             array_uuid: self.array_uuid.0,
             generation: self.generation.into(),
-            events: self.events.into(),
+            events: self.stamp.events.into(),
+            updated: self.stamp.updated.0.into(),
+            events_before: self.stamp_before.events.into(),
+            updated_before: self.stamp_before.updated.0.into(),
             floor: self.floor.into(),
             active: u32::from(self.active).into(),
             crc: 0.into(),
         };
-        raw.crc = crc32fast::hash(&raw.as_bytes()[..52]).into();
+        raw.crc = crc32fast::hash(&raw.as_bytes()[..76]).into();
         raw.as_bytes().to_vec()
+    }
+
+    /// True where it goes with superblocks that were written so: nobody else ran the array since.
+    pub fn goes_with(&self, superblocks: Stamp) -> bool {
+        self.stamp == superblocks || self.stamp_before == superblocks
     }
 
     /// Where this generation stands.
@@ -201,7 +230,14 @@ mod tests {
         let state = State {
             array_uuid: UUID,
             generation: 5,
-            events: 17,
+            stamp: Stamp {
+                events: 17,
+                updated: Time::new(1000, 5),
+            },
+            stamp_before: Stamp {
+                events: 16,
+                updated: Time::new(999, 5),
+            },
             floor: 40,
             active: true,
         };

@@ -6,8 +6,8 @@
 //! are durable in place and are never looked at again, so a place of the ring is used again only once the floor has passed
 //! it on all sidecars. A member that is lost later takes only its own part with it, which nobody needs any more.
 //!
-//! A sidecar that is absent, damaged or from another time (its events do not go with the superblocks') is as if there were
-//! none: members keep assembling under Linux md, which knows nothing of it.
+//! A sidecar that is absent, damaged or from another time (its stamp is not that of its member's superblock) is as if there
+//! were none: members keep assembling under Linux md, which knows nothing of it.
 
 pub mod format;
 
@@ -18,6 +18,7 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
+pub use self::format::Stamp;
 use self::format::{BLOCK_BYTES, ENTRIES, Entry, PAYLOAD_BYTES, State};
 use super::{Slot, member::Member, metadata::identity::Uuid};
 use crate::storage::{Access, Directory, Storage};
@@ -95,10 +96,13 @@ type Open = (Arc<Member>, Arc<dyn Storage>);
 struct Ring {
     active: bool,
     generation: u64,
-    events: u64,
+    stamp: Stamp,
+    stamp_before: Stamp,
     next: u64,
     floor: u64,
     in_flight: BTreeSet<u64>,
+    /// A member that could not take what is in flight, and cannot be done without: no record after it.
+    stuck: Option<Arc<Member>>,
     sidecars: Vec<Open>,
 }
 
@@ -109,7 +113,8 @@ impl Ring {
         let state = State {
             array_uuid,
             generation: self.generation,
-            events: self.events,
+            stamp: self.stamp,
+            stamp_before: self.stamp_before,
             floor: self.floor,
             active: self.active,
         };
@@ -133,16 +138,18 @@ impl std::fmt::Debug for Journal {
 }
 
 impl Journal {
-    /// A journal that is not active, to go on behind what [`Replay`] found.
-    pub fn new(array_uuid: Uuid, next: u64, generation: u64) -> Self {
+    /// A journal that is not active, to go on behind what [`Replay`] found, of an array whose superblocks are `stamp`.
+    pub fn new(array_uuid: Uuid, replay: &Replay, stamp: Stamp) -> Self {
         Self {
             array_uuid,
             ring: Mutex::new(Ring {
                 active: false,
-                generation,
-                events: 0,
-                next,
-                floor: next,
+                generation: replay.generation,
+                stamp,
+                stamp_before: stamp,
+                next: replay.next,
+                floor: replay.next,
+                stuck: None,
                 in_flight: BTreeSet::new(),
                 sidecars: Vec::new(),
             }),
@@ -159,12 +166,11 @@ impl Journal {
         self.ring().active
     }
 
-    /// Begins to journal, for the members that are there; all that was written before is durable. `events` are those of the
-    /// superblocks to be written next.
+    /// Begins to journal, for the members that are there; all that was written before is durable.
     ///
     /// # Errors
     /// What the host says of a sidecar: the journal is as it was then.
-    pub fn activate<'a>(&self, members: impl Iterator<Item = &'a Arc<Member>>, events: u64) -> io::Result<()> {
+    pub fn activate<'a>(&self, members: impl Iterator<Item = &'a Arc<Member>>) -> io::Result<()> {
         let mut sidecars = Vec::new();
         for member in members {
             let Some(sidecar) = member.sidecar() else {
@@ -173,7 +179,7 @@ impl Journal {
             sidecars.push((Arc::clone(member), sidecar.open_or_create()?));
         }
         let mut ring = self.ring();
-        (ring.active, ring.events, ring.floor, ring.sidecars) = (true, events, ring.next, sidecars);
+        (ring.active, ring.floor, ring.sidecars) = (true, ring.next, sidecars);
         match ring.write_state(self.array_uuid).pop() {
             Some((_, error)) => {
                 ring.active = false;
@@ -232,10 +238,10 @@ impl Journal {
         Err(error)
     }
 
-    /// Notes the events of superblocks that are about to be written.
-    pub fn stamp(&self, events: u64) -> Vec<(Arc<Member>, io::Error)> {
+    /// Notes that superblocks are about to be written.
+    pub fn stamp(&self, stamp: Stamp) -> Vec<(Arc<Member>, io::Error)> {
         let mut ring = self.ring();
-        ring.events = events;
+        ring.stamp_before = std::mem::replace(&mut ring.stamp, stamp);
         if ring.active {
             ring.write_state(self.array_uuid)
         } else {
@@ -250,7 +256,7 @@ impl Journal {
     pub fn record(&self, parts: &[Part<'_>]) -> Result<u64, (Arc<Member>, io::Error)> {
         let (sequence, sidecars) = {
             let mut ring = self.ring();
-            while ring.next - ring.floor >= ENTRIES {
+            while ring.next - ring.floor >= ENTRIES || ring.stuck.is_some() {
                 ring = self.advance(ring)?;
             }
             let sequence = ring.next;
@@ -303,8 +309,21 @@ impl Journal {
         self.applied.notify_all();
     }
 
+    /// Keeps records for good: what they were to write is in place on some members only, and a member that is needed did
+    /// not take it. The next assembly writes them again; there is no further record before.
+    pub fn keep(&self, member: &Arc<Member>) {
+        self.ring().stuck = Some(Arc::clone(member));
+        self.applied.notify_all();
+    }
+
     /// Moves the floor as far as records are in place, once they are durable there.
     fn advance<'a>(&'a self, mut ring: MutexGuard<'a, Ring>) -> Result<MutexGuard<'a, Ring>, (Arc<Member>, io::Error)> {
+        if let Some(member) = &ring.stuck {
+            return Err((
+                Arc::clone(member),
+                io::Error::other("a write of a stripe stays unfinished"),
+            ));
+        }
         let floor = ring.in_flight.first().copied().unwrap_or(ring.next);
         if floor == ring.floor {
             return Ok(self.applied.wait(ring).unwrap_or_else(PoisonError::into_inner));
@@ -336,16 +355,16 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Reads the sidecars of the members by slot, of an array whose superblocks are of `events`.
+    /// Reads the sidecars of the members by slot, each with the stamp of its member's superblock.
     ///
     /// # Errors
     /// What the host says; a sidecar that is not there is no error.
-    pub fn read(array_uuid: Uuid, events: u64, sidecars: &[(Slot, Sidecar)]) -> io::Result<Self> {
+    pub fn read(array_uuid: Uuid, sidecars: &[(Slot, Sidecar, Stamp)]) -> io::Result<Self> {
         let mut replay = Self::default();
         let mut floor = 0;
         let mut active = 0;
         let mut records: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
-        for (slot, sidecar) in sidecars {
+        for (slot, sidecar, stamp) in sidecars {
             let Some(storage) = sidecar.open(Access::Read)? else {
                 continue;
             };
@@ -354,7 +373,7 @@ impl Replay {
             };
             replay.generation = replay.generation.max(state.generation);
             replay.next = replay.next.max(state.floor);
-            if !state.active || (state.events != events && state.events != events + 1) {
+            if !state.active || !state.goes_with(*stamp) {
                 continue;
             }
             active += 1;
@@ -376,7 +395,7 @@ impl Replay {
             .map_or(replay.next, |last| replay.next.max(last + 1));
         // In a crash the numbers of records that never became whole are used up too.
         replay.next += ENTRIES;
-        let there: BTreeSet<u16> = sidecars.iter().map(|(slot, _)| slot.0).collect();
+        let there: BTreeSet<u16> = sidecars.iter().map(|(slot, ..)| slot.0).collect();
         for (_, entries) in records.range(floor..) {
             let has = |taker: &u16| !there.contains(taker) || entries.iter().any(|entry| entry.slot == *taker);
             if entries.iter().all(|entry| entry.takers.iter().all(has)) {
@@ -394,3 +413,6 @@ fn read_state(storage: &dyn Storage) -> io::Result<Option<State>> {
     let copies = bytes[..count].chunks(BLOCK_BYTES).filter_map(State::decode);
     Ok(copies.max_by_key(|state| state.generation))
 }
+
+#[cfg(test)]
+mod tests;

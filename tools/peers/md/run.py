@@ -5,7 +5,7 @@
 
 The images, 16 at most, are /dev/ubda, /dev/ubdb, .. in the guest, with their partitions. Its root is the host's, read-only;
 DIR is writable there and the script's working directory. What the script prints is printed, its exit status is returned; where
-the kernel dies, the end of its log goes to stderr and the status is 125. After N seconds (60) all of it is killed: status 124.
+the kernel dies, the end of its log goes to stderr and the status is 125. After N seconds (300) all of it is killed: status 124.
 
 Debian packages: user-mode-linux, busybox-static, mdadm, python3.
 """
@@ -59,7 +59,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--memory", type=int, default=160)
     parser.add_argument("--modules", default="loop,md-mod,linear,raid0,raid1,raid10,raid456")
-    parser.add_argument("--seconds", type=int, default=60)
+    parser.add_argument("--seconds", type=int, default=300)
     parser.add_argument("--work")
     parser.add_argument("script")
     parser.add_argument("images", nargs="*")

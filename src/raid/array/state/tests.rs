@@ -290,3 +290,44 @@ fn a_member_that_was_pulled_and_comes_back_is_caught_up() {
     assert_eq!((array.state(), contents(&array) == bytes), (ArrayState::Normal, true));
     assert!(array.verify(Repair::Report, &mut on).unwrap().is_clean());
 }
+
+/// R21: a large read engages more disks where blocks are smaller, a tiny one a single disk; a full stripe is written without
+/// reading, a small write of RAID 5 touches two members.
+#[test]
+fn block_size_says_how_many_disks_a_request_engages() {
+    let touched = |rig: &Rig, verb| {
+        let data = rig.place(0, 0);
+        let all = rig.directory.take_operations();
+        let hits = all.iter().filter(|one| one.verb == verb && one.offset_bytes >= data);
+        hits.map(|one| one.path.clone())
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
+    };
+    for (chunk_kib, members_read) in [(4, 4), (8, 2), (16, 1)] {
+        let (rig, array, _) = Rig::filled(Make::new(Level::Raid0, 4, chunk_kib));
+        drop(rig.directory.take_operations());
+        array.read_at(&mut [0; 16384], 0).unwrap();
+        assert_eq!(touched(&rig, Verb::Read), members_read, "{chunk_kib} KiB");
+        array.read_at(&mut [0; 512], 20_480).unwrap();
+        assert_eq!(touched(&rig, Verb::Read), 1, "{chunk_kib} KiB");
+    }
+    let (rig, array, _) = Rig::filled(Make::new(Level::Raid5, 5, 16));
+    drop(rig.directory.take_operations());
+    array.write_at(&pattern(4 * 16384), 4 * 16384, false).unwrap();
+    let operations = rig.directory.operations();
+    let data = rig.place(0, 0);
+    assert!(
+        !operations
+            .iter()
+            .any(|one| one.verb == Verb::Read && one.offset_bytes >= data)
+    );
+    assert_eq!(touched(&rig, Verb::Write), 5);
+    array.write_at(&[1; 512], 0, false).unwrap();
+    let read = rig
+        .directory
+        .operations()
+        .iter()
+        .filter(|one| one.verb == Verb::Read)
+        .count();
+    assert_eq!((read, touched(&rig, Verb::Write)), (2, 2));
+}

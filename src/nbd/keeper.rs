@@ -5,20 +5,17 @@
 //! changed, or when it is asked for.
 
 use std::{
+    io,
     ops::ControlFlow,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, anyhow};
-
-use crate::{
-    cli::images::now,
-    raid::{
-        Array,
-        rebuild::{Progress, pause_after},
-    },
+use crate::raid::{
+    Array,
+    metadata::identity::Time,
+    rebuild::{Progress, pause_after},
 };
 
 /// How often the array is told the time.
@@ -48,6 +45,38 @@ impl Work {
 /// Share of the time, in percent, that work may take at the moment.
 pub type Share = Box<dyn Fn() -> u8 + Send + Sync>;
 
+/// The instant, as superblocks have it.
+pub fn now() -> Time {
+    let since = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    Time::new(since.as_secs(), since.subsec_micros())
+}
+
+/// Why work is not done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Unfinished {
+    /// The array is being stopped; the work goes on when it is started again.
+    #[error("array {array}: it is being stopped")]
+    Stopping {
+        /// Name of the array.
+        array: String,
+    },
+    /// The caller does not wait any longer.
+    #[error("array {array}: nobody waits for it any more")]
+    Left {
+        /// Name of the array.
+        array: String,
+    },
+    /// It failed.
+    #[error("{reason}")]
+    Failed {
+        /// What the engine said.
+        reason: String,
+    },
+}
+
 /// What the thread and those who wait for it share.
 #[derive(Debug, Default)]
 struct State {
@@ -56,6 +85,10 @@ struct State {
     eager: bool,
     working: Option<Work>,
     progress: Option<Progress>,
+    /// When the work began, and at which byte.
+    began: Option<(Instant, u64)>,
+    /// When work in another thread rested last.
+    step: Option<Instant>,
     /// Requests to look at the array, and the last of them after which there was nothing left to do or something failed.
     asked: u64,
     answered: u64,
@@ -82,7 +115,7 @@ impl Keeper {
     ///
     /// # Errors
     /// No thread is left.
-    pub fn start(array: Arc<Array>, eager: bool, share: Share) -> Result<Self> {
+    pub fn start(array: Arc<Array>, eager: bool, share: Share) -> io::Result<Self> {
         let state = State {
             eager,
             ..State::default()
@@ -99,7 +132,7 @@ impl Keeper {
         });
         Ok(Self {
             shared,
-            thread: Mutex::new(Some(thread.context("a thread for the array")?)),
+            thread: Mutex::new(Some(thread?)),
         })
     }
 
@@ -114,6 +147,18 @@ impl Keeper {
         state.working.map(|work| (work, state.progress))
     }
 
+    /// How long the work is going to take at the speed that it had so far; none before it has a speed.
+    pub fn left(&self) -> Option<Duration> {
+        let state = self.shared.lock();
+        let ((began, from), progress) = (state.began?, state.progress?);
+        let (done, left) = (
+            progress.done_bytes.checked_sub(from).filter(|done| *done > 0)?,
+            progress.whole_bytes.saturating_sub(progress.done_bytes),
+        );
+        let left = began.elapsed().as_millis() * u128::from(left) / u128::from(done);
+        Some(Duration::from_millis(u64::try_from(left).ok()?))
+    }
+
     /// Lets the thread look whether there is something to do.
     pub fn nudge(&self) -> u64 {
         let mut state = self.shared.lock();
@@ -123,31 +168,51 @@ impl Keeper {
         state.asked
     }
 
-    /// Does all work that is due, and tells how far it is meanwhile.
+    /// Leaves the rest of the time to those who use the array, after a step of work that another thread did for it; false
+    /// where the array is being stopped.
+    pub fn rest(&self) -> bool {
+        let share = (self.shared.share)();
+        let mut state = self.shared.lock();
+        let mut step = state.step.unwrap_or_else(Instant::now);
+        if step.elapsed() >= STINT {
+            let until = Instant::now() + pause_after(step.elapsed().min(TICK), share);
+            while !state.ending && Instant::now() < until {
+                state = self.shared.wait(state, until.saturating_duration_since(Instant::now()));
+            }
+            step = Instant::now();
+        }
+        state.step = Some(step);
+        !state.ending
+    }
+
+    /// Waits until all work is done that is due, and tells how far it is meanwhile; breaks to wait no longer.
     ///
     /// # Errors
-    /// What stopped the work.
-    pub fn finish(&self, tell: &mut dyn FnMut(Progress) -> Result<()>) -> Result<()> {
+    /// [`Unfinished`] says why it is not done.
+    pub fn finish(&self, tell: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<(), Unfinished> {
         let ticket = self.nudge();
         let mut state = self.shared.lock();
         let mut told = None;
+        let name = || self.array().name().to_owned();
         while state.answered < ticket {
             if state.ending {
-                return Err(anyhow!("array {}: it is being stopped", self.array().name()));
+                return Err(Unfinished::Stopping { array: name() });
             }
             if state.progress != told
                 && let Some(progress) = state.progress
             {
                 told = Some(progress);
                 drop(state);
-                tell(progress)?;
+                if tell(progress).is_break() {
+                    return Err(Unfinished::Left { array: name() });
+                }
                 state = self.shared.lock();
                 continue;
             }
             state = self.shared.wait(state, TICK);
         }
         match &state.fault {
-            Some((fault, _)) => Err(anyhow!("{fault}")),
+            Some((fault, _)) => Err(Unfinished::Failed { reason: fault.clone() }),
             None => Ok(()),
         }
     }
@@ -156,14 +221,14 @@ impl Keeper {
     ///
     /// # Errors
     /// Members could not be flushed.
-    pub fn stop(&self) -> Result<()> {
+    pub fn stop(&self) -> Result<(), crate::raid::Error> {
         self.shared.lock().ending = true;
         self.shared.changed.notify_all();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(thread) = thread else { return Ok(()) };
         // A panic of the thread has been told where it happened.
         let _ = thread.join();
-        Ok(self.array().stop(now())?)
+        self.array().stop(now())
     }
 }
 
@@ -248,6 +313,7 @@ impl Shared {
             self.tick(ticked);
             let mut state = self.lock();
             state.progress = Some(progress);
+            state.began.get_or_insert((Instant::now(), progress.done_bytes));
             if began.elapsed() >= STINT {
                 self.changed.notify_all();
                 let until = Instant::now() + pause_after(began.elapsed(), (self.share)());
@@ -279,6 +345,7 @@ impl Shared {
         let mut state = self.lock();
         state.working = None;
         state.progress = None;
+        state.began = None;
         if fault.is_some() {
             state.answered = asked;
         }

@@ -6,6 +6,7 @@
 mod created;
 mod examined;
 mod flawed;
+mod hostile;
 mod md;
 mod nested;
 mod partitioned;

@@ -149,7 +149,7 @@ fn open_or_create(file: &Image, array_uuid: Uuid, bases: &[Base]) -> Result<(Arc
         take_in(file, base, &*storage, &mut header)?;
     }
     if header != before {
-        header.generation += 1;
+        header.generation = header.generation.wrapping_add(1);
         let written = storage
             .sync()
             .and_then(|()| storage.write_all_at(&header.encode(), header.place_bytes()))

@@ -70,11 +70,18 @@ pub struct State {
     pub active: bool,
 }
 
+/// False for counts that leave no room to count on.
+fn counts_are_sane(counts: &[U64]) -> bool {
+    counts.iter().all(|count| count.get() < 1 << 62)
+}
+
 impl State {
     /// Decodes one copy; none where it is not whole.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let (raw, _) = RawState::read_from_prefix(bytes).ok()?;
-        let whole = raw.magic == STATE_MAGIC && raw.crc.get() == crc32fast::hash(&raw.as_bytes()[..76]);
+        let whole = raw.magic == STATE_MAGIC
+            && counts_are_sane(&[raw.generation, raw.events, raw.floor])
+            && raw.crc.get() == crc32fast::hash(&raw.as_bytes()[..76]);
         whole.then(|| Self {
             array_uuid: Uuid(raw.array_uuid),
             generation: raw.generation.get(),
@@ -196,7 +203,9 @@ impl Entry {
     pub fn decode(array_uuid: Uuid, bytes: &[u8]) -> Option<Self> {
         let (mut raw, rest) = RawEntry::read_from_prefix(bytes).ok()?;
         let crc = std::mem::take(&mut raw.crc);
-        let whole = raw.magic == ENTRY_MAGIC && crc.get() == crc32fast::hash(raw.as_bytes());
+        let whole = raw.magic == ENTRY_MAGIC
+            && counts_are_sane(&[raw.sequence])
+            && crc.get() == crc32fast::hash(raw.as_bytes());
         let payload = rest.get(..usize::try_from(raw.length.get()).ok()?)?;
         let takers = raw.slots.get(..usize::from(raw.takers.get()))?;
         let own = whole && raw.array_uuid == array_uuid.0 && raw.payload_crc.get() == crc32fast::hash(payload);

@@ -207,7 +207,7 @@ impl Stream {
         changed
             .map(|(number, page)| {
                 page.dirty = false;
-                page.generation += 1;
+                page.generation = page.generation.wrapping_add(1);
                 (*number, page.generation, page.bits.clone())
             })
             .collect()

@@ -128,6 +128,9 @@ pub(super) fn level(field: &'static str, code: i32) -> Result<Level, SuperblockD
     }
 }
 
+/// Counts beyond this are damage: they leave no room to count on.
+const EVENTS_MAX: u64 = 1 << 62;
+
 /// True for the levels whose members are used up to `size`.
 fn has_size(level: Level) -> bool {
     !matches!(level, Level::Linear | Level::Raid0)
@@ -156,6 +159,9 @@ impl Superblock {
         }
         if self.slots == 0 || u64::from(self.slots) > MAX_ROLES as u64 {
             return bad("raid_disks", self.slots, "it is 1 to 1920");
+        }
+        if self.events > EVENTS_MAX {
+            return bad("events", self.events, "no array was ever written so often");
         }
         check_chunk("chunksize", self.level, self.chunk)?;
         if self.data_size.0 < 10 {

@@ -6,13 +6,20 @@
 use std::{
     fmt::Write as _,
     fs,
+    ops::ControlFlow,
     path::{Path, PathBuf},
 };
 
 use headstack::raid::{
-    Error, Slot,
+    Array, Error, Level, Slot,
     assemble::{Assembly, assemble},
-    metadata::superblock::Version,
+    create::{Initialisation, NewImage, Wish, create},
+    metadata::{
+        identity::{Time, Uuid},
+        superblock::Version,
+    },
+    rebuild::Ending,
+    reshape::Plan,
 };
 
 use super::{
@@ -52,7 +59,7 @@ n=int(sys.argv[1])//8
 f=open(sys.argv[2],"rb")
 at=0
 while at<n:
- b=f.read(1<<20)
+ b=f.read(min(1<<20,8*(n-at)))
  k=len(b)//8
  assert k
  w=struct.unpack("<%dQ"%k,b)
@@ -129,7 +136,8 @@ fn serve_half_way(cases: &[Case], speed: u32) {
     let Some(kernel) = Kernel::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     leave_half_way(&kernel, folder.path(), cases, speed);
-    for (name, _, _, after, _, survivable) in cases {
+    let mut sets = Vec::new();
+    for (name, create, _, after, grow, survivable) in cases {
         let first = superblock_at(&folder.path().join(format!("{name}.0")), Version::V1_2);
         let position = first
             .reshaping()
@@ -158,5 +166,200 @@ fn serve_half_way(cases: &[Case], speed: u32) {
             }
         }
         assert_eq!(served, *survivable, "{name}");
+        sets.push(Set {
+            name,
+            members: *after,
+            bytes: finish(folder.path(), name, *after),
+            bare: create.starts_with("-l0") && !grow.contains("-l5"),
+            right: !create.starts_with("-l0") || grow.contains("-l5"),
+        });
+    }
+    kernel_checks(&kernel, folder.path(), &sets);
+}
+
+/// What the kernel is to check.
+struct Set {
+    name: &'static str,
+    members: u16,
+    /// Bytes that hold words.
+    bytes: u64,
+    /// True where there is no redundancy.
+    bare: bool,
+    /// True where redundancy is right everywhere: not in what a RAID 10 grew by under Linux, which leaves that as it is.
+    right: bool,
+}
+
+/// Moves a set on to its end; returns the size that it had before.
+fn finish(folder: &Path, name: &str, members: u16) -> u64 {
+    let all = images(folder, names(name, members).into_iter().map(PathBuf::from));
+    let array = assemble(&all, Assembly::default()).unwrap();
+    let before = array.size_bytes();
+    let ended = array.reshape(&mut |_| ControlFlow::Continue(())).unwrap();
+    assert_eq!((ended, array.status().reshape), (Ending::Complete, None), "{name}");
+    check_first_words(&array, before, name);
+    array.stop(Time::new(1_700_000_100, 0)).unwrap();
+    before
+}
+
+/// Looks at the words that were written before the array grew.
+fn check_first_words(array: &Array, bytes: u64, what: &str) {
+    let mut read = vec![0xee; usize::try_from(bytes).unwrap()];
+    array.read_at(&mut read, 0).unwrap();
+    for (number, word) in (0_u64..).zip(read.chunks_exact(8)) {
+        assert_eq!(word, number.to_le_bytes(), "{what}: word {number}");
+    }
+}
+
+/// Lets the kernel assemble each set, wait for what is under way, and look at
+/// words and parity.
+fn kernel_checks(kernel: &Kernel, folder: &Path, sets: &[Set]) {
+    let mut script = format!("set -e\n{FUNCTIONS}\n");
+    for Set {
+        name,
+        members,
+        bytes,
+        right,
+        ..
+    } in sets
+    {
+        let all = names(name, *members).join(" ");
+        writeln!(
+            script,
+            "echo case {name}; attach {all}
+mdadm --assemble /dev/md0 $loops 2>&1 </dev/null
+n=0; while [ -e $s/sync_action ] && {{ [ \"$(cat $s/sync_action)\" != idle ] || [ \"$(cat $s/reshape_position)\" != none ]; }}; do
+ sleep 0.1; n=$((n+1)); [ $n -lt 300 ] || {{ cat /proc/mdstat; exit 1; }}; done
+words {bytes} /dev/md0"
+        )
+        .unwrap();
+        if *right {
+            script.push_str(
+                "test \"$(cat $s/degraded)\" = 0
+echo check >$s/sync_action; while [ \"$(cat $s/sync_action)\" != idle ]; do sleep 0.05; done
+test \"$(cat $s/mismatch_cnt)\" = 0; echo no mismatch\n",
+            );
+        }
+        script.push_str("detach 2>&1\n");
+    }
+    let said = kernel.run(folder, &script, &[]);
+    assert_eq!(said.matches("words right").count(), sets.len(), "{said}");
+    let redundant = sets.iter().filter(|set| set.right).count();
+    assert_eq!(said.matches("no mismatch").count(), redundant, "{said}");
+}
+
+/// Level, layout, members, chunk in KiB; the same afterwards, with members more.
+type Way = (&'static str, Level, u32, u16, u64, Level, u64, u16);
+
+const WAYS: &[Way] = &[
+    ("w5_3to4", Level::Raid5, 2, 3, 64, Level::Raid5, 64, 1),
+    ("w6_4to6", Level::Raid6, 2, 4, 64, Level::Raid6, 64, 2),
+    ("w0to5", Level::Raid0, 0, 2, 64, Level::Raid5, 64, 1),
+    ("w1to5", Level::Raid1, 0, 2, 0, Level::Raid5, 64, 1),
+    ("w5to6", Level::Raid5, 2, 3, 64, Level::Raid6, 64, 1),
+    ("w5_chunk", Level::Raid5, 2, 4, 64, Level::Raid5, 128, 0),
+    ("w10_4to5", Level::Raid10, 0x102, 4, 64, Level::Raid10, 64, 1),
+    ("w0_2to3", Level::Raid0, 0, 2, 64, Level::Raid0, 64, 1),
+];
+
+/// Makes an array, fills it with its words and leaves it half-way.
+fn leave_ours(folder: &Path, number: u8, way: &Way) -> Set {
+    let (name, level, layout, members, chunk_kib, to, new_chunk_kib, more) = *way;
+    make(folder, name, members + more);
+    let uuid = |member: u16| {
+        Uuid([
+            number + 1,
+            u8::try_from(member).unwrap(),
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+            7,
+        ])
+    };
+    let all = images(folder, names(name, members + more).into_iter().map(PathBuf::from));
+    let mut new: Vec<NewImage> = (0..)
+        .zip(all)
+        .map(|(member, image)| NewImage {
+            image,
+            uuid: uuid(member),
+        })
+        .collect();
+    let added = new.split_off(usize::from(members));
+    let wish = Wish {
+        name: name.to_owned(),
+        uuid: uuid(200),
+        created: Time::new(1_700_000_000, 0),
+        level,
+        layout,
+        chunk_bytes: chunk_kib << 10,
+        initialisation: Initialisation::Foreground,
+        member_bytes: None,
+        bitmap_chunk_bytes: (!level.is_bare()).then_some(0),
+        overwrite: false,
+    };
+    let array = create(&wish, &new.into_iter().map(Some).collect::<Vec<_>>(), &[]).unwrap();
+    let words: Vec<u8> = (0..array.size_bytes() / 8).flat_map(u64::to_le_bytes).collect();
+    array.write_at(&words, 0, false).unwrap();
+    let plan = Plan {
+        level: Some(to),
+        chunk_bytes: Some(new_chunk_kib << 10),
+        images: added,
+        ..Plan::default()
+    };
+    array.begin_reshape(&plan).unwrap();
+    let mut steps = 0;
+    let ended = array.reshape(&mut |progress| {
+        steps += 1;
+        assert!(progress.done_bytes < progress.whole_bytes, "{name} is at its end");
+        if steps == 2 {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    });
+    assert_eq!(ended.unwrap(), Ending::Stopped);
+    check_words(&array, name);
+    array.stop(Time::new(1_700_000_100, 0)).unwrap();
+    Set {
+        name,
+        members: members + more,
+        bytes: array.size_bytes(),
+        bare: to.is_bare(),
+        right: to.parities() > 0,
+    }
+}
+
+/// R59: what we left half-way the kernel takes, finishes and finds whole, with parity that is right; then we read it again.
+#[test]
+fn kernel_finishes_reshapes_that_we_left_half_way() {
+    let Some(kernel) = Kernel::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let sets: Vec<Set> = (0..)
+        .zip(WAYS)
+        .map(|(number, way)| leave_ours(folder.path(), number, way))
+        .collect();
+    kernel_checks(&kernel, folder.path(), &sets);
+    for set in &sets {
+        let all = images(
+            folder.path(),
+            names(set.name, set.members).into_iter().map(PathBuf::from),
+        );
+        let how = Assembly {
+            read_only: true,
+            ..Assembly::default()
+        };
+        let array = assemble(&all, how).unwrap_or_else(|error| panic!("{}: {error}", set.name));
+        // Linux leaves a RAID 0 that grew as a RAID 4 without its parity, which mdadm turns back into a RAID 0.
+        assert_eq!(array.status().degraded, set.bare, "{}", set.name);
+        check_first_words(&array, set.bytes, set.name);
     }
 }

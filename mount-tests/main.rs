@@ -17,3 +17,4 @@ mod oracle;
 mod peer;
 mod raid;
 mod replay;
+mod tape;

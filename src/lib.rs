@@ -9,5 +9,6 @@ pub mod nbd;
 pub mod raid;
 pub mod series;
 pub mod storage;
+pub mod tape;
 #[cfg(test)]
 mod tidy;

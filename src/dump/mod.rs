@@ -2,7 +2,8 @@
 //!
 //! [`record`] is the header of 1024 bytes that begins everything on a tape; [`directory`], [`inode_map`] and
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
-//! bytes. What is made of them stands on top: the walk over a tree, the writer, the reader and the restore.
+//! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it, [`numbers`] gives numbers to
+//! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it.
 //!
 //! Glossary: a *tape block* is 1024 bytes, the unit of everything on a tape; the *blocking factor* is how many of them
 //! one record holds; a *cell* is a stretch of 1024 bytes of a file, on the tape unless it is a hole; a *segment* is a
@@ -11,8 +12,17 @@
 
 pub mod attributes;
 pub mod directory;
+pub mod dumpdates;
+mod error;
 pub mod inode_map;
+pub mod numbers;
 pub mod record;
+mod stream;
+pub mod tree;
+pub mod walker;
+pub mod writer;
+
+pub use self::error::{Error, Result, Trouble};
 
 /// Length of a tape block, in bytes.
 pub const TAPE_BLOCK_BYTES: usize = 1024;

@@ -3,7 +3,8 @@
 //! [`record`] is the header of 1024 bytes that begins everything on a tape; [`directory`], [`inode_map`] and
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
 //! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it, [`numbers`] gives numbers to
-//! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it.
+//! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it. The other way, [`reader`] takes a tape apart, and [`restore`]
+//! makes a tree of it.
 //!
 //! Glossary: a *tape block* is 1024 bytes, the unit of everything on a tape; the *blocking factor* is how many of them
 //! one record holds; a *cell* is a stretch of 1024 bytes of a file, on the tape unless it is a hole; a *segment* is a
@@ -16,7 +17,9 @@ pub mod dumpdates;
 mod error;
 pub mod inode_map;
 pub mod numbers;
+pub mod reader;
 pub mod record;
+pub mod restore;
 mod stream;
 pub mod tree;
 pub mod walker;

@@ -308,7 +308,11 @@ fn of_standard(block: &TapeBlock, dialect: Dialect) -> Result<Header, Flaw> {
             accessed: time(accessed),
             modified: time(modified),
             changed: time(changed),
-            device: raw.device.get(),
+            // ext2 keeps numbers that its old form cannot tell in the next word.
+            device: match (raw.device.get(), dialect) {
+                (0, Dialect::Standard) => raw.blocks[0].get(),
+                (device, _) => device,
+            },
             flags: raw.flags_of_inode.get(),
         },
         count: count_of(kind, raw.count.get(), CELLS_MAX)?,

@@ -42,9 +42,14 @@ fn every_verb_has_a_page_with_all_sections() {
                 page.display()
             );
         }
-        let group = ["headstack-series.1", "headstack-snapshot.1"]
-            .iter()
-            .any(|name| page.ends_with(name));
+        let group = [
+            "headstack-series.1",
+            "headstack-snapshot.1",
+            "headstack-tape.1",
+            "headstack-dumpdates.1",
+        ]
+        .iter()
+        .any(|name| page.ends_with(name));
         assert!(group || text.contains(".SH EXAMPLES\n"), "{}", page.display());
     }
     let mount = fs::read_to_string(Path::new(&directory).join("headstack-mount.1")).unwrap();

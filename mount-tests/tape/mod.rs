@@ -47,13 +47,13 @@ fn mtdump_lists_a_tape_as_it_was_written() {
     let host = HostDirectory::open(directory.path()).unwrap();
     let mut image = TapImage::create(&host, Path::new("t.tap"), Limits::default()).unwrap();
     let mut expected = Vec::new();
-    for (file, lengths) in [&[10_240_usize, 10_240, 4096][..], &[262_144], &[1, 3, 2]]
+    for (file, lengths) in [&[10_240_usize, 10_240, 4096][..], &[61_440], &[1, 3, 2]]
         .iter()
         .enumerate()
     {
         for (record, length) in lengths.iter().enumerate() {
             image.write_record(&vec![b'x'; *length]).unwrap();
-            expected.push(format!("record {}, length = {length} ({length:#x})", record + 1));
+            expected.push(format!("record {}, length = {length} ({length:#X})", record + 1));
         }
         image.finish().unwrap();
         expected.push(format!("end of tape file {}", file + 1));

@@ -4,11 +4,14 @@
 //! database that somebody else has open (75). Engines name what happened; which code that is and what to try next is
 //! decided here and nowhere else.
 
+mod tapes;
+
 use std::{fmt, io, process::ExitCode};
 
 use crate::{
+    dump,
     mount::{kernel::KernelError, session::MountError},
-    series,
+    series, tape,
 };
 
 /// How the process ends.
@@ -176,6 +179,12 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, Option<Stri
     }
     if let Some(error) = cause.downcast_ref::<series::Error>() {
         return Some((code_of(error), remedy_of(error)));
+    }
+    if let Some(error) = cause.downcast_ref::<dump::Error>() {
+        return Some(tapes::judge_dump(error));
+    }
+    if let Some(error) = cause.downcast_ref::<tape::Error>() {
+        return Some(tapes::judge_tape(error));
     }
     if let Some(error) = cause.downcast_ref::<KernelError>() {
         return Some(judge_kernel(error));

@@ -7,13 +7,18 @@
 mod arguments;
 mod completions;
 mod doctor;
+mod dump;
+mod dumpdates;
 mod exit;
 mod init;
 mod manual;
 mod mount;
 mod output;
+mod reels;
+mod restore;
 mod series;
 mod snapshot;
+mod tape;
 mod umount;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -66,6 +71,14 @@ enum Verb {
     /// Make, list, hold and remove frozen states of all series
     #[command(subcommand)]
     Snapshot(snapshot::Verb),
+    Dump(dump::Arguments),
+    Restore(restore::Arguments),
+    /// Make, move, list, check and copy tapes
+    #[command(subcommand)]
+    Tape(tape::Verb),
+    /// List and forget remembered dumps
+    #[command(subcommand)]
+    Dumpdates(dumpdates::Verb),
     Init(init::Arguments),
     Doctor(doctor::Arguments),
     Completions(completions::Arguments),
@@ -73,8 +86,9 @@ enum Verb {
 }
 
 /// Verbs under their headings in the help.
-const GROUPS: [(&str, &[&str]); 2] = [
+const GROUPS: [(&str, &[&str]); 3] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
+    ("Dumps", &["dump", "restore", "tape", "dumpdates"]),
     ("This machine", &["init", "doctor", "completions", "man"]),
 ];
 
@@ -106,7 +120,7 @@ fn run_arguments(arguments: Vec<OsString>) -> Code {
         return finish(mount::mount8::run(&arguments[1..]));
     }
     let parsed = command()
-        .try_get_matches_from(arguments)
+        .try_get_matches_from(dump::with_levels(arguments))
         .and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => {
@@ -128,6 +142,10 @@ impl Verb {
             Self::Umount(arguments) => arguments.run(),
             Self::Series(verb) => verb.run(),
             Self::Snapshot(verb) => verb.run(),
+            Self::Dump(arguments) => arguments.run(),
+            Self::Restore(arguments) => arguments.run(),
+            Self::Tape(verb) => verb.run(),
+            Self::Dumpdates(verb) => verb.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

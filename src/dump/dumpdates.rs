@@ -31,6 +31,9 @@ pub struct Remembered {
     pub level: u8,
     /// Date on the tape, in seconds since 1970.
     pub date_s: i64,
+    /// Date of its base; 0 at level 0.
+    #[serde(default)]
+    pub base_s: i64,
     /// Changes from this moment on are in no dump yet, in seconds since 1970.
     pub since_s: i64,
     /// Numbers from this one on are of objects that the dump does not know.

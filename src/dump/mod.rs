@@ -4,7 +4,7 @@
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
 //! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it, [`numbers`] gives numbers to
 //! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it. The other way, [`reader`] takes a tape apart, and [`restore`]
-//! makes a tree of it.
+//! makes a tree of it; [`verify`] only reads.
 //!
 //! Glossary: a *tape block* is 1024 bytes, the unit of everything on a tape; the *blocking factor* is how many of them
 //! one record holds; a *cell* is a stretch of 1024 bytes of a file, on the tape unless it is a hole; a *segment* is a
@@ -22,6 +22,7 @@ pub mod record;
 pub mod restore;
 mod stream;
 pub mod tree;
+pub mod verify;
 pub mod walker;
 pub mod writer;
 

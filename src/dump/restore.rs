@@ -133,13 +133,28 @@ impl Catalogue {
     }
 
     /// Old formats do not tell types in directories: whatever is a directory on this tape is one.
-    fn settle_types(&mut self) {
+    pub(super) fn settle_types(&mut self) {
         if self.label.dialect != Dialect::Old {
             return;
         }
         let directories: HashSet<u32> = self.folders.keys().copied().collect();
         for target in self.folders.values_mut().flat_map(BTreeMap::values_mut) {
             target.is_directory = directories.contains(&target.number);
+        }
+    }
+
+    /// The next object that is no directory; its data may be read.
+    pub(super) fn next_object(&mut self, reader: &mut Reader) -> Result<Option<Box<Header>>> {
+        loop {
+            let item = match self.next.take() {
+                Some(item) => item,
+                None => reader.item()?,
+            };
+            match item {
+                Item::End => return Ok(None),
+                Item::Object(header) => return Ok(Some(header)),
+                Item::Used(_) | Item::Here(_) | Item::Attributes(..) => {}
+            }
         }
     }
 

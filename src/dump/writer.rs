@@ -180,6 +180,7 @@ fn remember(
         path: order.path.clone(),
         level: order.level,
         date_s,
+        base_s: base.map_or(0, |base| base.date_s),
         since_s: order.now_s - CLOCK_SLACK_S,
         next_number: numbers.next(),
         chain: base.map_or_else(|| name.clone(), |base| base.chain.clone()),

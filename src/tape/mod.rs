@@ -1,7 +1,7 @@
 //! Virtual tapes: records and tape marks in a file, in the container that SIMH made common, or a flat stream.
 //!
-//! [`format`] knows the words between the records, [`image`] is a drive over one `.tap` file, [`flat`] the same over a
-//! plain stream of bytes, [`volumes`] names the files of a set. What is in the records is the business of `dump`.
+//! [`mod@format`] knows the words between the records, [`image`] is a drive over one `.tap` file, [`flat`] the same over a
+//! plain stream of bytes, [`volumes`] names the files of a set, [`remembered`] keeps what outlives a command. What is in the records is the business of `dump`.
 //!
 //! Glossary: a *record* is what one write put on the tape and one read gets back; a *tape mark* ends a *tape file*, the
 //! records between two marks; the *end of data* is where the next tape file will go; a *gap* is a stretch without
@@ -12,6 +12,7 @@ mod error;
 pub mod flat;
 pub mod format;
 pub mod image;
+pub mod remembered;
 pub mod volumes;
 mod window;
 

@@ -72,12 +72,20 @@ impl TapImage {
 
     /// What the tape begins with, without reading it; damage is not searched.
     pub(in crate::tape) fn read_first(&mut self) -> Result<Found> {
-        Ok(match self.object_at(0)? {
-            Object::Torn => Found::Lost { length_bytes: 0 },
-            Object::Mark => Found::Mark,
-            Object::End => Found::End,
-            Object::Record { .. } | Object::Nothing { .. } => Found::Record,
-        })
+        let mut offset = 0;
+        loop {
+            return Ok(match self.object_at(offset)? {
+                Object::Torn => Found::Lost { length_bytes: 0 },
+                Object::Mark => Found::Mark,
+                Object::End => Found::End,
+                Object::Record { .. } => Found::Record,
+                // Markers and gaps say nothing; text may look like one.
+                Object::Nothing { whole_bytes } => {
+                    offset += whole_bytes;
+                    continue;
+                }
+            });
+        }
     }
 
     /// Reads the object where the tape stands, past all that says nothing.

@@ -134,6 +134,18 @@ impl TapImage {
         Ok(self.limits.room(end + TAIL_BYTES))
     }
 
+    /// Goes to where a new tape file begins; one that a killed writer left without its end gets a mark first.
+    ///
+    /// # Errors
+    /// As [`BlockWrite::write_record`].
+    pub fn to_new_file(&mut self) -> Result<()> {
+        self.to_end_of_data()?;
+        if self.position.record != Some(0) {
+            self.write_mark()?;
+        }
+        Ok(())
+    }
+
     /// Erases everything from where the tape stands. Behind a tape file the second mark stays.
     ///
     /// # Errors

@@ -132,7 +132,7 @@ impl Volumes {
                     return Err(Error::Exists { path });
                 }
                 let mut image = TapImage::open(directory, &path, Access::ReadWrite, self.limits)?;
-                image.to_end_of_data()?;
+                image.to_new_file()?;
                 Box::new(image)
             }
             (Container::Flat, false) => Box::new(FlatStream::create(directory, &path, self.record_bytes, self.limits)?),

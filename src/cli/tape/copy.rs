@@ -81,7 +81,7 @@ impl Import {
         let exists = self.tape.tape.exists();
         let mut image = if exists {
             let mut image = self.tape.mount(Access::ReadWrite)?.image;
-            image.to_end_of_data()?;
+            image.to_new_file()?;
             image
         } else {
             TapImage::create(&self.tape.directory()?, self.tape.name(), Limits::default())?

@@ -99,6 +99,24 @@ fn a_second_dump_goes_behind_the_first_and_a_stream_is_overwritten() {
 }
 
 #[test]
+fn a_dump_behind_one_that_was_killed_is_a_file_of_its_own() {
+    let set = volumes(Container::Tap, Names::Listed(vec!["t".into()]));
+    for byte in [1, 2] {
+        let mut tape = set.append(1).unwrap();
+        tape.write_record(&[byte; 2048]).unwrap();
+        // No end: the writer was killed.
+        tape.sync().unwrap();
+    }
+    let mut tape = set.append(1).unwrap();
+    tape.write_record(&[3; 2048]).unwrap();
+    tape.finish().unwrap();
+    for (file, byte) in [1, 2, 3].into_iter().enumerate() {
+        let read = all(&mut *set.open_file(1, u32::try_from(file).unwrap()).unwrap());
+        assert_eq!(read, [[byte; 2048]], "file {file}");
+    }
+}
+
+#[test]
 fn a_missing_volume_is_named() {
     let set = volumes(Container::Tap, Names::Listed(vec!["one".into()]));
     let error = set.open(1).err().unwrap().to_string();

@@ -1,7 +1,8 @@
 //! One test binary with real mounts, real clients and real peers.
 //!
 //! `oracle/` holds the engine against the reference library and against golden and damaged databases, `cli/` runs the
-//! binary, `mount/` the file system with coreutils, `nbd/` the NBD server with its clients; [`peer`] finds the other programs. Where a test needs one that is
+//! binary, `mount/` the file system with coreutils, `nbd/` the NBD server with its clients, `dump/` and `tape/` tapes beside stock tools;
+//! [`peer`] finds the other programs. Where a test needs one that is
 //! not there, it prints a line that begins `SKIPPED:`.
 
 #![expect(clippy::unwrap_used, reason = "a test stops where it fails")]
@@ -11,9 +12,11 @@
 )]
 
 mod cli;
+mod dump;
 mod mount;
 mod nbd;
 mod oracle;
 mod peer;
 mod raid;
 mod replay;
+mod tape;

@@ -4,10 +4,12 @@
 //! may import whom as a test. The one binary, `headstack`, is `src/main.rs` over [`cli`].
 
 pub mod cli;
+pub mod dump;
 pub mod mount;
 pub mod nbd;
 pub mod raid;
 pub mod series;
 pub mod storage;
+pub mod tape;
 #[cfg(test)]
 mod tidy;

@@ -49,6 +49,8 @@ fn every_verb_has_a_page_with_all_sections() {
             "headstack-snapshot.1",
             "headstack-array.1",
             "headstack-disk.1",
+            "headstack-tape.1",
+            "headstack-dumpdates.1",
         ];
         let group = groups.iter().any(|name| page.ends_with(name));
         assert!(group || text.contains(".SH EXAMPLES\n"), "{}", page.display());

@@ -12,6 +12,7 @@ mod interop;
 mod mounting;
 mod series;
 mod snapshots;
+mod tapes;
 
 use std::{
     ffi::OsStr,

@@ -5,12 +5,14 @@
 //! decided here and nowhere else.
 
 mod arrays;
+mod tapes;
 
 use std::{fmt, io, process::ExitCode};
 
 use crate::{
+    dump,
     mount::{kernel::KernelError, session::MountError},
-    series,
+    series, tape,
 };
 
 /// How the process ends.
@@ -208,6 +210,12 @@ fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, Option<Stri
     }
     if let Some(error) = cause.downcast_ref::<series::Error>() {
         return Some((code_of(error), remedy_of(error)));
+    }
+    if let Some(error) = cause.downcast_ref::<dump::Error>() {
+        return Some(tapes::judge_dump(error));
+    }
+    if let Some(error) = cause.downcast_ref::<tape::Error>() {
+        return Some(tapes::judge_tape(error));
     }
     if let Some(error) = cause.downcast_ref::<KernelError>() {
         return Some(judge_kernel(error));

@@ -9,6 +9,8 @@ mod array;
 mod completions;
 mod disk;
 mod doctor;
+mod dump;
+mod dumpdates;
 mod exit;
 mod help;
 mod images;
@@ -17,9 +19,12 @@ mod manual;
 mod mount;
 mod nbd;
 mod output;
+mod reels;
+mod restore;
 mod series;
 mod serving;
 mod snapshot;
+mod tape;
 mod umount;
 
 use std::{ffi::OsString, path::Path, process::ExitCode};
@@ -79,6 +84,14 @@ enum Verb {
     #[command(subcommand)]
     Disk(disk::Verb),
     Nbd(nbd::Arguments),
+    Dump(dump::Arguments),
+    Restore(restore::Arguments),
+    /// Make, move, list, check and copy tapes
+    #[command(subcommand)]
+    Tape(tape::Verb),
+    /// List and forget remembered dumps
+    #[command(subcommand)]
+    Dumpdates(dumpdates::Verb),
     Init(init::Arguments),
     Doctor(doctor::Arguments),
     Help(help::Arguments),
@@ -87,9 +100,10 @@ enum Verb {
 }
 
 /// Verbs under their headings in the help.
-const GROUPS: [(&str, &[&str]); 3] = [
+const GROUPS: [(&str, &[&str]); 4] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
+    ("Dumps", &["dump", "restore", "tape", "dumpdates"]),
     ("This machine", &["init", "doctor", "help", "completions", "man"]),
 ];
 
@@ -121,7 +135,7 @@ fn run_arguments(arguments: Vec<OsString>) -> Code {
         return finish(mount::mount8::run(&arguments[1..]));
     }
     let parsed = command()
-        .try_get_matches_from(arguments)
+        .try_get_matches_from(dump::with_levels(arguments))
         .and_then(|matches| Cli::from_arg_matches(&matches));
     match parsed {
         Ok(cli) => {
@@ -146,6 +160,10 @@ impl Verb {
             Self::Array(verb) => verb.run(),
             Self::Disk(verb) => verb.run(),
             Self::Nbd(arguments) => arguments.run(),
+            Self::Dump(arguments) => arguments.run(),
+            Self::Restore(arguments) => arguments.run(),
+            Self::Tape(verb) => verb.run(),
+            Self::Dumpdates(verb) => verb.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Help(arguments) => arguments.run(),

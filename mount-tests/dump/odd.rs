@@ -1,0 +1,136 @@
+//! Trees that tapes have no good place for: what cannot be kept is named, everything else is kept.
+//!
+//! What stock restore makes of the same tapes is in `tape.md` of the project; here it is what the dump says beforehand.
+
+use std::{
+    fs::{self, File},
+    path::Path,
+    process::Command,
+    time::{Duration, SystemTime},
+};
+
+use headstack::{
+    dump::{
+        reader::Reader,
+        restore::{Destination, extract},
+        writer::Summary,
+    },
+    tape::Container,
+};
+
+use super::{Place, describe, root, same};
+use crate::peer::run;
+
+/// What a summary says of a path: the words, and whether anything is lost.
+fn told<'a>(summary: &'a Summary, path: &str) -> Option<(&'a str, bool)> {
+    let trouble = summary.troubles.iter().find(|trouble| trouble.path == Path::new(path));
+    trouble.map(|trouble| (trouble.what.as_str(), trouble.loss))
+}
+
+fn restored(place: &Place, name: &str) {
+    let mut reader = Reader::open(place.listed(name, Container::Tap), 0).unwrap();
+    let destination = Destination::open(&place.path("out")).unwrap();
+    assert_eq!(extract(&mut reader, &destination, &[]).unwrap().troubles, []);
+}
+
+/// Names of 255 bytes and times before 1970 are kept by us, and told of, as others lose them.
+#[test]
+fn what_others_lose_is_told_and_kept() {
+    let mut place = Place::new();
+    let tree = place.path("tree");
+    let long = "n".repeat(255);
+    fs::write(tree.join(&long), "long").unwrap();
+    let old = File::create(tree.join("old")).unwrap();
+    old.set_modified(SystemTime::UNIX_EPOCH - Duration::new(86_400, 5))
+        .unwrap();
+    let summary = place.dump(0, place.listed("t.tap", Container::Tap));
+    assert!(
+        told(&summary, &long).is_some_and(|(what, loss)| what.contains("255 bytes") && !loss),
+        "{summary:?}"
+    );
+    assert!(
+        told(&summary, "old").is_some_and(|(what, loss)| what.contains("1970") && !loss),
+        "{summary:?}"
+    );
+    assert_eq!(summary.troubles.len(), 2);
+    restored(&place, "t.tap");
+    same(&describe(&place.path("out")), &describe(&tree), "names and times");
+    let modified = |path: &Path| fs::metadata(path).unwrap().modified().unwrap();
+    assert_eq!(modified(&place.path("out/old")), modified(&tree.join("old")));
+}
+
+/// Attributes that no tape has room for are named as lost, and the rest of the object is kept.
+#[test]
+fn attributes_without_a_place_are_lost_by_name() {
+    if !root() {
+        return;
+    }
+    let mut place = Place::new();
+    let tree = place.path("tree");
+    fs::write(tree.join("file"), "data").unwrap();
+    // As much as ext4 takes, inside the inode and in a block.
+    for (name, length) in [("user.b", 30), ("user.a", 4000)] {
+        let value = "v".repeat(length);
+        run(
+            Command::new("setfattr")
+                .args(["-n", name, "-v", &value])
+                .arg(tree.join("file")),
+            b"",
+        );
+    }
+    let summary = place.dump(0, place.listed("t.tap", Container::Tap));
+    assert!(
+        told(&summary, "file").is_some_and(|(what, loss)| what.contains("4096") && loss),
+        "{summary:?}"
+    );
+    restored(&place, "t.tap");
+    assert_eq!(fs::read(place.path("out/file")).unwrap(), b"data");
+}
+
+/// What is flagged nodump is left out of increments, with all that is in it, and not of level 0.
+#[test]
+fn what_is_flagged_nodump_is_left_out_of_increments() {
+    if !root() {
+        return;
+    }
+    let mut place = Place::new();
+    let tree = place.path("tree");
+    fs::create_dir(tree.join("cache")).unwrap();
+    fs::write(tree.join("cache/a"), "a").unwrap();
+    run(Command::new("chattr").arg("+d").arg(tree.join("cache")), b"");
+    let full = place.dump(0, place.listed("t.tap", Container::Tap));
+    assert_eq!(full.objects, 3);
+    fs::write(tree.join("kept"), "kept").unwrap();
+    let increment = place.dump(1, place.listed("t.tap", Container::Tap));
+    assert_eq!(
+        (increment.objects, increment.troubles),
+        (2, vec![]),
+        "the root and the new file"
+    );
+}
+
+/// An increment over nothing new is the root alone; what changed is in each dump above its base, and no other.
+#[test]
+fn an_increment_holds_what_changed() {
+    let mut place = Place::new();
+    let tree = place.path("tree");
+    let past = SystemTime::now() - Duration::from_secs(1000);
+    for name in ["one", "two", "three"] {
+        File::create(tree.join(name)).unwrap().set_modified(past).unwrap();
+    }
+    place.dump(0, place.listed("t.tap", Container::Tap));
+    // The inodes changed in the second of the dump, so one later is dumped as of then.
+    place.now_s += 10;
+    place.dump(1, place.listed("t.tap", Container::Tap));
+    place.now_s += 10;
+    let quiet = place.dump(2, place.listed("t.tap", Container::Tap));
+    assert_eq!(quiet.objects, 1, "{quiet:?}");
+    fs::hard_link(tree.join("one"), tree.join("link")).unwrap();
+    fs::write(tree.join("four"), "4").unwrap();
+    place.now_s += 10;
+    let unknown = place.dump(3, place.listed("t.tap", Container::Tap));
+    assert_eq!(
+        unknown.objects, 2,
+        "the root and what its base does not know: {unknown:?}"
+    );
+}

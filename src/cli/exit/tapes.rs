@@ -1,0 +1,40 @@
+//! Exit codes and remedies of tapes, dumps and restores.
+//!
+//! The words of the errors are the engines'; what a script sees and what a person may try next is chosen here.
+
+use super::{Code, code_of_io, remedy_of_io};
+use crate::{dump, tape};
+
+/// Code and remedy of an error of a tape.
+pub(super) fn judge_tape(error: &tape::Error) -> (Code, Option<String>) {
+    use tape::Error;
+    let (code, remedy) = match error {
+        Error::Io { source, .. } => return (code_of_io(source), remedy_of_io(source)),
+        Error::WriteProtected { .. } => (
+            Code::NotPermitted,
+            "'headstack tape protect --off' on it, or another tape",
+        ),
+        Error::Full { .. } => (Code::Io, "another tape, or several: -f once for each"),
+        Error::BadLength { .. } => (Code::Usage, "another blocking factor"),
+        Error::OutOfTape { .. } => (Code::NotFound, "'headstack tape ls' for what is on it"),
+        Error::Damaged { .. } => (Code::Corrupt, "'headstack tape rewind', and forward from there"),
+        Error::NoVolume { .. } => (Code::NotFound, "again with -f for each volume of the set, in order"),
+        Error::Exists { .. } => (Code::Exists, "another name"),
+    };
+    (code, Some(remedy.into()))
+}
+
+/// Code and remedy of an error of a dump or a restore.
+pub(super) fn judge_dump(error: &dump::Error) -> (Code, Option<String>) {
+    use dump::Error;
+    let (code, remedy) = match error {
+        Error::Tape(error) => return judge_tape(error),
+        Error::Tree { source, .. } | Error::State { source, .. } => return (code_of_io(source), remedy_of_io(source)),
+        Error::DamagedState { .. } => (Code::Corrupt, "a dump of level 0, which begins a new chain"),
+        Error::NoBase { .. } => (Code::Refused, "level 0 with -u, which remembers it as a base"),
+        Error::BadParameter { .. } => (Code::Usage, "a value in that range"),
+        Error::NoDump { .. } => (Code::Corrupt, "'headstack tape ls' for what is on the tape"),
+        Error::WrongTape { .. } => (Code::Refused, "the tapes of the chain in the order of their dates"),
+    };
+    (code, Some(remedy.into()))
+}

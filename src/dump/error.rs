@@ -1,0 +1,88 @@
+//! What can go wrong with a dump or a restore: one variant a decision that the caller can make.
+//!
+//! What befalls single objects is no error but a [`Trouble`]: it is told, counted, and the rest goes on.
+
+use std::{io, path::PathBuf};
+
+use crate::tape;
+
+/// Result of the dump engine.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Failure of a dump or a restore as a whole.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The tape.
+    #[error(transparent)]
+    Tape(#[from] tape::Error),
+    /// The tree that is dumped, or the directory that is restored into.
+    #[error("{}", path.display())]
+    Tree {
+        /// Where.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// What is remembered of earlier dumps.
+    #[error("{}", path.display())]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What the host said.
+        source: io::Error,
+    },
+    /// What is remembered makes no sense.
+    #[error("{} is damaged: {reason}", path.display())]
+    DamagedState {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// No dump of a lower level is known, which an increment needs.
+    #[error("{}: level {level} needs a dump of a lower level before it", path.display())]
+    NoBase {
+        /// The tree.
+        path: PathBuf,
+        /// The level asked for.
+        level: u8,
+    },
+    /// A parameter is out of its range.
+    #[error("{parameter} {value}: {reason}")]
+    BadParameter {
+        /// Which one.
+        parameter: &'static str,
+        /// What was given.
+        value: String,
+        /// Its range.
+        reason: &'static str,
+    },
+    /// No dump begins where the tape stands.
+    #[error("{}: no dump here: {reason}", path.display())]
+    NoDump {
+        /// The tape.
+        path: PathBuf,
+        /// What is there.
+        reason: String,
+    },
+    /// The tape is not the one that is needed now.
+    #[error("{}: {reason}", path.display())]
+    WrongTape {
+        /// The tape.
+        path: PathBuf,
+        /// What is needed.
+        reason: String,
+    },
+}
+
+/// What befell one object; everything else goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// Where, from the root of the tree.
+    pub path: PathBuf,
+    /// What.
+    pub what: String,
+    /// True where something is missing from the result; else it is told only.
+    pub loss: bool,
+}

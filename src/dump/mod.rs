@@ -1,0 +1,35 @@
+//! Dump and restore: trees of files on tapes in the format that BSD made standard, and back.
+//!
+//! [`record`] is the header of 1024 bytes that begins everything on a tape; [`directory`], [`inode_map`] and
+//! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
+//! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it, [`numbers`] gives numbers to
+//! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it. The other way, [`reader`] takes a tape apart, and [`restore`]
+//! makes a tree of it; [`verify`] only reads.
+//!
+//! Glossary: a *tape block* is 1024 bytes, the unit of everything on a tape; the *blocking factor* is how many of them
+//! one record holds; a *cell* is a stretch of 1024 bytes of a file, on the tape unless it is a hole; a *segment* is a
+//! header and the cells behind it; a *number* is what the tape calls an inode, small and dense; a *level* is 0 for
+//! everything, 1 to 31 for what changed since the *base*, the latest dump of a lower level.
+
+pub mod attributes;
+pub mod directory;
+pub mod dumpdates;
+mod error;
+pub mod inode_map;
+pub mod numbers;
+pub mod reader;
+pub mod record;
+pub mod restore;
+mod stream;
+pub mod tree;
+pub mod verify;
+pub mod walker;
+pub mod writer;
+
+pub use self::error::{Error, Result, Trouble};
+
+/// Length of a tape block, in bytes.
+pub const TAPE_BLOCK_BYTES: usize = 1024;
+
+/// Number of the root of a tree on every tape.
+pub const ROOT: u32 = 2;

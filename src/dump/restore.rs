@@ -1,0 +1,279 @@
+//! Restore: a dump's tree, or parts of it, into a directory; a chain of dumps, one after the other; comparison.
+//!
+//! First the catalogue is read: maps and directories, which come first on a tape. Then directories are made, then every
+//! file as it comes, and at the end directories get their owners, permissions and times, the deepest first. Files that
+//! are there are overwritten, directories are not. `chain.rs` turns the tree of one dump into that of the next.
+
+mod chain;
+mod compare;
+mod files;
+mod names;
+mod target;
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    ROOT,
+    attributes::{self, Attribute},
+    directory,
+    error::{Result, Trouble},
+    inode_map::InodeMap,
+    reader::{Item, Reader},
+    record::{Dialect, Header, Node},
+};
+pub use compare::compare;
+pub use names::{Folders, Space, Target};
+pub use target::Destination;
+
+/// Longest directory that is read, in bytes: ten million names.
+const DIRECTORY_MAX_BYTES: usize = 1 << 30;
+
+/// A directory as a tape has it.
+#[derive(Debug)]
+struct Dressing {
+    node: Node,
+    attributes: Vec<Attribute>,
+}
+
+/// What stands before the files on a tape.
+#[derive(Debug)]
+pub struct Catalogue {
+    /// What the volume says of the dump.
+    pub label: Header,
+    /// Numbers that were in use.
+    pub used: InodeMap,
+    /// Numbers on the tape.
+    pub here: InodeMap,
+    /// Names in the directories on the tape.
+    pub folders: Folders,
+    dressings: BTreeMap<u32, Dressing>,
+    /// The first item that is no directory.
+    next: Option<Item>,
+    /// What was lost so far.
+    pub troubles: Vec<Trouble>,
+}
+
+/// What became of a restore.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Restored {
+    /// Objects that were made.
+    pub objects: u64,
+    /// What befell single objects.
+    pub troubles: Vec<Trouble>,
+}
+
+impl Catalogue {
+    /// Reads everything that stands before the files.
+    ///
+    /// # Errors
+    /// [`super::Error::Tape`]. Damage is in [`Catalogue::troubles`].
+    pub fn read(reader: &mut Reader) -> Result<Self> {
+        let mut catalogue = Self {
+            label: reader.label().clone(),
+            used: InodeMap::default(),
+            here: InodeMap::default(),
+            folders: Folders::new(),
+            dressings: BTreeMap::new(),
+            next: None,
+            troubles: Vec::new(),
+        };
+        let mut last = None;
+        loop {
+            match reader.item()? {
+                Item::Used(map) => catalogue.used = map,
+                Item::Here(map) => catalogue.here = map,
+                Item::Object(header) if is_directory(&header.node) => {
+                    last = Some(header.number);
+                    catalogue.add(reader, &header)?;
+                }
+                Item::Attributes(header, block) if last == Some(header.number) => {
+                    let attributes = attributes_of(&block, header.number, &mut catalogue.troubles);
+                    if let Some(dressing) = catalogue.dressings.get_mut(&header.number) {
+                        // Linux writes what stood in the inode and what stood outside as two.
+                        dressing.attributes.extend(attributes);
+                    }
+                }
+                next => {
+                    catalogue.next = Some(next);
+                    break;
+                }
+            }
+        }
+        catalogue.troubles.extend(reader.take_troubles());
+        Ok(catalogue)
+    }
+
+    fn add(&mut self, reader: &mut Reader, header: &Header) -> Result<()> {
+        let (bytes, whole) = reader.small_data(DIRECTORY_MAX_BYTES)?;
+        let read = directory::decode(&bytes, header.big_endian, header.dialect == Dialect::Old);
+        if !whole || read.damaged_chunks > 0 {
+            self.troubles.push(Trouble {
+                path: PathBuf::from(format!("number {}", header.number)),
+                what: "is a directory whose names are damaged".into(),
+                loss: true,
+            });
+        }
+        let names = read.entries.into_iter().map(|entry| {
+            let target = Target {
+                number: entry.number,
+                is_directory: entry.kind == 4,
+            };
+            (entry.name, target)
+        });
+        self.folders.insert(header.number, names.collect());
+        let dressing = Dressing {
+            node: header.node,
+            attributes: Vec::new(),
+        };
+        self.dressings.insert(header.number, dressing);
+        Ok(())
+    }
+
+    /// Old formats do not tell types in directories: whatever is a directory on this tape is one.
+    pub(super) fn settle_types(&mut self) {
+        if self.label.dialect != Dialect::Old {
+            return;
+        }
+        let directories: HashSet<u32> = self.folders.keys().copied().collect();
+        for target in self.folders.values_mut().flat_map(BTreeMap::values_mut) {
+            target.is_directory = directories.contains(&target.number);
+        }
+    }
+
+    /// The next object that is no directory; its data may be read.
+    pub(super) fn next_object(&mut self, reader: &mut Reader) -> Result<Option<Box<Header>>> {
+        loop {
+            let item = match self.next.take() {
+                Some(item) => item,
+                None => reader.item()?,
+            };
+            match item {
+                Item::End => return Ok(None),
+                Item::Object(header) => return Ok(Some(header)),
+                Item::Used(_) | Item::Here(_) | Item::Attributes(..) => {}
+            }
+        }
+    }
+
+    /// All names of the tape by their paths, with the numbers, in order.
+    pub fn list(&mut self) -> Vec<(PathBuf, Target)> {
+        self.settle_types();
+        let space = Space::reach(&self.folders, &mut self.troubles);
+        let mut listed = vec![(PathBuf::new(), root_target())];
+        for (folder, names) in &space.folders {
+            for (name, target) in names {
+                listed.push((space.path_of(&(*folder, name.clone())), *target));
+            }
+        }
+        listed.sort();
+        listed
+    }
+}
+
+fn root_target() -> Target {
+    Target {
+        number: ROOT,
+        is_directory: true,
+    }
+}
+
+fn is_directory(node: &Node) -> bool {
+    node.mode & 0o170_000 == 0o40_000
+}
+
+/// Reads a block of attributes; what makes no sense is told.
+fn attributes_of(block: &[u8], number: u32, troubles: &mut Vec<Trouble>) -> Vec<Attribute> {
+    attributes::decode(block).unwrap_or_else(|flaw| {
+        troubles.push(Trouble {
+            path: PathBuf::from(format!("number {number}")),
+            what: flaw.to_string(),
+            loss: true,
+        });
+        Vec::new()
+    })
+}
+
+/// Restores the whole dump on top of what the chain so far left in the directory.
+///
+/// # Errors
+/// [`super::Error::WrongTape`] where the dump is not the next of the chain; [`super::Error::State`] where what is
+/// remembered of it in the directory cannot be read or written; [`super::Error::Tape`].
+pub fn restore_chain(reader: &mut Reader, destination: &Destination) -> Result<Restored> {
+    chain::restore(reader, destination)
+}
+
+/// Restores the objects at and under `wanted`, or all of them where it names none.
+///
+/// # Errors
+/// [`super::Error::Tape`]. Names that are not on the tape are among the troubles.
+pub fn extract(reader: &mut Reader, destination: &Destination, wanted: &[PathBuf]) -> Result<Restored> {
+    let mut catalogue = Catalogue::read(reader)?;
+    catalogue.settle_types();
+    let mut troubles = std::mem::take(&mut catalogue.troubles);
+    let mut space = Space::reach(&catalogue.folders, &mut troubles);
+    narrow(&mut space, wanted, &mut troubles);
+    let mut files = files::Files::new(destination, troubles);
+    for number in &space.order {
+        files.make_directory(space.paths.get(number).map_or(Path::new(""), |path| path));
+    }
+    files.restore(reader, &mut catalogue, &space)?;
+    // A directory that is only on the way is not dressed.
+    let chosen = |path: &Path| wanted.is_empty() || wanted.iter().any(|wanted| path.starts_with(wanted));
+    files.dress_directories(&catalogue, &space, chosen);
+    Ok(files.finish())
+}
+
+/// Leaves only what is at, under, or on the way to what is wanted.
+fn narrow(space: &mut Space, wanted: &[PathBuf], troubles: &mut Vec<Trouble>) {
+    if wanted.is_empty() {
+        return;
+    }
+    let inside = |path: &Path| wanted.iter().any(|wanted| path.starts_with(wanted));
+    let mut kept = HashSet::from([ROOT]);
+    let mut found: HashSet<&PathBuf> = HashSet::new();
+    let names: Vec<_> = space.file_names.clone().into_iter().collect();
+    let mut files = BTreeMap::new();
+    let mut note = |path: &Path| found.extend(wanted.iter().filter(|wanted| path.starts_with(wanted)));
+    let mut keep_up = |space: &Space, mut folder: u32| {
+        while kept.insert(folder) {
+            let Some((parent, _)) = space.folder_names.get(&folder) else {
+                break;
+            };
+            folder = *parent;
+        }
+    };
+    for (number, names) in names {
+        let names: std::collections::BTreeSet<_> =
+            names.into_iter().filter(|name| inside(&space.path_of(name))).collect();
+        for name in &names {
+            note(&space.path_of(name));
+            keep_up(space, name.0);
+        }
+        if !names.is_empty() {
+            files.insert(number, names);
+        }
+    }
+    let folders: Vec<(u32, PathBuf)> = space
+        .paths
+        .iter()
+        .map(|(number, path)| (*number, path.clone()))
+        .collect();
+    for (number, path) in folders {
+        if inside(&path) {
+            note(&path);
+            keep_up(space, number);
+        }
+    }
+    for missing in wanted.iter().filter(|wanted| !found.contains(wanted)) {
+        troubles.push(Trouble {
+            path: missing.clone(),
+            what: "is not on the tape".into(),
+            loss: true,
+        });
+    }
+    space.file_names = files;
+    space.order.retain(|number| kept.contains(number));
+}

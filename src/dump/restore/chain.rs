@@ -1,0 +1,363 @@
+//! A chain of dumps, one after the other, into one directory: what was renamed is renamed, what is gone goes.
+//!
+//! What the chain so far left is remembered in `restoresymtable` in the directory itself, as with other programs, but in
+//! a form of our own: `HSR1`, i64 date, u32 count of directories; for each u32 number and u32 count of names; for each
+//! name u32 number, u8 1 for a directory, u8 length, the name; CRC-32C at the end; little-endian.
+//!
+//! From one tree to the next: names that are gone are removed while all paths are still the old ones, and what
+//! keeps no name at all is set aside in the root under a name of ours. Then directories that moved are set aside, the
+//! deepest first, and dead ones removed. Then the new tree is put together from the root down.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Mode, OFlags, openat, renameat},
+    io::{Errno, retry_on_intr as retry},
+};
+
+use super::{Catalogue, Destination, Folders, Restored, Space, Target, files::Files, names::Name, target::write_at};
+use crate::dump::{
+    ROOT,
+    error::{Error, Result},
+    reader::Reader,
+};
+
+const STATE: &str = "restoresymtable";
+const STATE_NEW: &str = "restoresymtable.new";
+const MAGIC: &[u8; 4] = b"HSR1";
+/// Longest state that is read, in bytes.
+const STATE_MAX_BYTES: u64 = 4 << 30;
+
+/// What the chain so far left.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Left {
+    date_s: i64,
+    folders: Folders,
+}
+
+pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<Restored> {
+    let label = reader.label().clone();
+    let old = match label.base_date_s {
+        0 => Left::default(),
+        base_s => read_state(destination)?
+            .filter(|left| left.date_s == base_s)
+            .ok_or_else(|| Error::WrongTape {
+                path: reader.path(),
+                reason: format!(
+                    "level {} goes on top of the dump of {base_s} (seconds since 1970), which is not the last one restored here",
+                    label.label.level
+                ),
+            })?,
+    };
+    let mut catalogue = Catalogue::read(reader)?;
+    catalogue.settle_types();
+    let mut troubles = std::mem::take(&mut catalogue.troubles);
+    let before = Space::reach(&old.folders, &mut Vec::new());
+    let mut all = old.folders;
+    all.extend(catalogue.folders.clone());
+    // A name whose number is free now is gone, whatever an older listing says.
+    if catalogue.used.count() > 0 {
+        for (folder, names) in &mut all {
+            if !catalogue.folders.contains_key(folder) {
+                names.retain(|_, target| catalogue.used.contains(target.number));
+            }
+        }
+    }
+    let after = Space::reach(&all, &mut troubles);
+    let mut files = Files::new(destination, troubles).exactly();
+    let mut turn = Turn {
+        before: &before,
+        after: &after,
+        destination,
+        files: &mut files,
+        aside: BTreeSet::new(),
+    };
+    turn.clear_names();
+    turn.clear_directories();
+    turn.build_directories();
+    turn.build_names(&catalogue);
+    files.restore(reader, &mut catalogue, &after)?;
+    let left = Left {
+        date_s: label.date_s,
+        folders: after.folders.clone(),
+    };
+    // Before the root gets its times.
+    write_state(destination, &left)?;
+    files.dress_directories(&catalogue, &after, |_| true);
+    Ok(files.finish())
+}
+
+/// The way from one tree to the next.
+struct Turn<'a, 'b> {
+    before: &'a Space,
+    after: &'a Space,
+    destination: &'a Destination,
+    files: &'a mut Files<'b>,
+    /// What is set aside in the root.
+    aside: BTreeSet<Target>,
+}
+
+/// Where something is set aside.
+fn aside(target: Target) -> PathBuf {
+    let kind = if target.is_directory { 'd' } else { 'f' };
+    format!(".headstack-restore-{kind}{}", target.number).into()
+}
+
+fn file(number: u32) -> Target {
+    Target {
+        number,
+        is_directory: false,
+    }
+}
+
+fn folder(number: u32) -> Target {
+    Target {
+        number,
+        is_directory: true,
+    }
+}
+
+impl Turn<'_, '_> {
+    /// Names that a file keeps, and those that it loses.
+    fn split(&self, number: u32, names: &BTreeSet<Name>) -> (Vec<Name>, Vec<Name>) {
+        let none = BTreeSet::new();
+        let next = self.after.file_names.get(&number).unwrap_or(&none);
+        names.iter().cloned().partition(|name| next.contains(name))
+    }
+
+    /// Removes names of files that are gone; a file with none left and some to come is set aside.
+    fn clear_names(&mut self) {
+        for (number, names) in &self.before.file_names {
+            let (kept, mut gone) = self.split(*number, names);
+            let survives = self.after.file_names.contains_key(number);
+            if kept.is_empty()
+                && survives
+                && let Some(name) = gone.pop()
+            {
+                let target = file(*number);
+                let moved = self.destination.rename(&self.before.path_of(&name), &aside(target));
+                if self.tell(&self.before.path_of(&name), "cannot be moved", moved) {
+                    self.aside.insert(target);
+                }
+            }
+            for name in gone {
+                let path = self.before.path_of(&name);
+                let removed = self.destination.remove(&path);
+                self.tell(&path, "cannot be removed", removed);
+            }
+        }
+    }
+
+    /// Sets directories aside that move, and removes those that are gone, the deepest first.
+    fn clear_directories(&mut self) {
+        for number in self.before.order.iter().rev().filter(|number| **number != ROOT) {
+            let path = self.before.paths.get(number).cloned().unwrap_or_default();
+            match self.after.folder_names.get(number) {
+                Some(name) if self.before.folder_names.get(number) == Some(name) => {}
+                Some(_) => {
+                    let target = folder(*number);
+                    let moved = self.destination.rename(&path, &aside(target));
+                    if self.tell(&path, "cannot be moved", moved) {
+                        self.aside.insert(target);
+                    }
+                }
+                None => {
+                    let removed = self.destination.remove_directory(&path);
+                    self.tell(&path, "is gone from the dump, but cannot be removed", removed);
+                }
+            }
+        }
+    }
+
+    /// Puts the directories of the new tree together, from the root down.
+    fn build_directories(&mut self) {
+        for number in self.after.order.iter().filter(|number| **number != ROOT) {
+            let path = self.after.paths.get(number).cloned().unwrap_or_default();
+            let target = folder(*number);
+            if self.aside.contains(&target) {
+                let moved = self.destination.rename(&aside(target), &path);
+                self.tell(&path, "cannot be put in its place", moved);
+            } else if !self.before.paths.contains_key(number) {
+                self.files.make_directory(&path);
+            }
+        }
+    }
+
+    /// Gives files their new names; those on the tape are made anew later.
+    fn build_names(&mut self, catalogue: &Catalogue) {
+        let none = BTreeSet::new();
+        for (number, names) in &self.after.file_names {
+            let old = self.before.file_names.get(number).unwrap_or(&none);
+            let mut missing: Vec<&Name> = names.difference(old).collect();
+            let mut from = names.intersection(old).next().map(|name| self.after.path_of(name));
+            if self.aside.contains(&file(*number))
+                && let Some(name) = missing.pop()
+            {
+                let path = self.after.path_of(name);
+                let moved = self.destination.rename(&aside(file(*number)), &path);
+                self.tell(&path, "cannot be put in its place", moved);
+                from = Some(path);
+            }
+            if catalogue.here.contains(*number) {
+                continue;
+            }
+            for name in missing {
+                let path = self.after.path_of(name);
+                match &from {
+                    Some(from) => {
+                        let linked = self.destination.link(from, &path);
+                        self.tell(&path, "cannot be linked", linked);
+                    }
+                    None => self
+                        .files
+                        .lose(&path, "is neither on this tape nor on those before".into()),
+                }
+            }
+        }
+    }
+
+    fn tell(&mut self, path: &Path, what: &str, result: Result<(), Errno>) -> bool {
+        if let Err(errno) = result {
+            self.files.lose(path, format!("{what}: {errno}"));
+        }
+        result.is_ok()
+    }
+}
+
+impl Left {
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = MAGIC.to_vec();
+        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+        bytes.extend_from_slice(&self.date_s.to_le_bytes());
+        bytes.extend_from_slice(&count(self.folders.len()));
+        for (number, names) in &self.folders {
+            bytes.extend_from_slice(&number.to_le_bytes());
+            bytes.extend_from_slice(&count(names.len()));
+            for (name, target) in names {
+                bytes.extend_from_slice(&target.number.to_le_bytes());
+                bytes.push(target.is_directory.into());
+                bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
+                bytes.extend_from_slice(name);
+            }
+        }
+        let checksum = crc32c::crc32c(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (body, checksum) = bytes.split_last_chunk::<4>()?;
+        if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
+            return None;
+        }
+        let mut rest = body.strip_prefix(MAGIC)?;
+        let date_s = i64::from_le_bytes(take(&mut rest)?);
+        let count = u32::from_le_bytes(take(&mut rest)?);
+        let mut folders = Folders::new();
+        for _ in 0..count {
+            let number = u32::from_le_bytes(take(&mut rest)?);
+            let count = u32::from_le_bytes(take(&mut rest)?);
+            let mut names = BTreeMap::new();
+            for _ in 0..count {
+                let number = u32::from_le_bytes(take(&mut rest)?);
+                let [is_directory, length] = take(&mut rest)?;
+                let (name, behind) = rest.split_at_checked(length.into())?;
+                rest = behind;
+                let target = Target {
+                    number,
+                    is_directory: is_directory == 1,
+                };
+                names.insert(name.to_vec(), target);
+            }
+            folders.insert(number, names);
+        }
+        Some(Self { date_s, folders })
+    }
+}
+
+fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
+    let (head, behind) = rest.split_first_chunk::<N>()?;
+    *rest = behind;
+    Some(*head)
+}
+
+fn state_error(destination: &Destination, source: std::io::Error) -> Error {
+    Error::State {
+        path: destination.path().join(STATE),
+        source,
+    }
+}
+
+/// What the chain so far left; none where nothing was restored here.
+fn read_state(destination: &Destination) -> Result<Option<Left>> {
+    use std::io::Read as _;
+    let failed = |error| state_error(destination, error);
+    let file = match destination.open_at(Path::new(STATE), OFlags::RDONLY | OFlags::NONBLOCK) {
+        Ok(file) => std::fs::File::from(file),
+        Err(Errno::NOENT) => return Ok(None),
+        Err(errno) => return Err(failed(errno.into())),
+    };
+    let mut bytes = Vec::new();
+    file.take(STATE_MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
+    let left = Left::decode(&bytes).ok_or_else(|| Error::DamagedState {
+        path: destination.path().join(STATE),
+        reason: "it is not what a restore of this program left",
+    })?;
+    Ok(Some(left))
+}
+
+/// Remembers what a restore left, in one step.
+fn write_state(destination: &Destination, left: &Left) -> Result<()> {
+    let write = || -> std::io::Result<()> {
+        destination.remove(Path::new(STATE_NEW))?;
+        let root = destination.root();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = retry(|| openat(root.as_fd(), STATE_NEW, flags, Mode::RUSR | Mode::WUSR))?;
+        write_at(&file, &left.encode(), 0)?;
+        rustix::fs::fsync(&file)?;
+        renameat(root.as_fd(), STATE_NEW, root.as_fd(), STATE)?;
+        Ok(())
+    };
+    write().map_err(|error| state_error(destination, error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_was_left_is_read_back_or_refused() {
+        let names = BTreeMap::from([(b"a".to_vec(), file(3)), (b"d".to_vec(), folder(4))]);
+        let left = Left {
+            date_s: 1_700_000_000,
+            folders: Folders::from([(2, names), (4, BTreeMap::new())]),
+        };
+        let bytes = left.encode();
+        assert_eq!(Left::decode(&bytes), Some(left));
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 1;
+            assert_eq!(Left::decode(&damaged), None, "byte {at}");
+            assert_eq!(Left::decode(&bytes[..at]), None, "cut at {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_folders_are_walked_to_an_end(links in proptest::collection::vec((1..12_u32, "[a-d]{1,2}", 1..12_u32, any::<bool>()), 0..60)) {
+            let mut folders = Folders::new();
+            for (from, name, number, is_directory) in links {
+                folders.entry(from).or_default().insert(name.into_bytes(), Target { number, is_directory });
+            }
+            let space = Space::reach(&folders, &mut Vec::new());
+            let reached: BTreeSet<_> = space.order.iter().collect();
+            prop_assert_eq!(reached.len(), space.order.len(), "each directory once");
+            prop_assert!(space.folder_names.len() + 1 == space.order.len());
+        }
+    }
+}

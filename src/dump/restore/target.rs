@@ -1,0 +1,261 @@
+//! The directory that is restored into, through one descriptor: nothing outside it can be reached.
+//!
+//! Every path is resolved by the kernel beneath the root and through no symlink, neither one from the tape nor one that
+//! somebody puts there meanwhile; the last name is never followed either.
+
+use std::{
+    ffi::CString,
+    io,
+    os::{
+        fd::{AsFd, AsRawFd as _, OwnedFd},
+        unix::ffi::OsStrExt as _,
+    },
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps, XattrFlags},
+    io::{Errno, retry_on_intr as retry},
+};
+
+use crate::dump::{
+    attributes::Attribute,
+    error::{Error, Result},
+    record::{Node, Time},
+    tree::{BENEATH, Status, status_at},
+};
+
+/// Flags of inodes that a restore sets: the others tell of how a file system keeps data.
+const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
+
+/// A directory that is restored into.
+#[derive(Debug)]
+pub struct Destination {
+    root: OwnedFd,
+    path: PathBuf,
+}
+
+impl Destination {
+    /// Opens a directory that exists.
+    ///
+    /// # Errors
+    /// [`Error::Tree`].
+    pub fn open(path: &Path) -> Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let root = retry(|| fs::openat(fs::CWD, path, flags, Mode::empty())).map_err(|errno| Error::Tree {
+            path: path.to_path_buf(),
+            source: errno.into(),
+        })?;
+        Ok(Self {
+            root,
+            path: path.to_path_buf(),
+        })
+    }
+
+    /// Where it is, as it was opened.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens what is there.
+    pub(super) fn open_at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        let path = if path.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            path
+        };
+        let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        retry(|| fs::openat2(&self.root, path, flags, Mode::empty(), BENEATH))
+    }
+
+    /// The directory of a path, open, and the last name in it.
+    fn parent(&self, path: &Path) -> Result<(OwnedFd, CString), Errno> {
+        let name = path.file_name().ok_or(Errno::INVAL)?;
+        let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
+        let parent = path.parent().unwrap_or(Path::new(""));
+        let directory = self.open_at(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        Ok((directory, name))
+    }
+
+    /// Facts about what is there.
+    pub(super) fn status(&self, path: &Path) -> Result<Status, Errno> {
+        if path.as_os_str().is_empty() {
+            return status_at(&self.root, c"");
+        }
+        let (parent, name) = self.parent(path)?;
+        status_at(parent, &name)
+    }
+
+    /// Makes a directory; one that is there is left as it is.
+    pub(super) fn make_directory(&self, path: &Path) -> Result<(), Errno> {
+        if path.as_os_str().is_empty() {
+            return Ok(());
+        }
+        let (parent, name) = self.parent(path)?;
+        match fs::mkdirat(&parent, &name, Mode::RWXU) {
+            Err(Errno::EXIST) if status_at(&parent, &name)?.file_type() == FileType::Directory => Ok(()),
+            made => made,
+        }
+    }
+
+    /// Makes a regular file in place of whatever has its name, a directory aside.
+    pub(super) fn make_file(&self, path: &Path) -> Result<OwnedFd, Errno> {
+        let (parent, name) = self.parent(path)?;
+        unlink(&parent, &name)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        retry(|| fs::openat(&parent, &name, flags, Mode::RUSR | Mode::WUSR))
+    }
+
+    /// Makes a symlink in place of whatever has its name.
+    pub(super) fn make_symlink(&self, path: &Path, target: &[u8]) -> Result<(), Errno> {
+        let (parent, name) = self.parent(path)?;
+        unlink(&parent, &name)?;
+        fs::symlinkat(target, &parent, &name)
+    }
+
+    /// Makes a device, pipe or socket in place of whatever has its name.
+    pub(super) fn make_special(&self, path: &Path, kind: FileType, device: u64) -> Result<(), Errno> {
+        let (parent, name) = self.parent(path)?;
+        unlink(&parent, &name)?;
+        fs::mknodat(&parent, &name, kind, Mode::RUSR | Mode::WUSR, device)
+    }
+
+    /// Gives what is there another name, in place of whatever has it.
+    pub(super) fn link(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let (old, old_name) = self.parent(from)?;
+        let (new, new_name) = self.parent(to)?;
+        unlink(&new, &new_name)?;
+        fs::linkat(&old, &old_name, &new, &new_name, AtFlags::empty())
+    }
+
+    /// Moves a name.
+    pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), Errno> {
+        let (old, old_name) = self.parent(from)?;
+        let (new, new_name) = self.parent(to)?;
+        fs::renameat(&old, &old_name, &new, &new_name)
+    }
+
+    /// Removes a name that is no directory; that it is gone already is fine.
+    pub(super) fn remove(&self, path: &Path) -> Result<(), Errno> {
+        let (parent, name) = self.parent(path)?;
+        unlink(&parent, &name)
+    }
+
+    /// Removes an empty directory; that it is gone already is fine.
+    pub(super) fn remove_directory(&self, path: &Path) -> Result<(), Errno> {
+        let (parent, name) = self.parent(path)?;
+        match fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR) {
+            Err(Errno::NOENT) => Ok(()),
+            removed => removed,
+        }
+    }
+
+    /// Gives an object its owner, attributes, permissions and times, in the order in which none undoes another. What could
+    /// not be given is returned.
+    pub(super) fn dress(
+        &self,
+        path: &Path,
+        node: &Node,
+        attributes: &[Attribute],
+        exact: bool,
+    ) -> Result<Vec<String>, Errno> {
+        let file = self.open_at(path, OFlags::PATH)?;
+        let found = FileType::from_raw_mode(node.mode.into());
+        if status_at(&file, c"")?.file_type() != found {
+            return Err(Errno::STALE);
+        }
+        let mut refused = Vec::new();
+        let mut note = |what: &str, result: Result<(), Errno>| {
+            if let Err(errno) = result {
+                refused.push(format!("{what}: {errno}"));
+            }
+        };
+        let owner = (fs::Uid::from_raw(node.uid), fs::Gid::from_raw(node.gid));
+        let owned = fs::chownat(&file, c"", Some(owner.0), Some(owner.1), AtFlags::EMPTY_PATH);
+        note("owner", owned);
+        // A descriptor that is a path only takes these by its name in /proc, which no tape can lead elsewhere.
+        let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let (lists, plain): (Vec<_>, Vec<_>) = attributes
+            .iter()
+            .partition(|attribute| attribute.name.starts_with(b"system.posix_acl_"));
+        let set = |attribute: &Attribute| {
+            fs::setxattr(&magic, attribute.name.as_slice(), &attribute.value, XattrFlags::empty())
+        };
+        if exact {
+            let there = found_attributes(&file).into_iter();
+            let names = there.filter(|name| !attributes.iter().any(|attribute| attribute.name == *name));
+            for name in names {
+                note(
+                    &String::from_utf8_lossy(&name),
+                    fs::removexattr(&magic, name.as_slice()),
+                );
+            }
+        }
+        for attribute in plain {
+            note(&String::from_utf8_lossy(&attribute.name), set(attribute));
+        }
+        if found != FileType::Symlink {
+            note(
+                "permissions",
+                fs::chmod(&magic, Mode::from_raw_mode(u32::from(node.mode) & 0o7777)),
+            );
+        }
+        for attribute in lists {
+            note(&String::from_utf8_lossy(&attribute.name), set(attribute));
+        }
+        let times = Timestamps {
+            last_access: spec(node.accessed),
+            last_modification: spec(node.modified),
+        };
+        note("times", fs::utimensat(&file, c"", &times, AtFlags::EMPTY_PATH));
+        if matches!(found, FileType::RegularFile | FileType::Directory) {
+            note("flags", self.set_flags(path, node.flags));
+        }
+        Ok(refused)
+    }
+
+    fn set_flags(&self, path: &Path, flags: u32) -> Result<(), Errno> {
+        if flags & FLAGS_KEPT == 0 {
+            return Ok(());
+        }
+        let file = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        let kept = fs::ioctl_getflags(&file)?.bits() & !FLAGS_KEPT;
+        fs::ioctl_setflags(&file, fs::IFlags::from_bits_retain(kept | flags & FLAGS_KEPT))
+    }
+
+    /// The root, for files of our own in it.
+    pub(super) fn root(&self) -> impl AsFd + '_ {
+        &self.root
+    }
+}
+
+/// Names of the attributes that an object has.
+fn found_attributes(file: &OwnedFd) -> Vec<Vec<u8>> {
+    let attributes = crate::dump::tree::attributes(file).unwrap_or_default();
+    attributes.into_iter().map(|attribute| attribute.name).collect()
+}
+
+fn spec(time: Time) -> Timespec {
+    Timespec {
+        tv_sec: time.seconds,
+        tv_nsec: time.nanoseconds.into(),
+    }
+}
+
+/// Removes a name; that there is none is fine.
+fn unlink(parent: &OwnedFd, name: &CString) -> Result<(), Errno> {
+    match fs::unlinkat(parent, name, AtFlags::empty()) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed,
+    }
+}
+
+/// Writes all of `bytes` at an offset.
+pub(super) fn write_at(file: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<()> {
+    let mut done = 0;
+    while done < bytes.len() {
+        done += retry(|| rustix::io::pwrite(file, &bytes[done..], offset + done as u64))?;
+    }
+    Ok(())
+}

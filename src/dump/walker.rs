@@ -1,0 +1,281 @@
+//! Passes I and II: a walk over the tree, and the choice of what goes on the tape.
+//!
+//! The walk holds every name and every object with its number in memory. An increment takes what changed since its base,
+//! what its base does not know, and every directory that leads to any of it.
+
+use std::{
+    collections::HashMap,
+    ffi::CStr,
+    path::{Path, PathBuf},
+};
+
+use rustix::{
+    fs::{Dir, FileType, OFlags},
+    io::Errno,
+};
+
+use super::{
+    ROOT,
+    error::{Error, Result, Trouble},
+    numbers::Numbers,
+    tree::{Status, Tree, joined, status_at},
+};
+
+/// An object of the tree, once however many names it has.
+#[derive(Debug)]
+pub struct Object {
+    /// Number on the tape.
+    pub number: u32,
+    /// Facts, as the walk found them.
+    pub status: Status,
+    /// The directory that its first name is in, by its place in [`Walk::folders`]; itself for the root.
+    pub folder: usize,
+    /// Its first name; empty for the root.
+    pub name: Vec<u8>,
+    /// Its own place in [`Walk::folders`] if it is a directory that was entered.
+    pub entered: Option<usize>,
+    /// True where it goes on this tape.
+    pub chosen: bool,
+}
+
+/// A directory that was entered.
+#[derive(Debug)]
+pub struct Folder {
+    /// Its place in [`Walk::objects`].
+    pub object: usize,
+    /// The directory that it is in.
+    pub parent: usize,
+    /// Names in it, with the places of their objects, in order.
+    pub entries: Vec<(Vec<u8>, usize)>,
+    /// True where its names could not be read.
+    pub unread: bool,
+}
+
+/// Everything in a tree.
+#[derive(Debug)]
+pub struct Walk {
+    /// Objects in the order in which they were met, the root first.
+    pub objects: Vec<Object>,
+    /// Directories, the root first, parents before their children.
+    pub folders: Vec<Folder>,
+    /// What could not be read.
+    pub troubles: Vec<Trouble>,
+}
+
+/// What an increment leaves out.
+#[derive(Debug, Clone, Copy)]
+pub struct Since {
+    /// Changes from this second on are taken.
+    pub seconds: i64,
+    /// Objects from this number on are taken.
+    pub number: u32,
+}
+
+impl Walk {
+    /// Walks over a tree; `leave_out` says whether what is flagged so is left out.
+    ///
+    /// # Errors
+    /// [`Error::Tree`] where the root cannot be read, [`Error::BadParameter`] where there are too many objects.
+    pub fn over(tree: &Tree, numbers: &mut Numbers, leave_out: bool) -> Result<Self> {
+        let root = Object {
+            number: ROOT,
+            status: *tree.status(),
+            folder: 0,
+            name: Vec::new(),
+            entered: Some(0),
+            chosen: false,
+        };
+        let mut walk = Self {
+            objects: vec![root],
+            folders: Vec::new(),
+            troubles: Vec::new(),
+        };
+        let mut linked = HashMap::new();
+        walk.folders.push(Folder {
+            object: 0,
+            parent: 0,
+            entries: Vec::new(),
+            unread: false,
+        });
+        let mut open = vec![0];
+        while let Some(folder) = open.pop() {
+            let first = walk.folders.len();
+            if let Err(errno) = walk.enter(tree, folder, numbers, &mut linked, leave_out)? {
+                let path = walk.path_of(folder);
+                if folder == 0 {
+                    return Err(Error::Tree {
+                        path: tree.path().to_path_buf(),
+                        source: errno.into(),
+                    });
+                }
+                walk.folders[folder].unread = true;
+                walk.lose(path, format!("its names cannot be read: {errno}"));
+            }
+            open.extend((first..walk.folders.len()).rev());
+        }
+        Ok(walk)
+    }
+
+    /// Reads the names in a directory.
+    fn enter(
+        &mut self,
+        tree: &Tree,
+        folder: usize,
+        numbers: &mut Numbers,
+        linked: &mut HashMap<u64, usize>,
+        leave_out: bool,
+    ) -> Result<Result<(), Errno>> {
+        let path = self.path_of(folder);
+        let listed = tree
+            .open_at(&path, OFlags::RDONLY | OFlags::DIRECTORY)
+            .and_then(|directory| {
+                let names = names_of(&directory)?;
+                Ok((directory, names))
+            });
+        let (directory, names) = match listed {
+            Ok(listed) => listed,
+            Err(errno) => return Ok(Err(errno)),
+        };
+        for name in names {
+            let status = match status_at(&directory, &name) {
+                Ok(status) => status,
+                // Removed since it was listed.
+                Err(Errno::NOENT) => continue,
+                Err(errno) => {
+                    self.lose(joined(&path, name.to_bytes()), format!("cannot be read: {errno}"));
+                    continue;
+                }
+            };
+            if leave_out && status.nodump {
+                continue;
+            }
+            let object = self.object(folder, name.to_bytes(), status, numbers, linked)?;
+            self.folders[folder].entries.push((name.into_bytes(), object));
+        }
+        Ok(Ok(()))
+    }
+
+    /// The place of an object; a new one where it was not met under another name.
+    fn object(
+        &mut self,
+        folder: usize,
+        name: &[u8],
+        status: Status,
+        numbers: &mut Numbers,
+        linked: &mut HashMap<u64, usize>,
+    ) -> Result<usize> {
+        let is_directory = status.file_type() == FileType::Directory;
+        let several = !is_directory && status.node.links > 1;
+        if several && let Some(object) = linked.get(&status.identity.inode) {
+            return Ok(*object);
+        }
+        let object = self.objects.len();
+        if several {
+            linked.insert(status.identity.inode, object);
+        }
+        let here = status.filesystem == self.objects[0].status.filesystem && !status.mount_root;
+        let mut status = status;
+        if is_directory && !here {
+            // What is mounted there is another tree: it stands on the tape as a symlink.
+            status.node.mode = 0o120_777;
+            status.identity.kind = 0o120_000;
+            status.mount_root = true;
+        }
+        let number = numbers.of(status.identity).ok_or_else(|| Error::BadParameter {
+            parameter: "tree",
+            value: "2147483646 objects".into(),
+            reason: "a chain of dumps has no more numbers; begin a new one with level 0",
+        })?;
+        let entered = (is_directory && here).then_some(self.folders.len());
+        self.objects.push(Object {
+            number,
+            status,
+            folder,
+            name: name.to_vec(),
+            entered,
+            chosen: false,
+        });
+        if entered.is_some() {
+            self.folders.push(Folder {
+                object,
+                parent: folder,
+                entries: Vec::new(),
+                unread: false,
+            });
+        }
+        Ok(object)
+    }
+
+    /// Chooses what goes on the tape: everything, or what changed, and what leads there.
+    pub fn choose(&mut self, since: Option<Since>) {
+        for object in &mut self.objects {
+            let node = &object.status.node;
+            object.chosen = since.is_none_or(|since| {
+                node.modified.seconds >= since.seconds
+                    || node.changed.seconds >= since.seconds
+                    || object.number >= since.number
+            });
+        }
+        // What could not be read is as its base has it.
+        for folder in &self.folders {
+            if folder.unread && since.is_some_and(|since| self.objects[folder.object].number < since.number) {
+                self.objects[folder.object].chosen = false;
+            }
+        }
+        // Children come behind their parents.
+        for folder in self.folders.iter().rev() {
+            if folder.entries.iter().any(|(_, object)| self.objects[*object].chosen) {
+                self.objects[folder.object].chosen = true;
+            }
+        }
+        self.objects[0].chosen = true;
+    }
+
+    /// Path of a directory from the root of the tree.
+    #[must_use]
+    pub fn path_of(&self, folder: usize) -> PathBuf {
+        let mut names = Vec::new();
+        let mut at = folder;
+        while at != 0 {
+            let folder = &self.folders[at];
+            names.push(&self.objects[folder.object].name);
+            at = folder.parent;
+        }
+        names
+            .iter()
+            .rev()
+            .fold(PathBuf::new(), |path, name| joined(&path, name))
+    }
+
+    /// Path of an object by its first name.
+    #[must_use]
+    pub fn path_of_object(&self, object: &Object) -> PathBuf {
+        if object.name.is_empty() {
+            return PathBuf::new();
+        }
+        joined(&self.path_of(object.folder), &object.name)
+    }
+
+    fn lose(&mut self, path: PathBuf, what: String) {
+        self.troubles.push(Trouble { path, what, loss: true });
+    }
+}
+
+/// Names in a directory, sorted, so that two walks over the same tree give the same tape.
+fn names_of(directory: &rustix::fd::OwnedFd) -> Result<Vec<std::ffi::CString>, Errno> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(directory)? {
+        let entry = entry?;
+        let name: &CStr = entry.file_name();
+        if !matches!(name.to_bytes(), b"." | b"..") {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// What a mount point says as a symlink.
+pub(super) fn junction_target(tree: &Tree, path: &Path) -> PathBuf {
+    tree.path().join(path)
+}

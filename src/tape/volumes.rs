@@ -1,0 +1,177 @@
+//! The tapes of a set: which file is volume 1, 2, 3, and in which container.
+//!
+//! A set is one name, a list of names, or a prefix with numbers behind it (`run001`, `run002`, as `dump -M` has them).
+//! The container of a file that is there is told from its first object.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::{BlockRead, BlockWrite, Error, FlatStream, Found, Limits, Result, TapImage};
+use crate::storage::{Access, Directory};
+
+/// How records are kept in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Container {
+    /// A SIMH image, with record lengths and tape marks.
+    Tap,
+    /// A plain stream of bytes.
+    Flat,
+}
+
+/// Names of the volumes of a set, relative to its directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// These, in this order.
+    Listed(Vec<PathBuf>),
+    /// The prefix, then three digits.
+    Numbered(PathBuf),
+}
+
+impl Names {
+    /// Name of a volume, counted from 1; none where the set has no more.
+    #[must_use]
+    pub fn of(&self, number: u32) -> Option<PathBuf> {
+        match self {
+            Self::Listed(names) => names.get(usize::try_from(number).ok()?.checked_sub(1)?).cloned(),
+            Self::Numbered(prefix) if (1..=999).contains(&number) => {
+                let mut name = prefix.clone().into_os_string();
+                name.push(format!("{number:03}"));
+                Some(name.into())
+            }
+            Self::Numbered(_) => None,
+        }
+    }
+}
+
+/// A set of tapes in a directory.
+#[derive(Clone)]
+pub struct Volumes {
+    /// Where the tapes are.
+    pub directory: Arc<dyn Directory>,
+    /// What they are called.
+    pub names: Names,
+    /// Container of new volumes.
+    pub container: Container,
+    /// Length of a flat stream's records, in bytes.
+    pub record_bytes: usize,
+    /// What each volume holds.
+    pub limits: Limits,
+}
+
+impl std::fmt::Debug for Volumes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Volumes")
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Volumes {
+    /// Opens a volume for reading, at its beginning.
+    ///
+    /// # Errors
+    /// [`Error::NoVolume`] where the set has none of this number, or its file is not there.
+    pub fn open(&self, number: u32) -> Result<Box<dyn BlockRead>> {
+        let path = self.name(number)?;
+        let container = self.container_of(&path).map_err(|error| missing(error, number))?;
+        Ok(match container {
+            Container::Tap => Box::new(TapImage::open(&*self.directory, &path, Access::Read, self.limits)?),
+            Container::Flat => {
+                let (directory, record_bytes) = (&*self.directory, self.record_bytes);
+                Box::new(FlatStream::open(
+                    directory,
+                    &path,
+                    Access::Read,
+                    record_bytes,
+                    self.limits,
+                )?)
+            }
+        })
+    }
+
+    /// Opens a volume of SIMH's container for reading at a tape file, counted from 0.
+    ///
+    /// # Errors
+    /// As [`Volumes::open`]; [`Error::OutOfTape`] where there are not so many files, and a stream holds one only.
+    pub fn open_file(&self, number: u32, file: u32) -> Result<Box<dyn BlockRead>> {
+        if file == 0 {
+            return self.open(number);
+        }
+        let path = self.name(number)?;
+        if self.container_of(&path).map_err(|error| missing(error, number))? == Container::Flat {
+            return Err(Error::OutOfTape {
+                path,
+                asked: file.into(),
+                moved: 0,
+            });
+        }
+        let mut image = TapImage::open(&*self.directory, &path, Access::Read, self.limits)?;
+        image.forward_files(file)?;
+        Ok(Box::new(image))
+    }
+
+    /// Opens a volume for writing: a new one, or behind what a SIMH image holds already. A stream is overwritten.
+    ///
+    /// # Errors
+    /// [`Error::NoVolume`] where no name is left for it, [`Error::Exists`] where a stream has the name of a SIMH image.
+    pub fn append(&self, number: u32) -> Result<Box<dyn BlockWrite>> {
+        let path = self.name(number)?;
+        let directory = &*self.directory;
+        let exists = match directory.stat(&path) {
+            Ok(_) => true,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(source) => return Err(Error::Io { path, source }),
+        };
+        Ok(match (self.container, exists) {
+            (Container::Tap, false) => Box::new(TapImage::create(directory, &path, self.limits)?),
+            (Container::Tap, true) => {
+                if self.container_of(&path)? == Container::Flat {
+                    return Err(Error::Exists { path });
+                }
+                let mut image = TapImage::open(directory, &path, Access::ReadWrite, self.limits)?;
+                image.to_new_file()?;
+                Box::new(image)
+            }
+            (Container::Flat, false) => Box::new(FlatStream::create(directory, &path, self.record_bytes, self.limits)?),
+            (Container::Flat, true) => {
+                let (access, record_bytes) = (Access::ReadWrite, self.record_bytes);
+                Box::new(FlatStream::open(directory, &path, access, record_bytes, self.limits)?)
+            }
+        })
+    }
+
+    /// How the records of a file are kept.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn container_of(&self, path: &Path) -> Result<Container> {
+        let mut image = TapImage::open(&*self.directory, path, Access::Read, Limits::default())?;
+        // A stream of dump begins with the word 1, behind which no record of one byte follows.
+        Ok(match image.read_first()? {
+            Found::Lost { .. } => Container::Flat,
+            _ => Container::Tap,
+        })
+    }
+
+    fn name(&self, number: u32) -> Result<PathBuf> {
+        let name = self.names.of(number);
+        name.ok_or(Error::NoVolume { number, path: None })
+    }
+}
+
+/// A volume whose file is not there.
+fn missing(error: Error, number: u32) -> Error {
+    match error {
+        Error::Io { path, source } if source.kind() == io::ErrorKind::NotFound => Error::NoVolume {
+            number,
+            path: Some(path),
+        },
+        error => error,
+    }
+}
+
+#[cfg(test)]
+mod tests;

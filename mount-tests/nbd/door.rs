@@ -516,3 +516,34 @@ fn a_file_system_lives_on_the_array() {
     assert_eq!(door.stop(), 0);
     assert_eq!(images.shown()["status"], "Critical");
 }
+
+/// R59, R58: an array in use becomes a RAID 5 of a RAID 1 and then grows; its bytes stay, clients see the new size, and what
+/// cannot be is refused.
+#[test]
+fn an_array_is_migrated_and_grows_while_it_is_served() {
+    if find("nbdcopy").is_none() {
+        return;
+    }
+    let images = Images::new("1", 2, "32M");
+    let door = Door::of(&images);
+    let before = size_of(door.uri());
+    let bytes = pattern(5, before);
+    let (source, target) = (PathBuf::from(images.at("source")), PathBuf::from(images.at("target")));
+    fs::write(&source, &bytes).unwrap();
+    put(&source, door.uri());
+    let more: Vec<String> = ["2.img", "3.img"].iter().map(|name| images.at(name)).collect();
+    done(&["disk", "create", "--size", "32M", &more[0], &more[1]]);
+    done(&["array", "migrate", "a", "--level", "5", &more[0]]);
+    done(&["array", "grow", "a", &more[1]]);
+    let shown = images.shown();
+    assert_eq!((&shown["level"], &shown["state"]), (&"raid5".into(), &"Normal".into()));
+    assert!(size_of(door.uri()) > 2 * before, "{} of {before}", size_of(door.uri()));
+    assert!(get(door.uri(), &target)[..bytes.len()] == bytes);
+    let (code, _, message) = headstack(&["array", "migrate", "a", "--level", "10", "--in", images.place()]);
+    assert!(code == 64 && !message.is_empty(), "{code} {message}");
+    let (code, _, message) = headstack(&["array", "grow", "a", "--in", images.place()]);
+    assert!(code == 64 && message.contains("not on its way"), "{code} {message}");
+    assert!(done(&["array", "verify", "a", "--in", images.place()]).contains("clean"));
+    assert_eq!(door.stop(), 0);
+    assert_eq!(images.shown()["state"], "Normal");
+}

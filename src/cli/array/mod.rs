@@ -10,6 +10,7 @@ mod examine;
 mod explain;
 mod facts;
 mod fail;
+mod grow;
 mod ls;
 mod rebuild;
 mod rename;
@@ -36,6 +37,8 @@ pub enum Verb {
     Add(add::Arguments),
     Rebuild(rebuild::Arguments),
     Verify(verify::Arguments),
+    Grow(grow::GrowArguments),
+    Migrate(grow::MigrateArguments),
     Rename(rename::Arguments),
     Delete(delete::Arguments),
 }
@@ -56,6 +59,8 @@ impl Verb {
             Self::Add(arguments) => arguments.run(),
             Self::Rebuild(arguments) => arguments.run(),
             Self::Verify(arguments) => arguments.run(),
+            Self::Grow(arguments) => arguments.run(),
+            Self::Migrate(arguments) => arguments.run(),
             Self::Rename(arguments) => arguments.run(),
             Self::Delete(arguments) => arguments.run(),
         }

@@ -19,12 +19,14 @@ use crate::{
     },
     nbd::Keeper,
     raid::{
-        self, Array, Slot,
+        self, Array, Level, Slot,
         add::Added,
         array::{MemberStatus, Status},
         assemble::Image,
+        create::NewImage,
         discover::{Contents, discover},
         rebuild::{Ending, Progress},
+        reshape::Plan,
         scrub::{Mismatch, Repair, Suspect, Unreadable},
     },
 };
@@ -56,6 +58,17 @@ pub enum Order {
     },
     /// Fill members that are new, and make redundancy right where it may not be.
     Rebuild,
+    /// Move to another shape; without any wish, go on with a move that was stopped.
+    Reshape {
+        /// md's number of the level afterwards.
+        level: Option<i32>,
+        /// Chunk afterwards.
+        chunk_bytes: Option<u64>,
+        /// Images that become members.
+        images: Vec<PathBuf>,
+        /// Take them though they hold something else, which is lost.
+        yes: bool,
+    },
 }
 
 /// What a verify does about what it finds.
@@ -145,8 +158,68 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             return Ok(facts);
         }
         Order::Rebuild => finish(keeper, tell)?,
+        Order::Reshape {
+            level,
+            chunk_bytes,
+            images,
+            yes,
+        } => {
+            let new = |path: &PathBuf| {
+                let (image, uuid) = (device_of(array, path, *yes)?, new_uuid()?);
+                Ok(NewImage { image, uuid })
+            };
+            let known = |code: i32| {
+                let unknown = || {
+                    Failure::new(
+                        Code::Usage,
+                        format!("{code} is no level"),
+                        "the same version on both sides",
+                    )
+                };
+                Level::from_code(code).ok_or_else(unknown)
+            };
+            let plan = Plan {
+                level: level.map(known).transpose()?,
+                chunk_bytes: *chunk_bytes,
+                images: images.iter().map(new).collect::<Result<_>>()?,
+                ..Plan::default()
+            };
+            reshape(keeper, &plan, tell)?;
+            finish(keeper, tell)?;
+        }
     }
     Ok(facts(keeper))
+}
+
+/// Moves an array to another shape; the rest of the time is left to those who use it.
+fn reshape(keeper: &Keeper, plan: &Plan, tell: Tell<'_>) -> Result<()> {
+    let array = keeper.array();
+    let wished = plan.level.is_some() || plan.chunk_bytes.is_some() || !plan.images.is_empty();
+    match (wished, array.status().reshape) {
+        (true, _) => array.begin_reshape(plan)?,
+        (false, Some(_)) => {}
+        (false, None) => {
+            let message = format!("array {} is not on its way to another shape", array.name());
+            return Err(Failure::new(Code::Usage, message, "images to take in, --level or --chunk").into());
+        }
+    }
+    let mut gone = None;
+    let ending = array.reshape(&mut |progress| match tell(progress) {
+        Ok(()) if keeper.rest() => ControlFlow::Continue(()),
+        Ok(()) => ControlFlow::Break(()),
+        Err(error) => {
+            gone = Some(error);
+            ControlFlow::Break(())
+        }
+    })?;
+    match gone {
+        Some(error) => Err(error),
+        None if ending == Ending::Complete => Ok(()),
+        None => {
+            let message = format!("array {} was stopped on its way", array.name());
+            Err(Failure::new(Code::Busy, message, "'headstack array grow NAME' to go on").into())
+        }
+    }
 }
 
 /// Waits for the work of a keeper.

@@ -1,0 +1,133 @@
+//! `headstack array grow` and `headstack array migrate`: move an array to another shape while it is in use.
+//!
+//! Both are one order; what they take differs, as their users' questions do: more room, or another level.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::target::PlaceArguments;
+use crate::{
+    cli::{
+        arguments::size,
+        exit::Code,
+        output::{JsonOption, Output},
+        serving::order::Order,
+    },
+    raid::{Level, UnknownLevel},
+};
+
+/// Let images become members, so that the array has more room, or go on with what was stopped
+///
+/// Levels 0, 4, 5, 6 and 10 can grow. The array is in use meanwhile and has its new size at the end. After a kill or a loss
+/// of power the same verb without images goes on; Linux md can do so too.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack array grow r5 disk4.img
+  headstack array grow r5 --chunk 64K
+      gives the array another chunk
+  headstack array grow r5
+      goes on with what was stopped")]
+pub struct GrowArguments {
+    /// Name or UUID of the array
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Images that become members
+    #[arg(value_name = "IMG", value_hint = clap::ValueHint::FilePath)]
+    images: Vec<PathBuf>,
+    /// Chunk of the array afterwards
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    chunk: Option<u64>,
+    #[command(flatten)]
+    common: Common,
+}
+
+/// Give an array another level: 0 to 5, 1 to 5, 4 to 5, 5 to 6
+///
+/// The array is in use meanwhile. Images that the level needs, and others if it is to grow as well, come along. After a
+/// kill or a loss of power 'headstack array grow NAME' goes on.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack array migrate a --level 6 disk4.img
+  headstack array migrate mirror --level 5 disk2.img
+      makes a RAID 5 of a RAID 1 of two and a third image")]
+pub struct MigrateArguments {
+    /// Name or UUID of the array
+    #[arg(value_name = "NAME")]
+    name: String,
+    /// Level afterwards
+    #[arg(long, value_name = "LEVEL", value_parser = level)]
+    level: Level,
+    /// Images that become members
+    #[arg(value_name = "IMG", value_hint = clap::ValueHint::FilePath)]
+    images: Vec<PathBuf>,
+    #[command(flatten)]
+    common: Common,
+}
+
+fn level(text: &str) -> Result<Level, String> {
+    text.parse().map_err(|error: UnknownLevel| error.to_string())
+}
+
+/// What both take.
+#[derive(Debug, Args)]
+struct Common {
+    /// Take images though they hold something else, which is lost
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    place: PlaceArguments,
+    #[command(flatten)]
+    json: JsonOption,
+}
+
+impl GrowArguments {
+    /// Grows the array.
+    ///
+    /// # Errors
+    /// [`Code::Usage`] where it cannot be moved like that, [`Code::Refused`] where it is not whole.
+    pub fn run(self) -> Result<Code> {
+        self.common.run("array grow", &self.name, self.images, None, self.chunk)
+    }
+}
+
+impl MigrateArguments {
+    /// Moves the array to the level.
+    ///
+    /// # Errors
+    /// As [`GrowArguments::run`].
+    pub fn run(self) -> Result<Code> {
+        self.common
+            .run("array migrate", &self.name, self.images, Some(self.level), None)
+    }
+}
+
+impl Common {
+    fn run(
+        self,
+        verb: &'static str,
+        name: &str,
+        images: Vec<PathBuf>,
+        level: Option<Level>,
+        chunk_bytes: Option<u64>,
+    ) -> Result<Code> {
+        let whole = |path: &PathBuf| std::fs::canonicalize(path).with_context(|| path.display().to_string());
+        let images: Vec<PathBuf> = images.iter().map(whole).collect::<Result<_>>()?;
+        let beside = images.first().cloned();
+        let order = Order::Reshape {
+            level: level.map(Level::code),
+            chunk_bytes,
+            images,
+            yes: self.yes,
+        };
+        let facts = self.place.carry_out(Some(name), beside.as_deref(), order, "reshape")?;
+        let output = Output::of_json(verb, self.json);
+        if output.is_json() {
+            output.document(facts)?;
+        }
+        Ok(Code::Success)
+    }
+}

@@ -178,6 +178,7 @@ impl HostDirectory {
         HostFile {
             file,
             can_reserve: self.abilities.reserve,
+            in_memory: std::sync::OnceLock::new(),
         }
     }
 }

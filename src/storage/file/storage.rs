@@ -9,6 +9,7 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::fs::FileExt as _,
     },
+    sync::OnceLock,
     time::SystemTime,
 };
 
@@ -28,9 +29,20 @@ const ZEROS_BYTES: usize = 64 * 1024;
 pub(super) struct HostFile {
     pub file: File,
     pub can_reserve: bool,
+    /// Whether its file system has no disk behind it, once that was asked.
+    pub in_memory: OnceLock<bool>,
 }
 
+/// Magic number of tmpfs, from statfs(2).
+const TMPFS_MAGIC: u64 = 0x0102_1994;
+
 impl HostFile {
+    /// True on tmpfs, which knows no reads that do not wait, and need not.
+    fn is_in_memory(&self) -> bool {
+        let ask = || fs::fstatfs(&self.file).is_ok_and(|found| u64::try_from(found.f_type) == Ok(TMPFS_MAGIC));
+        *self.in_memory.get_or_init(ask)
+    }
+
     /// Reserves by writing zeros where no byte is yet: past the end, up to the end of what is asked for. Holes inside
     /// the file are filled as well, found by SEEK_HOLE; a file system without it has none to find.
     fn fill_with_zeros(&self, offset_bytes: u64, end_bytes: u64) -> io::Result<()> {
@@ -89,6 +101,9 @@ impl Storage for HostFile {
 
     fn read_cached_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<bool> {
         let wanted = buffer.len();
+        if self.is_in_memory() {
+            return Ok(self.read_at(buffer, offset_bytes)? == wanted);
+        }
         let mut parts = [IoSliceMut::new(buffer)];
         match retry(|| preadv2(&self.file, &mut parts, offset_bytes, ReadWriteFlags::NOWAIT)) {
             // A part may be all that memory holds.

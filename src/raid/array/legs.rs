@@ -131,7 +131,7 @@ impl Array {
         let device = control
             .devices
             .iter()
-            .find(|device| member.is_some_and(|member| Arc::ptr_eq(member, &device.member)));
+            .find(|device| member.is_some_and(|member| member.is(&device.member)));
         let start = device.map_or(0, |device| device.superblock.data_offset.0 * SECTOR_BYTES);
         match roster.geometry().cell(slot, leg_offset_bytes.saturating_sub(start)) {
             Cell::Data { array_offset_bytes, .. } => array_offset_bytes,

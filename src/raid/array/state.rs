@@ -6,12 +6,12 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Array;
+use super::{Array, Roster};
 use crate::raid::{
     SECTOR_BYTES, Slot,
     error::{Error, Result},
     health::{Action, ArrayState, DiskState, Facts, SlotState, Work},
-    member::WHOLE,
+    member::{Member, WHOLE},
     rebuild::synced_bytes,
 };
 
@@ -28,7 +28,7 @@ impl Array {
     fn own_facts(&self) -> Facts {
         let roster = self.roster();
         let geometry = roster.geometry();
-        let seats = || (0..geometry.slots()).map(|slot| roster.seat(Slot(slot)));
+        let seats = || (0..roster.slots()).map(|slot| roster.occupant(Slot(slot)));
         let missing = seats().filter(Option::is_none).count();
         let out_of_date = seats().flatten().filter(|member| member.recovered() != WHOLE).count();
         let whole_bytes = synced_bytes(geometry);
@@ -41,7 +41,7 @@ impl Array {
         let resyncing = self.activity.is_resyncing();
         let count = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
         Facts {
-            readable: !self.is_disabled() && geometry.can_read(&roster.missing()),
+            readable: !self.is_disabled() && roster.is_readable(),
             missing: count(missing),
             out_of_date: count(out_of_date),
             rebuilding: self.activity.is_rebuilding() && out_of_date > 0 || resyncing && unsynced.is_some() && !initial,
@@ -54,7 +54,11 @@ impl Array {
                 (true, true) => Work::Running,
                 (true, false) => Work::Stopped,
             },
-            reshape: Work::None,
+            reshape: match (roster.moving(), self.reshape_runs().load(Ordering::Acquire)) {
+                (None, _) => Work::None,
+                (Some(_), true) => Work::Running,
+                (Some(_), false) => Work::Stopped,
+            },
         }
     }
 
@@ -91,7 +95,7 @@ impl Array {
         let (roster, facts) = (self.roster(), self.facts());
         let state = ArrayState::of(facts);
         let of = |slot| {
-            let filled = match roster.seat(slot) {
+            let filled = match roster.occupant(slot) {
                 None => SlotState::Missing,
                 Some(member) if member.recovered() == WHOLE => SlotState::InSync,
                 Some(_) if self.activity.is_rebuilding() => SlotState::Rebuilding,
@@ -99,7 +103,7 @@ impl Array {
             };
             (slot, DiskState::of_member(state, filled))
         };
-        (0..roster.geometry().slots()).map(Slot).map(of).collect()
+        (0..roster.slots()).map(Slot).map(of).collect()
     }
 
     /// True where too few members are left.
@@ -119,15 +123,20 @@ impl Array {
                 |device: &super::Device| (device.member.clone(), device.superblock.super_offset.0 * SECTOR_BYTES);
             control.devices.iter().map(place).collect()
         };
-        let mut missing = roster.missing();
-        for (slot, member) in roster.members() {
-            let place = places.iter().find(|(known, _)| std::sync::Arc::ptr_eq(known, member));
-            let answers = place.is_some_and(|(_, place)| member.read_raw(&mut [0; 512], *place).is_ok());
-            if !answers && !missing.contains(&slot) {
-                missing.push(slot);
-            }
-        }
-        if !roster.geometry().can_read(&missing) {
+        let answers = |member: &Member| {
+            let place = places.iter().find(|(known, _)| known.is(member));
+            place.is_some_and(|(_, place)| member.read_raw(&mut [0; 512], *place).is_ok())
+        };
+        let sides = [Some(&*roster), roster.moving().map(|moving| &moving.new)];
+        let lacks = |side: &Roster| {
+            let mut missing = side.missing();
+            let silent = side.members().filter(|(_, member)| !answers(member));
+            missing.extend(silent.map(|(slot, _)| slot));
+            missing.sort_unstable();
+            missing.dedup();
+            !side.geometry().can_read(&missing)
+        };
+        if sides.into_iter().flatten().any(lacks) {
             log::error!(
                 "array {}: too few members are left, nothing is written any more",
                 self.name()

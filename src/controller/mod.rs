@@ -6,8 +6,16 @@
 
 pub mod client;
 pub mod error;
+pub mod event;
 pub mod interface;
+pub mod log;
 pub mod order;
+pub mod settings;
 pub mod socket;
+pub mod store;
+pub mod telemetry;
 
 pub use error::{Error, Kind, Told};
+pub use event::Event;
+pub use settings::Settings;
+pub use store::Store;

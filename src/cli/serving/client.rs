@@ -11,7 +11,7 @@ use std::{
 use anyhow::{Context, Result};
 use serde_json::{Map, Value};
 
-use super::order::{Answer, Request, Tell};
+use super::order::{Answer, Order, Request, Tell};
 use crate::{
     cli::exit::{Code, Failure, Told},
     raid::rebuild::Progress,
@@ -30,7 +30,8 @@ pub fn ask(mut stream: UnixStream, request: &Request, tell: Tell<'_>) -> Result<
     let mut line = serde_json::to_vec(request)?;
     line.push(b'\n');
     stream.write_all(&line).context("the server of the array")?;
-    for line in BufReader::new(stream).lines() {
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next() {
         let line = line.context("the server of the array")?;
         match serde_json::from_str(&line).context("the answer of the array's server")? {
             Answer::Progress {
@@ -40,7 +41,13 @@ pub fn ask(mut stream: UnixStream, request: &Request, tell: Tell<'_>) -> Result<
                 done_bytes,
                 whole_bytes,
             })?,
-            Answer::Done(facts) => return Ok(facts),
+            Answer::Done(facts) => {
+                if matches!(request.order, Order::Stop { .. }) {
+                    // The end of the stream says that nothing of the array is in use there any more.
+                    lines.for_each(drop);
+                }
+                return Ok(facts);
+            }
             Answer::Failed { code, message } => return Err(Told::new(Code::of(code), message).into()),
         }
     }

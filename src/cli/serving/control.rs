@@ -20,10 +20,15 @@ use rustix::{
     process::geteuid,
 };
 
-use super::order::{Answer, Request, perform};
+use serde_json::{Map, Value};
+
+use super::{
+    order::{Answer, Order, Request, Tell, perform},
+    served::{PATIENCE, Served},
+};
 use crate::{
     cli::exit::{Code, Failure, Report},
-    nbd::{Keeper, Listener},
+    nbd::Listener,
     raid::rebuild::Progress,
 };
 
@@ -44,11 +49,11 @@ pub struct Control {
 }
 
 impl Control {
-    /// Takes orders for arrays on a socket at `path`.
+    /// Takes orders for the arrays that are served on a socket at `path`.
     ///
     /// # Errors
     /// The socket cannot be made.
-    pub fn start(path: &Path, keepers: Vec<Arc<Keeper>>) -> Result<Self> {
+    pub fn start(path: &Path, served: Arc<Served>) -> Result<Self> {
         let listener = Listener::unix(path)?;
         let place = || path.display().to_string();
         fs::set_permissions(path, fs::Permissions::from_mode(0o600)).with_context(place)?;
@@ -57,7 +62,7 @@ impl Control {
         let stop = Arc::new(rustix::event::eventfd(0, flags).with_context(place)?);
         let thread = thread::Builder::new().name("control".to_owned()).spawn({
             let stop = Arc::clone(&stop);
-            move || accept(&listener, &stop, &keepers)
+            move || accept(&listener, &stop, &served)
         });
         Ok(Self {
             stop,
@@ -78,7 +83,7 @@ impl Drop for Control {
 }
 
 /// Accepts clients until it is told to stop; the socket's file goes with the listener.
-fn accept(listener: &Listener, stop: &OwnedFd, keepers: &[Arc<Keeper>]) {
+fn accept(listener: &Listener, stop: &OwnedFd, served: &Arc<Served>) {
     loop {
         let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
         match rustix::event::poll(&mut fds, None) {
@@ -90,10 +95,10 @@ fn accept(listener: &Listener, stop: &OwnedFd, keepers: &[Arc<Keeper>]) {
         }
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(socket) => {
-                let keepers = keepers.to_vec();
+                let served = Arc::clone(served);
                 let thread = thread::Builder::new().name("orders".to_owned());
                 let spawned = thread.spawn(move || {
-                    if let Err(error) = serve(UnixStream::from(socket), &keepers) {
+                    if let Err(error) = serve(UnixStream::from(socket), &served) {
                         log::debug!("orders: {error:#}");
                     }
                 });
@@ -108,7 +113,7 @@ fn accept(listener: &Listener, stop: &OwnedFd, keepers: &[Arc<Keeper>]) {
 }
 
 /// Serves one client.
-fn serve(stream: UnixStream, keepers: &[Arc<Keeper>]) -> Result<()> {
+fn serve(stream: UnixStream, served: &Served) -> Result<()> {
     let user = rustix::net::sockopt::socket_peercred(&stream)?.uid;
     if !user.is_root() && user != geteuid() {
         let failure = Failure::new(Code::NotPermitted, "another user's server", "as its user, or as root");
@@ -129,34 +134,30 @@ fn serve(stream: UnixStream, keepers: &[Arc<Keeper>]) -> Result<()> {
                 },
             )
         };
-        let done = serde_json::from_str(&line)
-            .context("an order")
-            .and_then(|request: Request| {
-                let keeper = keeper_of(keepers, request.array.as_deref())?;
-                perform(keeper, &request.order, &mut tell)
-            });
+        let request: Result<Request> = serde_json::from_str(&line).context("an order");
+        let stopping = matches!(
+            &request,
+            Ok(Request {
+                order: Order::Stop { .. },
+                ..
+            })
+        );
+        let done = request.and_then(|request| carry_out(served, &request, &mut tell));
         send(&stream, &done.map_or_else(|error| failed(&error), Answer::Done))?;
+        if stopping && served.is_empty() {
+            // The client hears of the end of this process by the end of the stream, and hears all before it.
+            served.server().stop(PATIENCE);
+        } else if stopping {
+            return Ok(());
+        }
     }
 }
 
-fn keeper_of<'a>(keepers: &'a [Arc<Keeper>], name: Option<&str>) -> Result<&'a Keeper> {
-    let is = |keeper: &&Arc<Keeper>| {
-        let array = keeper.array();
-        name.is_none_or(|name| array.name() == name || array.uuid().to_string() == name)
-    };
-    let mut found = keepers.iter().filter(is);
-    match (found.next(), found.next()) {
-        (Some(keeper), None) => Ok(keeper),
-        (found, _) => {
-            let names: Vec<&str> = keepers.iter().map(|keeper| keeper.array().name()).collect();
-            let what = if found.is_some() {
-                "several arrays are"
-            } else {
-                "no such array is"
-            };
-            let message = format!("{what} served there; it serves {}", names.join(", "));
-            Err(Failure::new(Code::NotFound, message, "the name or UUID of one of them").into())
-        }
+fn carry_out(served: &Served, request: &Request, tell: Tell<'_>) -> Result<Map<String, Value>> {
+    let name = request.array.as_deref();
+    match request.order {
+        Order::Stop { disconnect } => served.stop_one(name, disconnect).map(|()| Map::new()),
+        _ => perform(&*served.keeper(name)?, &request.order, tell),
     }
 }
 

@@ -7,3 +7,4 @@
 pub mod client;
 pub mod control;
 pub mod order;
+pub mod served;

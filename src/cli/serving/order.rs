@@ -28,6 +28,7 @@ use crate::{
         rebuild::{Ending, Progress},
         reshape::Plan,
         scrub::{Mismatch, Repair, Suspect, Unreadable},
+        stopped::give_back,
     },
 };
 
@@ -50,6 +51,18 @@ pub enum Order {
         wait: bool,
         /// Take it though it holds something else, which is lost.
         yes: bool,
+    },
+    /// Give an image back that the array does without: a spare, or a member that failed.
+    Remove {
+        /// The image.
+        image: PathBuf,
+        /// Do it though the array could be glad of what the image holds.
+        yes: bool,
+    },
+    /// End the service of the array.
+    Stop {
+        /// Cut clients off that have it.
+        disconnect: bool,
     },
     /// Compare redundancy with data.
     Verify {
@@ -156,6 +169,11 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             let mut facts = facts(keeper);
             facts.insert("verify".to_owned(), report);
             return Ok(facts);
+        }
+        Order::Remove { image, yes } => remove(array, image, *yes)?,
+        Order::Stop { .. } => {
+            let message = format!("array {} is not being served", array.name());
+            return Err(Failure::new(Code::Unavailable, message, "'headstack array start'").into());
         }
         Order::Rebuild => finish(keeper, tell)?,
         Order::Reshape {
@@ -323,6 +341,30 @@ fn fail(array: &Array, member: &str) -> Result<()> {
     }
     let array = status.name;
     Err(raid::Error::MemberNeeded { array, slot }.into())
+}
+
+/// Gives an image back that the array does without.
+fn remove(array: &Array, path: &Path, yes: bool) -> Result<()> {
+    let found = discover(&[image(path)?]);
+    let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
+    let (place, name) = (path.display(), array.name());
+    let Some(device) = own.and_then(|set| set.members.first()) else {
+        let message = format!("{place}: it is no device of array {name}");
+        return Err(Failure::new(Code::NotFound, message, "'headstack array show' for those it has").into());
+    };
+    let path = device.image.path();
+    let status = array.status();
+    if let Some(seat) = status.members.iter().find(|seat| seat.path.as_ref() == Some(&path)) {
+        let message = format!("{place}: it is member {} of array {name}, in use", seat.slot);
+        return Err(Failure::new(Code::Refused, message, "'headstack array fail' first").into());
+    }
+    if status.spares.contains(&path) {
+        array.release_spare(&path)?;
+    } else if !yes {
+        let message = format!("{place}: array {name} could not take it back as the member that it was");
+        return Err(Failure::new(Code::Refused, message, "--yes to do it").into());
+    }
+    Ok(give_back(device)?)
 }
 
 fn added_fact(added: Added) -> Value {

@@ -8,10 +8,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::target::PlaceArguments;
-use crate::cli::{
-    exit::Code,
-    output::{JsonOption, Output},
-    serving::order::Order,
+use crate::{
+    cli::{
+        exit::Code,
+        output::{JsonOption, Output},
+    },
+    controller::order::Order,
 };
 
 /// Give an image back that the array does without: a spare, or a member that failed

@@ -19,11 +19,12 @@ use crate::{
         images::{chosen, images},
         nbd::default_socket,
         output::{Progress as Bar, Unit},
-        serving::{
-            client,
-            control::path_of,
-            order::{Order, Request, perform},
-        },
+    },
+    controller::{
+        client,
+        interface::Ask,
+        order::{Order, perform},
+        socket::path_of,
     },
     nbd::Keeper,
     raid::{
@@ -94,7 +95,9 @@ impl PlaceArguments {
             Ok(())
         };
         let set = match self.reach(name, beside)? {
-            Reached::Server(stream, array) => return client::ask(stream, &Request { array, order }, &mut tell),
+            Reached::Server(stream, name) => {
+                return Ok(client::ask(stream, Ask::Array { name, order }, &mut tell)?);
+            }
             Reached::Images(set) => set,
         };
         let how = Assembly {
@@ -104,7 +107,7 @@ impl PlaceArguments {
         let keeper = Keeper::start(Arc::new(open(&set, how)?), false, Box::new(|| 100))?;
         let done = perform(&keeper, &order, &mut tell);
         keeper.stop()?;
-        done
+        Ok(done?)
     }
 
     /// Ends the service of an array.
@@ -112,9 +115,11 @@ impl PlaceArguments {
     /// # Errors
     /// [`Code::Unavailable`] where it is not being served; what the server says.
     pub fn stop(&self, name: &str, disconnect: bool) -> Result<()> {
-        let order = Order::Stop { disconnect };
         match self.reach(Some(name), None)? {
-            Reached::Server(stream, array) => client::ask(stream, &Request { array, order }, &mut |_| Ok(())).map(drop),
+            Reached::Server(stream, name) => {
+                client::ask(stream, Ask::Stop { name, disconnect }, &mut |_| Ok(()))?;
+                Ok(())
+            }
             Reached::Images(set) => {
                 let message = format!("array {} is not being served", set.name);
                 Err(Failure::new(Code::Unavailable, message, "--socket with the socket of its server").into())

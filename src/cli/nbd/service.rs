@@ -23,11 +23,11 @@ use crate::{
         images::new_image,
         mount::detach,
         output::{self, JsonOption, Output},
-        serving::{
-            control::{self, Control},
-            order::level_name,
-            served::{PATIENCE, Served},
-        },
+    },
+    controller::{
+        order::level_name,
+        served::{PATIENCE, Served},
+        socket::{self, Control},
     },
     nbd::{Export, Exports, Keeper, Limits, Listener, Server, Settings, Tls},
     raid::{
@@ -121,14 +121,15 @@ impl Service {
             Some(port) => vec![Listener::loopback(port)?],
             None => vec![Listener::unix(&socket)?],
         };
-        let control = (!handed).then(|| control::path_of(&socket));
+        let control = (!handed).then(|| socket::path_of(&socket));
         let (served, exports) = self.serve(arrays, listeners)?;
         let told = Map::from_iter([
             ("exports".to_owned(), exports.into()),
             ("control".to_owned(), json!(control)),
         ]);
-        let control = control.map(|path| Control::start(&path, Arc::clone(&served)));
-        let control = control.transpose()?;
+        let answerer = Arc::clone(&served);
+        let answer = move |path: PathBuf| Control::start(&path, Arc::new(move |ask, tell| answerer.answer(ask, tell)));
+        let control = control.map(answer).transpose()?;
         if in_background {
             Output::of_json("nbd", JsonOption { json: true }).document(told)?;
             detach()?;
@@ -153,8 +154,9 @@ impl Service {
         served.wait(handed);
         handle.close();
         served.server().stop(PATIENCE);
+        let stopped = served.stop_all();
         drop(control);
-        served.stop_all()?;
+        stopped?;
         Ok(Code::Success)
     }
 

@@ -7,12 +7,14 @@ use std::{
     time::Duration,
 };
 
-use anyhow::Result;
+use serde_json::{Map, Value, json};
 
-use crate::{
-    cli::exit::{Code, Failure},
-    nbd::{Keeper, Server},
+use super::{
+    error::{Error, Kind, Result},
+    interface::{Ask, Tell},
+    order::{keeper_of, perform},
 };
+use crate::nbd::{Keeper, Server};
 
 /// How long requests that are under way may take at the end.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,51 +43,41 @@ impl Served {
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// True where no array is left.
-    pub fn is_empty(&self) -> bool {
-        self.keepers().is_empty()
-    }
-
-    /// The keeper of the array of a name or UUID; of the only one where none is named.
+    /// Answers what is asked of the arrays. With the last array the server ends.
     ///
     /// # Errors
-    /// [`Code::NotFound`] where there is no such array, or where several would do.
-    pub fn keeper(&self, name: Option<&str>) -> Result<Arc<Keeper>> {
-        let keepers = self.keepers();
-        let is = |keeper: &&Arc<Keeper>| {
-            let array = keeper.array();
-            name.is_none_or(|name| array.name() == name || array.uuid().to_string() == name)
-        };
-        let mut found = keepers.iter().filter(is);
-        match (found.next(), found.next()) {
-            (Some(keeper), None) => Ok(Arc::clone(keeper)),
-            (found, _) => {
-                let names: Vec<&str> = keepers.iter().map(|keeper| keeper.array().name()).collect();
-                let what = if found.is_some() {
-                    "several arrays are"
-                } else {
-                    "no such array is"
-                };
-                let message = format!("{what} served there; it serves {}", names.join(", "));
-                Err(Failure::new(Code::NotFound, message, "the name or UUID of one of them").into())
+    /// [`Kind::NotFound`] where there is no such array, and those of what is asked.
+    pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> Result<Map<String, Value>> {
+        match ask {
+            Ask::Array { name, order } => {
+                let keeper = Arc::clone(keeper_of(&self.keepers(), name.as_deref())?);
+                perform(&keeper, &order, tell)
+            }
+            Ask::Stop { name, disconnect } => {
+                let stopped = self.stop_one(name.as_deref(), disconnect);
+                let ended = self.keepers().is_empty();
+                if ended {
+                    self.server.stop(PATIENCE);
+                }
+                stopped.map(|()| Map::from_iter([("ended".to_owned(), json!(ended))]))
             }
         }
     }
 
     /// Takes an array out of service and stops it; its images can be used by others then. The server is left to end by
-    /// whoever stopped the last one.
+    /// the caller.
     ///
     /// # Errors
-    /// [`Code::Busy`] where clients have it and `disconnect` does not say to cut them off. Where members could not be
+    /// [`Kind::Busy`] where clients have it and `disconnect` does not say to cut them off. Where members could not be
     /// flushed it is out of service all the same.
-    pub fn stop_one(&self, name: Option<&str>, disconnect: bool) -> Result<()> {
-        let keeper = self.keeper(name)?;
+    fn stop_one(&self, name: Option<&str>, disconnect: bool) -> Result<()> {
+        let keeper = Arc::clone(keeper_of(&self.keepers(), name)?);
         let export = keeper.array().name().to_owned();
         let clients = self.server.clients_of(&export);
         if clients > 0 && !disconnect {
             let message = format!("array {export} is in use by {clients} clients");
             let remedy = "again when they have left, or --disconnect to cut them off";
-            return Err(Failure::new(Code::Busy, message, remedy).into());
+            return Err(Error::refused(Kind::Busy, message, remedy));
         }
         self.server.remove(&export, PATIENCE);
         self.keepers().retain(|other| !Arc::ptr_eq(other, &keeper));

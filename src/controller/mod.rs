@@ -5,11 +5,13 @@
 //! the one that serves the array. Progress and result are the same both ways.
 
 pub mod client;
+pub mod disk;
 pub mod error;
 pub mod event;
 pub mod interface;
 pub mod log;
 pub mod order;
+pub mod served;
 pub mod settings;
 pub mod socket;
 pub mod store;

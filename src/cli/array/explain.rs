@@ -79,7 +79,7 @@ fn doubtful(set: &ArraySet) -> impl Iterator<Item = &SetMember> {
 }
 
 /// What to do in a state.
-fn steps(set: &ArraySet, state: ArrayState) -> Vec<String> {
+pub fn steps(set: &ArraySet, state: ArrayState) -> Vec<String> {
     let name = &set.name;
     let directory = set
         .members

@@ -5,6 +5,7 @@
 
 mod odd;
 mod ours;
+mod restart;
 mod stock;
 
 use std::{

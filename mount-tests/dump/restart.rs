@@ -33,7 +33,9 @@ use crate::peer::run;
 /// A tree of everything that is written in a way of its own: files of one and of many segments, holes, links, many small.
 fn fill(tree: &Path) {
     let bytes = |length: usize, seed: usize| -> Vec<u8> {
-        (0..length).map(|at| ((at * 7 + at / 251 + seed) % 256) as u8).collect()
+        (0..length)
+            .map(|at| u8::try_from((at * 7 + at / 251 + seed) % 256).unwrap())
+            .collect()
     };
     fs::write(tree.join("large"), bytes(3 << 20, 1)).unwrap();
     fs::write(tree.join("odd"), bytes(700_001, 2)).unwrap();

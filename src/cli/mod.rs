@@ -22,7 +22,6 @@ mod output;
 mod reels;
 mod restore;
 mod series;
-mod serving;
 mod snapshot;
 mod tape;
 mod umount;

@@ -22,12 +22,13 @@ use super::{
     exit::{Code, Failure},
     images::{chosen, members, new_image},
     output::{JsonOption, Output},
-    serving::{
-        control::{self, Control},
-        order::level_name,
-    },
 };
 use crate::{
+    controller::{
+        interface::{Answerer, Ask},
+        order::{keeper_of, level_name, perform},
+        socket::{self, Control},
+    },
     nbd::{Export, Exports, Keeper, Limits, Listener, Server, Settings, Tls},
     raid::{
         Array,
@@ -211,7 +212,7 @@ impl Arguments {
         let keepers = arrays.iter().map(keeper).collect::<std::io::Result<Vec<_>>>();
         let keepers = keepers.context("threads for the arrays")?;
         let control = match socket {
-            Some(socket) => Some(Control::start(&control::path_of(socket), keepers.clone())?),
+            Some(socket) => Some(Control::start(&socket::path_of(socket), answerer(keepers.clone()))?),
             None => None,
         };
         if !handed {
@@ -246,12 +247,19 @@ impl Arguments {
                 })
             })
             .collect();
-        let control = socket.map(control::path_of);
+        let control = socket.map(socket::path_of);
         output.document(Map::from_iter([
             ("exports".to_owned(), exports.into()),
             ("control".to_owned(), json!(control)),
         ]))
     }
+}
+
+/// Answers what is asked of the arrays that are served.
+fn answerer(keepers: Vec<Arc<Keeper>>) -> Arc<Answerer> {
+    Arc::new(move |ask, tell| match ask {
+        Ask::Array { name, order } => perform(keeper_of(&keepers, name.as_deref())?, &order, tell),
+    })
 }
 
 /// A server and all that belongs to it.

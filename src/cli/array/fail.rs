@@ -11,8 +11,8 @@ use super::target::PlaceArguments;
 use crate::cli::{
     exit::Code,
     output::{JsonOption, Output},
-    serving::order::Order,
 };
+use crate::controller::order::Order;
 
 /// Take a member out of an array as if it had failed
 ///

@@ -18,11 +18,12 @@ use crate::{
         images::{chosen, images},
         nbd::default_socket,
         output::{Progress as Bar, Unit},
-        serving::{
-            client,
-            control::path_of,
-            order::{Order, Request, perform},
-        },
+    },
+    controller::{
+        client,
+        interface::Ask,
+        order::{Order, perform},
+        socket::path_of,
     },
     nbd::Keeper,
     raid::{
@@ -98,14 +99,14 @@ impl PlaceArguments {
                 let message = format!("{}: no server takes orders there", control.display());
                 return Err(Failure::new(Code::Unavailable, message, "the socket that 'headstack nbd' printed").into());
             };
-            let array = name.map(str::to_owned);
-            return client::ask(stream, &Request { array, order }, &mut tell);
+            let name = name.map(str::to_owned);
+            return Ok(client::ask(stream, Ask::Array { name, order }, &mut tell)?);
         }
         let found = self.found(beside)?;
         let set = chosen(&found, name)?;
         if let Some(stream) = served(set) {
-            let array = Some(set.uuid.to_string());
-            return client::ask(stream, &Request { array, order }, &mut tell);
+            let name = Some(set.uuid.to_string());
+            return Ok(client::ask(stream, Ask::Array { name, order }, &mut tell)?);
         }
         let how = Assembly {
             force: self.force,
@@ -114,7 +115,7 @@ impl PlaceArguments {
         let keeper = Keeper::start(Arc::new(open(set, how)?), false, Box::new(|| 100))?;
         let done = perform(&keeper, &order, &mut tell);
         keeper.stop()?;
-        done
+        Ok(done?)
     }
 }
 

@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    ops::Range,
     os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -171,17 +172,20 @@ fn a_record_lost_in_a_file_costs_its_own_bytes() {
                 (&PathBuf::from("long"), &ranges),
                 "block {at}, cut: {cut}"
             );
-            let blank = |mut bytes: Vec<u8>| {
-                for range in &ranges {
-                    bytes[range.start as usize..range.end as usize].fill(0);
-                }
-                bytes
-            };
-            let found = blank(fs::read(out.path("out/long")).unwrap());
-            assert!(found == blank(long.clone()), "block {at}, cut: {cut}");
+            let found = blank(fs::read(out.path("out/long")).unwrap(), &ranges);
+            assert!(found == blank(long.clone(), &ranges), "block {at}, cut: {cut}");
             assert_eq!(fs::read(out.path("out/behind")).unwrap(), b"behind\n");
         }
     }
+}
+
+/// The bytes with zeros in the ranges.
+fn blank(mut bytes: Vec<u8>, ranges: &[Range<u64>]) -> Vec<u8> {
+    for range in ranges {
+        let range = usize::try_from(range.start).unwrap()..usize::try_from(range.end).unwrap();
+        bytes[range].fill(0);
+    }
+    bytes
 }
 
 /// Writes a stream as an image without one of its records, or with that record marked as bad.
@@ -214,7 +218,7 @@ fn a_file_without_its_first_header_keeps_what_is_behind() {
         result.lost,
         [Lost {
             path: "long".into(),
-            ranges: vec![0..512 << 10]
+            ranges: std::iter::once(0..512 << 10).collect()
         }]
     );
     let found = fs::read(place.path("out/long")).unwrap();
@@ -257,10 +261,7 @@ fn volumes_are_told_apart() {
     let result = salvaged(&place, set.clone());
     assert_eq!(names(&result.lost), BTreeSet::from(["long".to_owned()]));
     let [lost] = result.lost.as_slice() else { panic!() };
-    let mut expected = long.clone();
-    for range in &lost.ranges {
-        expected[range.start as usize..range.end as usize].fill(0);
-    }
+    let expected = blank(long, &lost.ranges);
     let bytes: u64 = lost.ranges.iter().map(|range| range.end - range.start).sum();
     assert!(bytes < 900 * 1024, "{lost:?}");
     assert!(fs::read(place.path("out/long")).unwrap() == expected, "{lost:?}");

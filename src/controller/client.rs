@@ -21,7 +21,7 @@ pub fn connect(path: &Path) -> Option<UnixStream> {
     UnixStream::connect(path).ok()
 }
 
-/// Sends a request and waits for its result.
+/// Sends a request and waits for its result; where that is the end of the server, for that too.
 ///
 /// # Errors
 /// What the server says; [`Kind::Unavailable`] where it goes away.
@@ -30,7 +30,8 @@ pub fn ask(mut stream: UnixStream, ask: Ask, tell: Tell<'_>) -> Result<Map<Strin
     let mut line = serde_json::to_vec(&request).map_err(|error| broken(error.into()))?;
     line.push(b'\n');
     stream.write_all(&line).map_err(broken)?;
-    for line in BufReader::new(stream).lines() {
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next() {
         let line = line.map_err(broken)?;
         match serde_json::from_str(&line).map_err(|error| broken(error.into()))? {
             Answer::Progress {
@@ -40,7 +41,12 @@ pub fn ask(mut stream: UnixStream, ask: Ask, tell: Tell<'_>) -> Result<Map<Strin
                 done_bytes,
                 whole_bytes,
             })?,
-            Answer::Done(facts) => return Ok(facts),
+            Answer::Done(facts) => {
+                if facts.get("ended").and_then(Value::as_bool) == Some(true) {
+                    lines.for_each(drop);
+                }
+                return Ok(facts);
+            }
             Answer::Failed(told) => return Err(told.into()),
         }
     }

@@ -37,6 +37,14 @@ pub enum Ask {
         /// What.
         order: Order,
     },
+    /// The end of the service of one array. The answer has `ended` where it was the last one: then the process ends too, and
+    /// with it the stream.
+    Stop {
+        /// Its name or UUID; none for the only one.
+        name: Option<String>,
+        /// Cut clients off that have it.
+        disconnect: bool,
+    },
 }
 
 /// What is answered: any number of lines of progress, then one of the others.

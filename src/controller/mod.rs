@@ -8,6 +8,7 @@ pub mod client;
 pub mod error;
 pub mod interface;
 pub mod order;
+pub mod served;
 pub mod socket;
 
 pub use error::{Error, Kind, Told};

@@ -28,6 +28,7 @@ use crate::{
         rebuild::{Ending, Progress},
         reshape::Plan,
         scrub::{Mismatch, Repair, Suspect, Unreadable},
+        stopped::give_back,
     },
 };
 
@@ -49,6 +50,13 @@ pub enum Order {
         /// Answer when it is filled.
         wait: bool,
         /// Take it though it holds something else, which is lost.
+        yes: bool,
+    },
+    /// Give an image back that the array does without: a spare, or a member that failed.
+    Remove {
+        /// The image.
+        image: PathBuf,
+        /// Do it though the array could be glad of what the image holds.
         yes: bool,
     },
     /// Compare redundancy with data.
@@ -127,6 +135,7 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             facts.insert("verify".to_owned(), report);
             return Ok(facts);
         }
+        Order::Remove { image, yes } => remove(array, image, *yes)?,
         Order::Rebuild => finish(keeper, tell)?,
         Order::Reshape {
             level,
@@ -305,6 +314,34 @@ fn fail(array: &Array, member: &str) -> Result<()> {
     }
     let array = status.name;
     Err(raid::Error::MemberNeeded { array, slot }.into())
+}
+
+/// Gives an image back that the array does without.
+fn remove(array: &Array, path: &Path, yes: bool) -> Result<()> {
+    let found = discover(&[Image::at(path).map_err(Error::host(path))?]);
+    let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
+    let (place, name) = (path.display(), array.name());
+    let Some(device) = own.and_then(|set| set.members.first()) else {
+        let message = format!("{place}: it is no device of array {name}");
+        return Err(Error::refused(
+            Kind::NotFound,
+            message,
+            "'headstack array show' for those it has",
+        ));
+    };
+    let path = device.image.path();
+    let status = array.status();
+    if let Some(seat) = status.members.iter().find(|seat| seat.path.as_ref() == Some(&path)) {
+        let message = format!("{place}: it is member {} of array {name}, in use", seat.slot);
+        return Err(Error::refused(Kind::Refused, message, "'headstack array fail' first"));
+    }
+    if status.spares.contains(&path) {
+        array.release_spare(&path)?;
+    } else if !yes {
+        let message = format!("{place}: array {name} could not take it back as the member that it was");
+        return Err(Error::refused(Kind::Refused, message, "--yes to do it"));
+    }
+    Ok(give_back(device)?)
 }
 
 fn added_fact(added: Added) -> Value {

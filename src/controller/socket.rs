@@ -9,7 +9,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Read as _, Write as _},
     os::{fd::OwnedFd, unix::fs::PermissionsExt as _, unix::net::UnixStream},
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Condvar, Mutex, PoisonError},
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -43,9 +43,24 @@ pub fn path_of(socket: &Path) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// Takes requests until it is dropped.
+/// Requests that are not yet answered.
+#[derive(Default)]
+struct Pending {
+    count: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl Pending {
+    fn change(&self, change: impl FnOnce(&mut usize)) {
+        change(&mut self.count.lock().unwrap_or_else(PoisonError::into_inner));
+        self.changed.notify_all();
+    }
+}
+
+/// Takes requests until it is dropped, which waits until those that were taken are answered.
 pub struct Control {
     stop: Arc<OwnedFd>,
+    pending: Arc<Pending>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -62,12 +77,14 @@ impl Control {
         rustix::io::ioctl_fionbio(&listener, true).map_err(|errno| host(errno.into()))?;
         let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
         let stop = Arc::new(rustix::event::eventfd(0, flags).map_err(|errno| host(errno.into()))?);
+        let pending = Arc::new(Pending::default());
         let thread = thread::Builder::new().name("control".to_owned()).spawn({
-            let stop = Arc::clone(&stop);
-            move || accept(&listener, &stop, &answerer)
+            let (stop, pending) = (Arc::clone(&stop), Arc::clone(&pending));
+            move || accept(&listener, &stop, &pending, &answerer)
         });
         Ok(Self {
             stop,
+            pending,
             thread: Some(thread.map_err(host)?),
         })
     }
@@ -81,11 +98,17 @@ impl Drop for Control {
             // A panic of the thread has been told where it happened.
             let _ = thread.join();
         }
+        let count = self.pending.count.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(
+            self.pending
+                .changed
+                .wait_timeout_while(count, PATIENCE, |count| *count > 0),
+        );
     }
 }
 
 /// Accepts clients until it is told to stop; the socket's file goes with the listener.
-fn accept(listener: &Listener, stop: &OwnedFd, answerer: &Arc<Answerer>) {
+fn accept(listener: &Listener, stop: &OwnedFd, pending: &Arc<Pending>, answerer: &Arc<Answerer>) {
     let heard = Arc::new(());
     loop {
         let mut fds = [PollFd::new(stop, PollFlags::IN), PollFd::new(listener, PollFlags::IN)];
@@ -98,12 +121,12 @@ fn accept(listener: &Listener, stop: &OwnedFd, answerer: &Arc<Answerer>) {
         }
         match rustix::net::accept_with(listener, SocketFlags::CLOEXEC) {
             Ok(socket) => {
-                let (answerer, place) = (Arc::clone(answerer), Arc::clone(&heard));
+                let (answerer, place, pending) = (Arc::clone(answerer), Arc::clone(&heard), Arc::clone(pending));
                 let crowded = Arc::strong_count(&heard) > CLIENTS_MAX + 1;
                 let thread = thread::Builder::new().name("requests".to_owned());
                 let spawned = thread.spawn(move || {
                     let _place = place;
-                    if let Err(error) = serve(&UnixStream::from(socket), &*answerer, crowded) {
+                    if let Err(error) = serve(&UnixStream::from(socket), &pending, &*answerer, crowded) {
                         log::debug!("requests: {error}");
                     }
                 });
@@ -122,7 +145,7 @@ fn accept(listener: &Listener, stop: &OwnedFd, answerer: &Arc<Answerer>) {
 }
 
 /// Serves one client.
-fn serve(stream: &UnixStream, answerer: &Answerer, crowded: bool) -> io::Result<()> {
+fn serve(stream: &UnixStream, pending: &Pending, answerer: &Answerer, crowded: bool) -> io::Result<()> {
     stream.set_write_timeout(Some(PATIENCE))?;
     let user = rustix::net::sockopt::socket_peercred(stream)?.uid;
     if !user.is_root() && user != geteuid() {
@@ -147,9 +170,12 @@ fn serve(stream: &UnixStream, answerer: &Answerer, crowded: bool) -> io::Result<
             };
             send(stream, &answer).map_err(|_| Error::ClientGone)
         };
+        pending.change(|count| *count += 1);
         let done = understood(&line).and_then(|request| answerer(request.ask, &mut tell));
         let answer = done.map_or_else(|error| Answer::Failed(error.told()), Answer::Done);
-        send(stream, &answer)?;
+        let sent = send(stream, &answer);
+        pending.change(|count| *count -= 1);
+        sent?;
     }
 }
 

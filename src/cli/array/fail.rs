@@ -1,4 +1,4 @@
-//! `headstack array fail` and `remove`: take a member out.
+//! `headstack array fail`: take a member out.
 //!
 //! The engine marks it as failed on all others before it goes on; an array that cannot do without it refuses.
 

@@ -302,5 +302,6 @@ fn private_of(status: Option<&Status>, dump: [u8; 16]) -> Private {
         file_id: status.map_or(0, |status| status.identity.inode),
         device: status.map_or(0, |status| status.device),
         dump,
+        offset_bytes: 0,
     }
 }

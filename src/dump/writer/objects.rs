@@ -284,6 +284,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             let blocks = self.cells.blocks(header);
             if let Some(private) = &mut header.private {
                 private.checksum = blocks.checksum();
+                private.offset_bytes = offset;
             }
             self.stream.segment(header, blocks)?;
             header.kind = Kind::Address;
@@ -384,7 +385,10 @@ impl<'a, 'w> Writer<'a, 'w> {
         if chunks.peek().is_none() {
             return self.segment(header, &[]);
         }
-        for chunk in chunks {
+        for (at, chunk) in chunks.enumerate() {
+            if let Some(private) = &mut header.private {
+                private.offset_bytes = (at * SEGMENT_BYTES) as u64;
+            }
             let cells = chunk.len() / TAPE_BLOCK_BYTES;
             header.count = u32::try_from(cells).unwrap_or(0);
             header.cells = [0; CELLS_MAX];
@@ -427,6 +431,9 @@ impl<'a, 'w> Writer<'a, 'w> {
         header.kind = Kind::Inode;
         header.flags |= FLAG_EXTENDED;
         header.extension = EXTENSION_ATTRIBUTES;
+        if let Some(private) = &mut header.private {
+            private.offset_bytes = 0;
+        }
         header.node.size_bytes = block.len() as u64;
         let cells = block.len() / TAPE_BLOCK_BYTES;
         header.count = u32::try_from(cells).unwrap_or(0);

@@ -99,3 +99,8 @@ pub(super) fn read_whole(file: impl AsFd, buffer: &mut [u8], offset_bytes: u64) 
     }
     (length, None)
 }
+
+/// True where a file may have holes.
+pub(super) fn is_sparse(file: &OwnedFd) -> bool {
+    tree::status_at(file, c"").is_ok_and(|status| status.allocated_bytes < status.node.size_bytes)
+}

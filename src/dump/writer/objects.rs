@@ -16,7 +16,7 @@ use rustix::{
 use super::{
     Notice, Watch,
     data::{Blocks, Cells, SEGMENT_BYTES, choose_cells, missing},
-    load::{Body, Loaded, load},
+    load::{Body, Loaded, is_sparse, load},
     private_of,
 };
 use crate::dump::{
@@ -492,9 +492,4 @@ impl<'a, 'w> Writer<'a, 'w> {
         (self.watch.notice)(&Notice::Trouble(trouble.clone()));
         self.troubles.push(trouble);
     }
-}
-
-/// True where a file may have holes.
-fn is_sparse(file: &OwnedFd) -> bool {
-    tree::status_at(file, c"").is_ok_and(|status| status.allocated_bytes < status.node.size_bytes)
 }

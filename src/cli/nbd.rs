@@ -28,7 +28,7 @@ use super::{
     },
 };
 use crate::{
-    nbd::{Export, Exports, Keeper, Limits, Listener, Server, Settings, Tls},
+    nbd::{Export, Exports, Keeper, Limits, Listener, MEMBER_TIMEOUT, Server, Settings, Tls},
     raid::{
         Array,
         assemble::Assembly,
@@ -104,6 +104,9 @@ pub struct Arguments {
     /// Share of the time, in percent, that rebuilding may take while clients are there
     #[arg(long, value_name = "PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=100))]
     rebuild_share: u8,
+    /// How long a member may take to answer before it counts as failed; 0 for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = MEMBER_TIMEOUT.as_secs())]
+    member_timeout: u64,
     /// Clients at a time
     #[arg(long, value_name = "N", default_value_t = 64)]
     clients: usize,
@@ -206,7 +209,8 @@ impl Arguments {
         let keeper = |array: &Arc<Array>| {
             let (server, share) = (Arc::clone(&server), self.rebuild_share);
             let share = move || if server.clients() == 0 { 100 } else { share };
-            Keeper::start(Arc::clone(array), true, Box::new(share)).map(Arc::new)
+            let timeout = (self.member_timeout > 0).then(|| Duration::from_secs(self.member_timeout));
+            Keeper::start(Arc::clone(array), true, Box::new(share), timeout).map(Arc::new)
         };
         let keepers = arrays.iter().map(keeper).collect::<std::io::Result<Vec<_>>>();
         let keepers = keepers.context("threads for the arrays")?;

@@ -24,7 +24,7 @@ use crate::{
             order::{Order, Request, perform},
         },
     },
-    nbd::Keeper,
+    nbd::{Keeper, MEMBER_TIMEOUT},
     raid::{
         assemble::Assembly,
         discover::{ArraySet, Discovery, discover, open},
@@ -111,7 +111,7 @@ impl PlaceArguments {
             force: self.force,
             ..Assembly::default()
         };
-        let keeper = Keeper::start(Arc::new(open(set, how)?), false, Box::new(|| 100))?;
+        let keeper = Keeper::start(Arc::new(open(set, how)?), false, Box::new(|| 100), Some(MEMBER_TIMEOUT))?;
         let done = perform(&keeper, &order, &mut tell);
         keeper.stop()?;
         done

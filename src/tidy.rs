@@ -22,7 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("dump", &["tape", "storage"]),
     ("mount", &["series"]),
     ("nbd", &["raid"]),
-    ("controller", &["series", "raid", "dump", "tape", "nbd"]),
+    ("controller", &["series", "raid", "dump", "tape", "nbd", "storage"]),
     ("console", &["controller"]),
 ];
 

@@ -61,7 +61,7 @@ impl Place {
             directory: tempfile::tempdir().unwrap(),
             now_s: 0,
         };
-        for name in ["tree", "tapes", "state", "out"] {
+        for name in ["tree", "tapes", "state", "out", "scratch"] {
             fs::create_dir(place.path(name)).unwrap();
         }
         place
@@ -69,6 +69,16 @@ impl Place {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Stock restore in `out`. It names its scratch files for the time of the dump, so each place has its own for them.
+    fn stock_restore(&self) -> Command {
+        let mut command = Command::new("restore");
+        command
+            .arg("-T")
+            .arg(self.path("scratch"))
+            .current_dir(self.path("out"));
+        command
     }
 
     fn host(&self, name: &str) -> Arc<HostDirectory> {

@@ -33,9 +33,11 @@ pub mod protocol;
 pub mod server;
 pub mod tls;
 mod transport;
+mod watcher;
 
 pub use exports::{Context, Export, Exports};
 pub use keeper::Keeper;
 pub use listen::{ListenError, Listener};
 pub use server::{Limits, Server, Settings};
 pub use tls::{Keys, Tls, TlsError};
+pub use watcher::MEMBER_TIMEOUT;

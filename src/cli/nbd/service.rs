@@ -6,6 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -29,7 +30,7 @@ use crate::{
         served::{PATIENCE, Served},
         socket::{self, Control},
     },
-    nbd::{Export, Exports, Keeper, Keys, Limits, Listener, Server, Settings, Tls},
+    nbd::{Export, Exports, Keeper, Keys, Limits, Listener, MEMBER_TIMEOUT, Server, Settings, Tls},
     raid::{
         Array,
         assemble::Assembly,
@@ -86,6 +87,9 @@ pub struct Service {
     /// Share of the time, in percent, that rebuilding may take while clients are there
     #[arg(long, value_name = "PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=100))]
     rebuild_share: u8,
+    /// How long a member may take to answer before it counts as failed; 0 for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = MEMBER_TIMEOUT.as_secs())]
+    member_timeout: u64,
     /// Clients at a time
     #[arg(long, value_name = "N", default_value_t = 64)]
     clients: usize,
@@ -224,7 +228,8 @@ impl Service {
         let keeper = |array: Arc<Array>| {
             let (server, share) = (Arc::clone(&server), self.rebuild_share);
             let share = move || if server.clients() == 0 { 100 } else { share };
-            Keeper::start(array, true, Box::new(share)).map(Arc::new)
+            let timeout = (self.member_timeout > 0).then(|| Duration::from_secs(self.member_timeout));
+            Keeper::start(array, true, Box::new(share), timeout).map(Arc::new)
         };
         let keepers = arrays.into_iter().map(keeper).collect::<std::io::Result<Vec<_>>>();
         let served = Served::new(server, keepers.context("threads for the arrays")?);

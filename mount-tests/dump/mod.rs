@@ -3,8 +3,10 @@
 //! Trees are filled and changed by the scripts in `tools/peers/dump`, which also made the tapes in `images/tape`; what a
 //! tree holds is told by `describe.py` of the same place, so both sides are compared in everything a restore must bring back.
 
+mod damaged;
 mod odd;
 mod ours;
+mod restart;
 mod stock;
 
 use std::{

@@ -7,10 +7,12 @@
 mod arguments;
 mod array;
 mod completions;
+mod context;
 mod disk;
 mod doctor;
 mod dump;
 mod dumpdates;
+mod dumping;
 mod event;
 mod exit;
 mod help;
@@ -99,6 +101,9 @@ enum Verb {
     /// List and forget remembered dumps
     #[command(subcommand)]
     Dumpdates(dumpdates::Verb),
+    /// List, show, resume and remove dumps that stopped
+    #[command(subcommand)]
+    Context(context::Verb),
     Init(init::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
@@ -121,7 +126,7 @@ enum Verb {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
-    ("Dumps", &["dump", "restore", "tape", "dumpdates"]),
+    ("Dumps", &["dump", "restore", "tape", "dumpdates", "context"]),
     ("Controller", &["init", "serve", "status", "spare", "event", "setting"]),
     ("This machine", &["doctor", "help", "completions", "man"]),
 ];
@@ -183,6 +188,7 @@ impl Verb {
             Self::Restore(arguments) => arguments.run(),
             Self::Tape(verb) => verb.run(),
             Self::Dumpdates(verb) => verb.run(),
+            Self::Context(verb) => verb.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Serve(arguments) => arguments.run(),
             Self::Status(arguments) => arguments.run(),

@@ -199,11 +199,14 @@ impl Log {
 /// The database cannot be read.
 pub fn read(database: &Path, query: &Query) -> Result<Vec<Event>> {
     let database = Database::open(database, OpenOptions::read_only())?;
-    if !database.keys()?.contains(&key()) {
-        return Ok(Vec::new());
-    }
-    let series = database.varlen_series(&key().name)?;
-    Ok(select(&series.contents().clone(), query)?)
+    let found = if database.keys()?.contains(&key()) {
+        let series = database.varlen_series(&key().name)?;
+        select(&series.contents().clone(), query)
+    } else {
+        Ok(Vec::new())
+    };
+    database.close()?;
+    Ok(found?)
 }
 
 fn key() -> SeriesKey {

@@ -16,6 +16,7 @@ use super::{
     error::{Error, Kind, Result},
     store::Store,
 };
+use crate::nbd::MEMBER_TIMEOUT;
 
 /// File of the settings, in the store's state.
 const FILE: &str = "settings.json";
@@ -84,6 +85,9 @@ pub struct Settings {
     pub port: u16,
     /// Limits and defaults for new arrays.
     pub profile: Profile,
+    /// How long a member may take for a request before it counts as failed, in seconds, for arrays that are started from
+    /// now on; 0 for as long as it likes.
+    pub member_timeout_s: u64,
     /// Program that is run for each event, with the arguments that mdadm gives: event, array, member.
     pub hook: Option<PathBuf>,
 }
@@ -97,6 +101,7 @@ impl Default for Settings {
             rebuild_priority: Priority::default(),
             port: 7402,
             profile: Profile::default(),
+            member_timeout_s: MEMBER_TIMEOUT.as_secs(),
             hook: None,
         }
     }

@@ -4,7 +4,7 @@
 //! a place that stays empty goes to the first disk of the spare pool that fits. An array that was disabled because disks
 //! were pulled has written nothing since: when they are back it is assembled again.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 
@@ -71,8 +71,11 @@ impl Inner {
             let remedy = "'headstack array rename' while it is stopped";
             Error::refused(Kind::Usage, error.to_string(), remedy)
         })?;
-        let keeper = Keeper::start(array, true, Box::new(self.share())).map_err(Error::host(self.store.root()))?;
-        keeper.set_stops_at_unreadable(!self.settings().continue_on_error);
+        let settings = self.settings();
+        let timeout = Some(Duration::from_secs(settings.member_timeout_s)).filter(|timeout| !timeout.is_zero());
+        let keeper = Keeper::start(array, true, Box::new(self.share()), timeout);
+        let keeper = keeper.map_err(Error::host(self.store.root()))?;
+        keeper.set_stops_at_unreadable(!settings.continue_on_error);
         let observed = Observed::of(&keeper);
         self.served.add(Arc::new(keeper), export.with_description(&description));
         Ok(observed)

@@ -72,6 +72,7 @@ impl Arguments {
         let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals")?;
         let log = self.log.as_deref().map(output::open_log).transpose()?;
         let store = Store::open(&self.store)?;
+        let tenure = store.take()?;
         let path = self.socket.clone().unwrap_or_else(|| store.socket());
         let mut listeners = vec![Listener::unix(&path)?];
         if let Some(port) = self.nbd_port {
@@ -86,7 +87,7 @@ impl Arguments {
             ..Settings::default()
         };
         let server = Arc::new(Server::start(Exports::default(), settings, listeners).context("the server")?);
-        let controller = Arc::new(Controller::start(store.clone(), Arc::clone(&server))?);
+        let controller = Arc::new(Controller::start(store.clone(), tenure, Arc::clone(&server))?);
         let answerer = Arc::clone(&controller);
         // Verbs look for the controller where its store has it, wherever the arrays are served.
         let control = socket::path_of(&store.socket());

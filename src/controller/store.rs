@@ -124,7 +124,9 @@ impl Store {
             if source.kind() != io::ErrorKind::WouldBlock {
                 return Error::host(self.root.join("state").join(LOCK))(source);
             }
-            let message = format!("{}: another controller has the store: {source}", self.root.display());
+            let who = self.state.read(Path::new(LOCK), 4096).unwrap_or_default();
+            let who = String::from_utf8_lossy(&who).trim().to_owned();
+            let message = format!("{}: another controller has the store: {who}", self.root.display());
             Error::refused(
                 Kind::Busy,
                 message,

@@ -1,5 +1,7 @@
 //! What must not disturb a controller: a second one, damaged settings, clients that lie, crowd or do not read, and its own
 //! sudden end.
+//!
+//! Requests that no verb makes go to the control socket itself, a line each.
 
 use std::{
     fs,
@@ -27,7 +29,7 @@ fn answer(stream: &UnixStream, line: &str) -> serde_json::Value {
 fn a_store_has_one_controller() {
     let store = Store::with_array();
     let controller = store.serve();
-    refused(&["serve", &store.path()], 75, &["in use"]);
+    refused(&["serve", &store.path()], 75, &["another controller", "pid"]);
     let other = store.file("other.sock");
     let other = other.to_str().unwrap();
     refused(

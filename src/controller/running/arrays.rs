@@ -27,12 +27,6 @@ use crate::{
 };
 
 impl Inner {
-    /// Starts what can be started of what is not in use.
-    pub(super) fn start_arrays(&self) {
-        let mut looks = locked(&self.changing);
-        self.start_found(&mut looks, &discover(&self.disks.images()));
-    }
-
     fn start_found(&self, looks: &mut Looks, found: &Discovery) {
         let running = self.served.all();
         for set in &found.arrays {

@@ -83,6 +83,7 @@ impl Inner {
                         failed => drop(failed),
                     }
                 }
+                self.look_at_arrays();
             }
             DiskDeed::Insert => {
                 disk.insert();

@@ -94,10 +94,9 @@ impl Controller {
     /// Takes over a store and starts its arrays, which the server serves from now on.
     ///
     /// # Errors
-    /// Another controller has the store, or its directories cannot be read. An array that cannot be started is told as an
+    /// The store's directories cannot be read. An array that cannot be started is told as an
     /// event and keeps nobody from the others.
-    pub fn start(store: Store, server: Arc<Server>) -> Result<Self> {
-        let tenure = store.take()?;
+    pub fn start(store: Store, tenure: Tenure, server: Arc<Server>) -> Result<Self> {
         let (remembered, trouble) = match Remembered::load(&store) {
             Ok(remembered) => (remembered, None),
             Err(error) => (Remembered::default(), Some(error)),
@@ -129,7 +128,9 @@ impl Controller {
             inner.tell(Event::new(Name::StateTrouble, text));
         }
         locked(&inner.health).begin(&inner);
-        inner.start_arrays();
+        inner.take_in();
+        // Disks that failed before and are there now may only have been unplugged.
+        inner.take_in();
         let thread = thread::Builder::new().name("controller".to_owned()).spawn({
             let inner = Arc::downgrade(&inner);
             move || run(&inner)

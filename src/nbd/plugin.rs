@@ -1,4 +1,4 @@
-//! The other door: arrays in nbdkit, whose filters, TLS with pre-shared keys and vsock they get.
+//! The other door: arrays in nbdkit, whose filters, TLS and vsock they get.
 //!
 //! `nbdkit ./libheadstack.so disk0.img disk1.img ..` serves the arrays of the images, each as an export of its name. The
 //! crate `nbdkit` makes C calls of a trait's methods; what it leaves out of nbdkit's table is added in [`table`]. This file

@@ -30,7 +30,7 @@ use crate::{
         served::{PATIENCE, Served},
         socket::{self, Control},
     },
-    nbd::{Export, Exports, Keeper, Limits, Listener, MEMBER_TIMEOUT, Server, Settings, Tls},
+    nbd::{Export, Exports, Keeper, Keys, Limits, Listener, MEMBER_TIMEOUT, Server, Settings, Tls},
     raid::{
         Array,
         assemble::Assembly,
@@ -52,6 +52,7 @@ enum Cache {
 
 /// How arrays are served.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("keys").multiple(true)))]
 pub struct Service {
     /// Write nothing: neither data nor superblocks
     #[arg(long)]
@@ -69,10 +70,13 @@ pub struct Service {
     #[arg(long, value_name = "N", conflicts_with = "socket")]
     port: Option<u16>,
     /// Offer TLS with server-cert.pem and server-key.pem of this directory, and require it
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", group = "keys", value_hint = clap::ValueHint::DirPath)]
     tls: Option<PathBuf>,
+    /// Offer TLS, and require it, to clients with a key of this file, which 'psktool' makes: a line NAME:HEX for each
+    #[arg(long, value_name = "FILE", group = "keys", value_hint = clap::ValueHint::FilePath)]
+    tls_psk: Option<PathBuf>,
     /// Serve clients without TLS too
-    #[arg(long, requires = "tls")]
+    #[arg(long, requires = "keys")]
     tls_optional: bool,
     /// Serve only clients with a certificate of the authority in ca-cert.pem of that directory
     #[arg(long, requires = "tls")]
@@ -188,9 +192,15 @@ impl Service {
                 clients: self.clients,
                 ..Limits::default()
             },
-            tls: match &self.tls {
-                Some(directory) => Tls::load(directory, !self.tls_optional, self.tls_verify_peer)?,
-                None => Tls::default(),
+            tls: if self.tls.is_some() || self.tls_psk.is_some() {
+                let keys = Keys {
+                    certificates: self.tls.as_deref(),
+                    verify: self.tls_verify_peer,
+                    shared: self.tls_psk.as_deref(),
+                };
+                Tls::load(&keys, !self.tls_optional)?
+            } else {
+                Tls::default()
             },
         };
         let secure = settings.tls.is_required();

@@ -229,6 +229,27 @@ fn events_are_listed_cleared_and_told_to_the_hook() {
     assert_eq!(end(controller), Some(0));
 }
 
+/// R50: a disk that hangs holds nobody up for longer than its deadline; then it counts as failed, and can come back.
+#[test]
+fn a_disk_that_hangs_is_done_without() {
+    let store = Store::with_array();
+    store.set("member_timeout_s", "1");
+    let controller = store.serve();
+    store.wait_for("Normal");
+    let data = fill(&store, "r5");
+    store.inject(1, "hang");
+    holds(&store, "r5", &data);
+    if data.is_some() {
+        store.wait_for_event("Fail");
+        assert_eq!(store.state(), "Critical – missing disk");
+    }
+    store.on_disk("heal", 1);
+    headstack(&["disk", "rescan", "--store", &store.path()]).text();
+    store.wait_for("Normal");
+    holds(&store, "r5", &data);
+    assert_eq!(end(controller), Some(0));
+}
+
 /// A scenario does the same to the same requests.
 #[test]
 fn a_scenario_brings_its_faults_by_itself() {

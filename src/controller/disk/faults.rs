@@ -191,6 +191,10 @@ impl Faults {
         self.directory.open(&self.image, Access::ReadWrite)
     }
 
+    pub(super) fn hangs(&self) -> bool {
+        self.lock().faults.contains(&Fault::Hang)
+    }
+
     pub(super) fn list(&self) -> Vec<String> {
         self.lock().faults.iter().map(ToString::to_string).collect()
     }

@@ -63,6 +63,11 @@ impl Disk {
         self.pulled.load(Ordering::Acquire)
     }
 
+    /// True where it is plugged in and does not hang.
+    pub fn answers(&self) -> bool {
+        !self.is_pulled() && !self.faults.hangs()
+    }
+
     /// The faults that it has now, as they are written.
     pub fn faults(&self) -> Vec<String> {
         self.faults.list()
@@ -219,10 +224,10 @@ impl Disks {
         }
     }
 
-    /// Images of all disks that are plugged in.
+    /// Images of all disks that answer.
     pub fn images(&self) -> Vec<Image> {
         let disks = self.all();
-        let there = disks.iter().filter(|disk| !disk.is_pulled());
+        let there = disks.iter().filter(|disk| disk.answers());
         there.map(|disk| self.image(disk)).collect()
     }
 

@@ -21,7 +21,7 @@ use crate::{
     raid::{
         add::Added,
         assemble::Assembly,
-        discover::{ArraySet, Discovery, discover, open},
+        discover::{ArraySet, Discovery, open},
         health::ArrayState,
     },
 };
@@ -93,12 +93,15 @@ impl Inner {
     /// Tells what happened to the arrays, and lets disks join those that miss some.
     pub(super) fn look_at_arrays(&self) {
         let mut looks = locked(&self.changing);
+        let mut changed = false;
         for keeper in self.served.all() {
             let uuid = keeper.array().uuid();
             let now = Observed::of(&keeper);
             let before = looks.arrays.insert(uuid, now.clone());
             if let Some(before) = before {
-                now.since(&before).into_iter().for_each(|event| self.tell(event));
+                let events = now.since(&before);
+                changed |= !events.is_empty();
+                events.into_iter().for_each(|event| self.tell(event));
             }
             match keeper.fault() {
                 Some(fault) if looks.told.get(&uuid) != Some(&fault) => {
@@ -113,6 +116,9 @@ impl Inner {
             if now.state != ArrayState::Disabled && self.settings().auto_rebuild {
                 self.offer_spare(&mut looks, &keeper, &now);
             }
+        }
+        if changed {
+            self.discover();
         }
     }
 
@@ -193,7 +199,7 @@ impl Inner {
     pub(super) fn take_in(&self) {
         let mut looks = locked(&self.changing);
         looks.declined.clear();
-        let found = discover(&self.disks.images());
+        let found = self.discover();
         for keeper in self.served.all() {
             let uuid = keeper.array().uuid();
             let Some(set) = found.arrays.iter().find(|set| set.uuid == uuid) else {

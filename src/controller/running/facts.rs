@@ -1,6 +1,7 @@
 //! What the controller tells of itself: the worst first, then arrays, disks, spares, settings and the last events.
 //!
-//! Plain JSON, the same for a verb and for a page.
+//! Plain JSON, the same for a verb and for a page. No disk is asked for it: what the images hold is known from the last look,
+//! so that a disk that hangs holds nobody up.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +9,7 @@ use super::{Inner, locked};
 use crate::{
     controller::{disk::Disk, log::Query, order},
     raid::{
-        discover::{Contents, Discovery, discover},
+        discover::{Contents, Discovery},
         health::{ArrayState, DiskState},
     },
 };
@@ -33,7 +34,7 @@ impl Inner {
             let told = looks.told.iter().filter(|(uuid, _)| !running(**uuid));
             told.map(|(_, text)| text.clone()).collect()
         };
-        let found = discover(&self.disks.images());
+        let found = locked(&self.found).clone();
         let disks: Vec<Value> = self
             .disks
             .all()
@@ -69,12 +70,8 @@ impl Inner {
 
     /// What is known of one disk.
     pub(super) fn disk_facts(&self, disk: &Disk) -> Map<String, Value> {
-        let images: Vec<_> = if disk.is_pulled() {
-            Vec::new()
-        } else {
-            vec![self.disks.image(disk)]
-        };
-        self.facts_of_disk(disk, &discover(&images))
+        let found = locked(&self.found).clone();
+        self.facts_of_disk(disk, &found)
     }
 
     fn facts_of_disk(&self, disk: &Disk, found: &Discovery) -> Map<String, Value> {

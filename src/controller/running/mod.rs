@@ -34,7 +34,13 @@ use super::{
     telemetry::Telemetry,
     watch::Observed,
 };
-use crate::{nbd::Server, raid::metadata::identity::Uuid};
+use crate::{
+    nbd::Server,
+    raid::{
+        discover::{Discovery, discover},
+        metadata::identity::Uuid,
+    },
+};
 
 use asks::Rehearsal;
 use health::Health;
@@ -59,6 +65,8 @@ struct Inner {
     /// Share of the time that work on redundancy takes while somebody uses an array.
     share: Arc<AtomicU8>,
     remembered: Mutex<Remembered>,
+    /// What the images held when they were last looked at.
+    found: Mutex<Discovery>,
     /// Held while arrays come and go, and while disks join them.
     changing: Mutex<Looks>,
     rehearsal: Mutex<Rehearsal>,
@@ -115,6 +123,7 @@ impl Controller {
             served: Served::new(server, Vec::new()),
             share,
             remembered: Mutex::new(remembered),
+            found: Mutex::default(),
             changing: Mutex::default(),
             rehearsal: Mutex::default(),
             health: Mutex::default(),
@@ -221,6 +230,13 @@ impl Inner {
         self.look_for_disks();
         self.look_at_arrays();
         locked(&self.health).tick(self);
+    }
+
+    /// Sees what the images hold.
+    fn discover(&self) -> Discovery {
+        let found = discover(&self.disks.images());
+        locked(&self.found).clone_from(&found);
+        found
     }
 
     /// Settings at the moment.

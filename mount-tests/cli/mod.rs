@@ -10,6 +10,7 @@ mod failures;
 mod generated;
 mod interop;
 mod mounting;
+mod restores;
 mod series;
 mod snapshots;
 mod tapes;

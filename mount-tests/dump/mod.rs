@@ -3,9 +3,12 @@
 //! Trees are filled and changed by the scripts in `tools/peers/dump`, which also made the tapes in `images/tape`; what a
 //! tree holds is told by `describe.py` of the same place, so both sides are compared in everything a restore must bring back.
 
+mod catalog;
 mod damaged;
+mod interactive;
 mod odd;
 mod ours;
+mod rmt;
 mod stock;
 
 use std::{

@@ -21,6 +21,7 @@ mod nbd;
 mod output;
 mod reels;
 mod restore;
+mod rmt;
 mod series;
 mod snapshot;
 mod tape;
@@ -93,6 +94,7 @@ enum Verb {
     /// List and forget remembered dumps
     #[command(subcommand)]
     Dumpdates(dumpdates::Verb),
+    Rmt(rmt::Arguments),
     Init(init::Arguments),
     Doctor(doctor::Arguments),
     Help(help::Arguments),
@@ -104,7 +106,7 @@ enum Verb {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
-    ("Dumps", &["dump", "restore", "tape", "dumpdates"]),
+    ("Dumps", &["dump", "restore", "tape", "dumpdates", "rmt"]),
     ("This machine", &["init", "doctor", "help", "completions", "man"]),
 ];
 
@@ -165,6 +167,7 @@ impl Verb {
             Self::Restore(arguments) => arguments.run(),
             Self::Tape(verb) => verb.run(),
             Self::Dumpdates(verb) => verb.run(),
+            Self::Rmt(arguments) => arguments.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Help(arguments) => arguments.run(),

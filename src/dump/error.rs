@@ -66,6 +66,24 @@ pub enum Error {
         /// What is there.
         reason: String,
     },
+    /// The directory that is restored into has no room for the dump.
+    #[error("{}: {needed} {what} are needed, {free} are free", path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes or inodes.
+        what: &'static str,
+        /// How many.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+    },
+    /// Another restore goes into the same directory.
+    #[error("{}: another restore goes into it", path.display())]
+    Claimed {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The tape is not the one that is needed now.
     #[error("{}: {reason}", path.display())]
     WrongTape {

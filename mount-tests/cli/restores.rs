@@ -50,7 +50,8 @@ fn a_plan_names_what_is_missing() {
     }
     assert_eq!(told["path"], reels.tree.as_str());
     assert!(told["size_bytes"].as_u64().unwrap() > 300_000, "{told}");
-    plan(&["-r", "-f", &volumes[0]]).fails(66, &["volume 2 of the dump is missing"]);
+    let short = plan(&["-r", "-f", &volumes[0]]).ends(66);
+    assert!(short.err.contains("volume 2 of the dump is missing"), "{short:?}");
     plan(&["-r", "-f", &reels.tape]).fails(78, &["needs the dump of its base"]);
     headstack(&["restore", "-t", "-b", "32", "-f", &volumes[0]]).fails(64, &["blocking factor 10, not 32"]);
     fs::write(Path::new(&out).join("top"), "mine").unwrap();

@@ -136,7 +136,14 @@ fn chosen_files_are_the_same_with_and_without_a_catalogue() {
         )
         .unwrap();
         assert_eq!(restored.troubles, []);
-        same(&describe(&stage.path(&name)), &describe(&stage.path("out")), &name);
+        // Directories that are only on the way have the time of the restore.
+        let chosen = |name: &str| -> Vec<String> {
+            let lines = describe(&stage.path(name)).into_iter();
+            lines
+                .filter(|line| !["2e ", "6d616e79 "].iter().any(|way| line.starts_with(way)))
+                .collect()
+        };
+        same(&chosen(&name), &chosen("out"), &name);
     }
     assert_eq!(found.places.of(2), None::<Place>, "directories have no places");
 }

@@ -8,6 +8,7 @@ mod damaged;
 mod interactive;
 mod odd;
 mod ours;
+mod restart;
 mod rmt;
 mod stock;
 

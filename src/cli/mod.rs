@@ -7,10 +7,12 @@
 mod arguments;
 mod array;
 mod completions;
+mod context;
 mod disk;
 mod doctor;
 mod dump;
 mod dumpdates;
+mod dumping;
 mod exit;
 mod help;
 mod images;
@@ -94,6 +96,9 @@ enum Verb {
     /// List and forget remembered dumps
     #[command(subcommand)]
     Dumpdates(dumpdates::Verb),
+    /// List, show, resume and remove dumps that stopped
+    #[command(subcommand)]
+    Context(context::Verb),
     Rmt(rmt::Arguments),
     Init(init::Arguments),
     Doctor(doctor::Arguments),
@@ -106,7 +111,7 @@ enum Verb {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
-    ("Dumps", &["dump", "restore", "tape", "dumpdates", "rmt"]),
+    ("Dumps", &["dump", "restore", "tape", "dumpdates", "context", "rmt"]),
     ("This machine", &["init", "doctor", "help", "completions", "man"]),
 ];
 
@@ -167,6 +172,7 @@ impl Verb {
             Self::Restore(arguments) => arguments.run(),
             Self::Tape(verb) => verb.run(),
             Self::Dumpdates(verb) => verb.run(),
+            Self::Context(verb) => verb.run(),
             Self::Rmt(arguments) => arguments.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Doctor(arguments) => arguments.run(),

@@ -110,7 +110,7 @@ impl Arguments {
         if self.mode.list {
             return self.list(&mut reader, &wanted);
         }
-        if self.mode.restore && !(wanted.is_empty() && !self.options.renames()) {
+        if self.mode.restore && (self.options.renames() || !wanted.is_empty()) {
             let remedy = "-x for single objects and other names";
             return Err(Failure::new(Code::Usage, "-r restores the whole dump as it is", remedy).into());
         }

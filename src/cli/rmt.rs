@@ -22,7 +22,7 @@ use clap::Args;
 use rustix::io::Errno;
 
 use super::{exit::Code, output::Data, reels::StateArgument, tape::Drive};
-use crate::tape::{BlockRead as _, BlockWrite as _, Error, Found, Position, RECORD_MAX_BYTES, Room};
+use crate::tape::{BlockRead, BlockWrite as _, Error, Found, Position, RECORD_MAX_BYTES, Room};
 
 /// Be the drive at the other end of rmt, for stock dump and restore
 ///
@@ -226,7 +226,7 @@ impl Session {
             (1, 0) => {}
             _ => return Err(Errno::INVAL),
         }
-        Ok(Answer::Number(drive.image.position().offset_bytes))
+        Ok(Answer::Number(BlockRead::position(&drive.image).offset_bytes))
     }
 
     /// Does what `MTIOCTOP` of Linux does.
@@ -263,7 +263,7 @@ impl Session {
         const PROTECTED: i64 = 0x0400_0000;
         const BEGINNING: i64 = 0x4000_0000;
         let image = &self.drive()?.image;
-        let position = image.position();
+        let position = BlockRead::position(image);
         let mut state = ONLINE;
         if image.write_protected() {
             state |= PROTECTED;

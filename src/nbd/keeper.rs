@@ -1,4 +1,5 @@
-//! One thread an array: tells it the time, and makes its redundancy whole again as soon as that is possible.
+//! One thread an array: tells it the time, and makes its redundancy whole again as soon as that is possible. A move to
+//! another shape that was left half-way is gone on with.
 //!
 //! The work goes in small steps. Between them the thread pauses for as long as it takes to leave the rest of the time to
 //! those who use the array; where nobody does, it does not pause. Work that failed is tried again when something has
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use super::watcher::Watcher;
 use crate::raid::{
     Array,
     metadata::identity::Time,
@@ -23,13 +25,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// Work after which a pause is due: shorter pauses are not worth a wake-up.
 const STINT: Duration = Duration::from_millis(10);
 
-/// What is done to the redundancy of an array.
+/// What is done to an array beside serving it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// Making it right where it may not be.
     Resync,
     /// Filling members.
     Rebuild,
+    /// Going on with a move to another shape.
+    Reshape,
 }
 
 impl Work {
@@ -38,6 +42,7 @@ impl Work {
         match self {
             Self::Resync => "resync",
             Self::Rebuild => "rebuild",
+            Self::Reshape => "reshape",
         }
     }
 }
@@ -108,14 +113,18 @@ struct Shared {
 pub struct Keeper {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    watcher: Mutex<Option<Watcher>>,
 }
 
 impl Keeper {
-    /// Takes care of an array from now on; `eager` begins work that is due without being asked.
+    /// Takes care of an array from now on; `eager` begins work that is due without being asked. A member that does not
+    /// answer within `timeout` counts as failed; none waits for ever.
     ///
     /// # Errors
     /// No thread is left.
-    pub fn start(array: Arc<Array>, eager: bool, share: Share) -> io::Result<Self> {
+    pub fn start(array: Arc<Array>, eager: bool, share: Share, timeout: Option<Duration>) -> io::Result<Self> {
+        let watcher = timeout.map(|timeout| Watcher::start(Arc::clone(&array), timeout));
+        let watcher = watcher.transpose()?;
         let state = State {
             eager,
             ..State::default()
@@ -133,6 +142,7 @@ impl Keeper {
         Ok(Self {
             shared,
             thread: Mutex::new(Some(thread?)),
+            watcher: Mutex::new(watcher),
         })
     }
 
@@ -228,7 +238,9 @@ impl Keeper {
         let Some(thread) = thread else { return Ok(()) };
         // A panic of the thread has been told where it happened.
         let _ = thread.join();
-        self.array().stop(now())
+        let stopped = self.array().stop(now());
+        drop(self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take());
+        stopped
     }
 }
 
@@ -288,6 +300,10 @@ impl Shared {
         if failed_at == Some(status.events) {
             return None;
         }
+        // Nothing else can be done before it has its new shape.
+        if let Some(reshape) = &status.reshape {
+            return (!reshape.running).then_some(Work::Reshape);
+        }
         if status.needs_resync {
             return Some(Work::Resync);
         }
@@ -331,6 +347,7 @@ impl Shared {
         let ended = match work {
             Work::Resync => self.array.resync(&mut pace),
             Work::Rebuild => self.array.rebuild(&mut pace),
+            Work::Reshape => self.array.reshape(&mut pace),
         };
         let fault = match ended {
             Ok(ending) => {

@@ -258,6 +258,10 @@ impl Storage for Window {
         }))
     }
 
+    fn never_waits(&self) -> bool {
+        self.storage.never_waits()
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.storage.sync()
     }

@@ -132,6 +132,11 @@ pub trait Storage: Send + Sync {
     /// What stands at an offset; none at and behind the end. A file system that does not tell holes has only data.
     fn span_at(&self, offset_bytes: u64) -> io::Result<Option<Span>>;
 
+    /// True where no operation ever waits for a device, because the file has none but memory.
+    fn never_waits(&self) -> bool {
+        false
+    }
+
     /// Makes the contents and the size durable.
     fn sync(&self) -> io::Result<()>;
 

@@ -71,11 +71,10 @@ impl Options {
             _ => self.force,
         };
         let extract = self.extract_as.clone().or_else(|| said("EXTRACT"));
-        let renames = match extract.as_deref().map(str::to_ascii_uppercase).as_deref() {
-            Some("E") => true,
-            Some(value) => is_yes("EXTRACT", value)? && false,
-            None => false,
-        };
+        let renames = extract.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("e"));
+        if let Some(value) = extract.filter(|_| !renames) {
+            is_yes("EXTRACT", &value)?;
+        }
         if !self.rename.is_empty() && !renames && !direct {
             let message = "renaming while the whole tape is read needs EXTRACT=E";
             let remedy = "'--extract-as E', or 'headstack tape catalogue' of the tape first";

@@ -73,7 +73,7 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
     catalogue.settle_types();
     let mut troubles = std::mem::take(&mut catalogue.troubles);
     let before = Space::reach(&old.folders, &mut Vec::new());
-    let mut left = old.clone();
+    let left = old.clone();
     let mut all = old.folders;
     all.extend(catalogue.folders.clone());
     // A name whose number is free now is gone, whatever an older listing says.
@@ -94,7 +94,7 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
     )?;
     log::info!("stage 2: putting names in place");
     let mut files = Files::new(destination, troubles).exactly();
-    let mut turn = Turn {
+    let turn = Turn {
         before: &before,
         after: &after,
         destination,
@@ -102,29 +102,7 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
         aside: BTreeSet::new(),
         resumed: false,
     };
-    let done = left.pending.map_or(Step::Aside, |(_, step)| step);
-    let reached = |left: &mut Left, step| {
-        left.pending = Some((label.date_s, step));
-        // Nothing moves at level 0, so there is nothing to remember.
-        if label.base_date_s == 0 {
-            Ok(())
-        } else {
-            write_state(destination, left)
-        }
-    };
-    if done < Step::Placing {
-        reached(&mut left, Step::Aside)?;
-        turn.clear_names();
-        turn.clear_directories();
-        reached(&mut left, Step::Placing)?;
-    } else {
-        turn.find_aside();
-    }
-    if done < Step::Placed {
-        turn.build_directories();
-        turn.build_names(&catalogue);
-        reached(&mut left, Step::Placed)?;
-    }
+    turn.run(&catalogue, left)?;
     files.restore(reader, &mut catalogue, &after)?;
     let left = Left {
         date_s: label.date_s,
@@ -170,6 +148,36 @@ fn folder(number: u32) -> Target {
 }
 
 impl Turn<'_, '_> {
+    /// Puts all names in place, from where an interrupted restore left them. How far that is is remembered in `left`, but not
+    /// at level 0, where nothing moves.
+    fn run(mut self, catalogue: &Catalogue, mut left: Left) -> Result<()> {
+        let destination = self.destination;
+        let label = &catalogue.label;
+        let done = left.pending.map_or(Step::Aside, |(_, step)| step);
+        let mut reached = |step| {
+            left.pending = Some((label.date_s, step));
+            if label.base_date_s == 0 {
+                Ok(())
+            } else {
+                write_state(destination, &left)
+            }
+        };
+        if done < Step::Placing {
+            reached(Step::Aside)?;
+            self.clear_names();
+            self.clear_directories();
+            reached(Step::Placing)?;
+        } else {
+            self.find_aside();
+        }
+        if done < Step::Placed {
+            self.build_directories();
+            self.build_names(catalogue);
+            reached(Step::Placed)?;
+        }
+        Ok(())
+    }
+
     /// Sets something aside, unless an interrupted restore did.
     fn set_aside(&self, path: &Path, target: Target) -> Result<(), Errno> {
         match self.destination.status(&aside(target)) {

@@ -160,6 +160,10 @@ impl Storage for HostFile {
         }))
     }
 
+    fn never_waits(&self) -> bool {
+        self.is_in_memory()
+    }
+
     fn sync(&self) -> io::Result<()> {
         Ok(retry(|| fs::fdatasync(&self.file))?)
     }

@@ -194,7 +194,7 @@ fn show_text(facts: &[(&'static str, Value)]) -> String {
 
 /// A label as a key of JSON: `Is Context Busy?` as `is_context_busy`.
 fn key_of(label: &str) -> String {
-    label.replace(' ', "_").replace(['?', '-'], "").to_lowercase()
+    label.replace([' ', '-'], "_").replace('?', "").to_lowercase()
 }
 
 /// What filers tell of a context, in their order.

@@ -113,7 +113,13 @@ impl Files<'_> {
     }
 }
 
+/// Sets an attribute; one that is there already is left alone, as a series with entries lets none be set.
 fn set(directory: &OwnedFd, attribute: &Attribute) -> Result<(), Errno> {
+    let mut there = vec![0; attribute.value.len() + 1];
+    let length = fgetxattr(directory, attribute.name.as_slice(), &mut there);
+    if length.is_ok_and(|length| there[..length] == attribute.value) {
+        return Ok(());
+    }
     fsetxattr(
         directory,
         attribute.name.as_slice(),

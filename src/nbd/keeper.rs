@@ -1,4 +1,5 @@
-//! One thread an array: tells it the time, and makes its redundancy whole again as soon as that is possible.
+//! One thread an array: tells it the time, and makes its redundancy whole again as soon as that is possible. A move to
+//! another shape that was left half-way is gone on with.
 //!
 //! The work goes in small steps. Between them the thread pauses for as long as it takes to leave the rest of the time to
 //! those who use the array; where nobody does, it does not pause. Work that failed is tried again when something has
@@ -24,13 +25,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// Work after which a pause is due: shorter pauses are not worth a wake-up.
 const STINT: Duration = Duration::from_millis(10);
 
-/// What is done to the redundancy of an array.
+/// What is done to an array beside serving it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// Making it right where it may not be.
     Resync,
     /// Filling members.
     Rebuild,
+    /// Going on with a move to another shape.
+    Reshape,
 }
 
 impl Work {
@@ -39,6 +42,7 @@ impl Work {
         match self {
             Self::Resync => "resync",
             Self::Rebuild => "rebuild",
+            Self::Reshape => "reshape",
         }
     }
 }
@@ -296,6 +300,10 @@ impl Shared {
         if failed_at == Some(status.events) {
             return None;
         }
+        // Nothing else can be done before it has its new shape.
+        if let Some(reshape) = &status.reshape {
+            return (!reshape.running).then_some(Work::Reshape);
+        }
         if status.needs_resync {
             return Some(Work::Resync);
         }
@@ -339,6 +347,7 @@ impl Shared {
         let ended = match work {
             Work::Resync => self.array.resync(&mut pace),
             Work::Rebuild => self.array.rebuild(&mut pace),
+            Work::Reshape => self.array.reshape(&mut pace),
         };
         let fault = match ended {
             Ok(ending) => {

@@ -47,6 +47,8 @@ pub(super) struct Blocks {
     packed: Option<Packed>,
     /// True where something was passed over that does not unpack.
     damaged: bool,
+    /// True where the volume has no more than what was not unpacked yet.
+    drained: bool,
     /// Where the record begins that blocks come from.
     record_at: u64,
     /// Where the dump begins on its first volume.
@@ -87,6 +89,7 @@ impl Blocks {
             ordinal: 0,
             packed: None,
             damaged: false,
+            drained: false,
             record_at: 0,
             copy: None,
             lenient: false,
@@ -274,12 +277,23 @@ impl Blocks {
                         self.damaged = true;
                         continue;
                     }
+                    // What looks like a long record behind damage may be none.
+                    Unpacked::Short if self.drained && packed.has_rest() => {
+                        packed.skip();
+                        self.damaged = true;
+                        continue;
+                    }
                     Unpacked::Short if std::mem::take(&mut self.damaged) => return Ok(Next::Lost),
                     Unpacked::Short => {}
                 }
             }
             self.record_at = self.tape.position().offset_bytes;
-            match self.tape.read_record(&mut self.record)? {
+            let found = if std::mem::take(&mut self.drained) {
+                Found::End
+            } else {
+                self.tape.read_record(&mut self.record)?
+            };
+            match found {
                 Found::Record => {
                     if let Some(packed) = &mut self.packed {
                         packed.push(&std::mem::take(&mut self.record));
@@ -292,6 +306,10 @@ impl Blocks {
                 Found::Mark | Found::End => {
                     self.record.clear();
                     if let Some(packed) = &mut self.packed {
+                        if packed.has_rest() {
+                            self.drained = true;
+                            continue;
+                        }
                         packed.begin();
                     }
                     if !self.next_volume()? {

@@ -3,6 +3,8 @@
 //! An object is made under its first name and linked to the others. It is dressed when the next one comes, as its
 //! attributes stand behind it on the tape.
 
+pub(super) mod series;
+
 use std::{
     collections::BTreeSet,
     ops::Range,
@@ -130,6 +132,9 @@ impl<'a> Files<'a> {
         space: &Space,
     ) -> Result<()> {
         log::info!("stage 3: restoring files as they come, stage 4: until there are no more");
+        if self.destination.is_store() {
+            self.give_parameters(catalogue, space);
+        }
         while !self.full {
             let item = match catalogue.next.take() {
                 Some(item) => item,
@@ -342,6 +347,9 @@ impl<'a> Files<'a> {
     }
 
     fn make_file(&mut self, reader: &mut Reader, header: &Header, path: &Path) -> Result<Result<(), String>> {
+        if self.destination.is_store() {
+            return self.make_series_file(reader, header, path);
+        }
         let file = match self.destination.make_file(path) {
             Ok(file) => file,
             Err(errno) => {
@@ -402,6 +410,9 @@ impl<'a> Files<'a> {
     }
 
     fn dress(&mut self, path: &Path, node: &Node, attributes: &[Attribute]) {
+        if self.destination.is_store() {
+            return self.dress_series(path, node, attributes);
+        }
         let limit = self.destination.list_limit();
         let (kept, long): (Vec<_>, Vec<_>) = attributes
             .iter()

@@ -36,6 +36,8 @@ pub struct Destination {
     forced: bool,
     renames: Vec<(PathBuf, PathBuf)>,
     list_limit: Option<usize>,
+    /// True where it is the root of a mounted database.
+    store: bool,
 }
 
 impl Destination {
@@ -50,6 +52,7 @@ impl Destination {
             source: errno.into(),
         })?;
         Ok(Self {
+            store: super::files::series::is_store(&root),
             root,
             path: path.to_path_buf(),
             forced: false,
@@ -117,6 +120,11 @@ impl Destination {
             Some((_, to, rest)) => to.join(rest),
             None => path.to_path_buf(),
         }
+    }
+
+    /// True where it is the root of a mounted database, in which directories are series.
+    pub(super) fn is_store(&self) -> bool {
+        self.store
     }
 
     /// Where it is, as it was opened.

@@ -263,29 +263,10 @@ impl Blocks {
             if torn {
                 return Ok(Next::Lost);
             }
-            if let Some(packed) = &mut self.packed {
-                match packed.take() {
-                    Unpacked::Record(record) => {
-                        self.record = record;
-                        if std::mem::take(&mut self.damaged) {
-                            return Ok(Next::Lost);
-                        }
-                        continue;
-                    }
-                    Unpacked::Damaged => {
-                        packed.skip();
-                        self.damaged = true;
-                        continue;
-                    }
-                    // What looks like a long record behind damage may be none.
-                    Unpacked::Short if self.drained && packed.has_rest() => {
-                        packed.skip();
-                        self.damaged = true;
-                        continue;
-                    }
-                    Unpacked::Short if std::mem::take(&mut self.damaged) => return Ok(Next::Lost),
-                    Unpacked::Short => {}
-                }
+            match self.next_packed() {
+                Some(true) => continue,
+                Some(false) => return Ok(Next::Lost),
+                None => {}
             }
             self.record_at = self.tape.position().offset_bytes;
             let found = if std::mem::take(&mut self.drained) {
@@ -316,6 +297,27 @@ impl Blocks {
                         return Ok(Next::End);
                     }
                 }
+            }
+        }
+    }
+
+    /// The next record of a compressed dump, out of what was read already: true where there is one or more has to be passed
+    /// over, false where something was lost before it. None where the tape has to be read.
+    fn next_packed(&mut self) -> Option<bool> {
+        let packed = self.packed.as_mut()?;
+        match packed.take() {
+            Unpacked::Record(record) => {
+                self.record = record;
+                Some(!std::mem::take(&mut self.damaged))
+            }
+            // What looks like a long record behind damage may be none.
+            Unpacked::Short if !(self.drained && packed.has_rest()) => {
+                std::mem::take(&mut self.damaged).then_some(false)
+            }
+            Unpacked::Damaged | Unpacked::Short => {
+                packed.skip();
+                self.damaged = true;
+                Some(true)
             }
         }
     }

@@ -127,6 +127,15 @@ impl Member {
         self.device.device_bytes
     }
 
+    /// Length that the device has by now, which may be more than when it was opened.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn current_bytes(&self) -> io::Result<u64> {
+        let size = self.device.storage.size_bytes()?;
+        Ok(size.saturating_sub(self.device.device_start_bytes))
+    }
+
     /// The place for its part of a stripe journal.
     pub fn sidecar(&self) -> Option<&Sidecar> {
         self.device.sidecar.as_ref()

@@ -114,6 +114,7 @@ fn check_levels(old: &Geometry, level: Level, plan: &Plan) -> Result<()> {
     let from = old.level();
     let around = match (from, level) {
         (Level::Linear, _) => "a linear array does not move; make a new array and copy",
+        (Level::Raid1, Level::Raid1) => "a mirror does not move; give it another number of copies",
         (Level::Raid1, Level::Raid10) | (Level::Raid0, Level::Raid10) => {
             "md has no way there; make a raid10 of the new members and copy, then add the old ones to it"
         }

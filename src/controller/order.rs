@@ -317,7 +317,7 @@ fn verify(keeper: &Keeper, repair: Repair, tell: Tell<'_>) -> Result<Value> {
 }
 
 /// Takes a member out, unless the array needs it.
-fn fail(array: &Array, member: &str) -> Result<()> {
+pub(super) fn fail(array: &Array, member: &str) -> Result<()> {
     let status = array.status();
     let slot = slot_of(&status, member)?;
     let absent = |seat: &&MemberStatus| seat.slot == slot || seat.path.is_none() || seat.rebuilt_bytes.is_some();

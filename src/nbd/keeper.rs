@@ -17,7 +17,7 @@ use super::watcher::Watcher;
 use crate::raid::{
     Array,
     metadata::identity::Time,
-    rebuild::{Progress, pause_after},
+    rebuild::{Progress, Rebuild, pause_after},
 };
 
 /// How often the array is told the time.
@@ -86,6 +86,8 @@ pub enum Unfinished {
 #[derive(Debug, Default)]
 struct State {
     ending: bool,
+    /// A rebuild ends where nobody can give a sector, in place of noting that it is lost.
+    stops_at_unreadable: bool,
     /// Work may begin without being asked for.
     eager: bool,
     working: Option<Work>,
@@ -167,6 +169,17 @@ impl Keeper {
         );
         let left = began.elapsed().as_millis() * u128::from(left) / u128::from(done);
         Some(Duration::from_millis(u64::try_from(left).ok()?))
+    }
+
+    /// Says whether a rebuild ends at a sector that nobody can give; else it goes on and notes that the sector is lost.
+    pub fn set_stops_at_unreadable(&self, stops: bool) {
+        self.shared.lock().stops_at_unreadable = stops;
+    }
+
+    /// Why the last work failed; none where none did, or something has changed since.
+    pub fn fault(&self) -> Option<String> {
+        let state = self.shared.lock();
+        state.fault.as_ref().map(|(reason, _)| reason.clone())
     }
 
     /// Lets the thread look whether there is something to do.
@@ -323,7 +336,14 @@ impl Shared {
     fn work(&self, work: Work, ticked: &mut Instant, asked: u64) {
         let name = self.array.name();
         log::info!("array {name}: {} begins", work.name());
-        self.lock().working = Some(work);
+        let how = {
+            let mut state = self.lock();
+            state.working = Some(work);
+            Rebuild {
+                stop_at_unreadable: state.stops_at_unreadable,
+                ..Rebuild::default()
+            }
+        };
         let mut began = Instant::now();
         let mut pace = |progress: Progress| {
             self.tick(ticked);
@@ -346,7 +366,7 @@ impl Shared {
         };
         let ended = match work {
             Work::Resync => self.array.resync(&mut pace),
-            Work::Rebuild => self.array.rebuild(&mut pace),
+            Work::Rebuild => self.array.rebuild_as(how, &mut pace),
             Work::Reshape => self.array.reshape(&mut pace),
         };
         let fault = match ended {

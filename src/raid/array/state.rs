@@ -124,8 +124,10 @@ impl Array {
         self.disabled.load(Ordering::Acquire)
     }
 
-    /// Finds out, after something could not be done, whether too few members are left.
-    pub(in crate::raid) fn look_for_members(&self) {
+    /// Finds out, after something could not be done or a disk went, whether too few members are left; then the array is
+    /// disabled.
+    pub fn look_for_members(&self) {
+        self.legs().iter().for_each(|leg| leg.look_for_members());
         if self.is_disabled() {
             return;
         }

@@ -284,8 +284,10 @@ impl Member {
 
     /// True where the host says that all of a range of the data area is a hole, so that it reads as zeros for sure.
     pub fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> bool {
-        let span = self.span(offset_bytes);
-        span.is_ok_and(|span| span.hole && span.end_bytes >= offset_bytes + length_bytes)
+        let hole = self
+            .raw(offset_bytes, length_bytes)
+            .and_then(|at| self.device.storage.is_hole(at, length_bytes));
+        hole.unwrap_or(false)
     }
 
     /// Makes all that was written durable.

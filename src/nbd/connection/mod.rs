@@ -5,7 +5,6 @@
 //! What a client has under way is bounded by an allowance in bytes; who has used it up is not read from until some of
 //! it is free. Requests of a client that vanished finish, and their replies are dropped.
 
-pub(super) mod buffers;
 mod execute;
 mod outbox;
 pub(super) mod pool;

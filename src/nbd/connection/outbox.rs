@@ -14,8 +14,10 @@ use std::{
     },
 };
 
-use super::buffers::Buffer;
-use crate::nbd::transport::{Stream, locked};
+use crate::{
+    nbd::transport::{Stream, locked},
+    raid::buffer::Buffer,
+};
 
 /// Replies that go out in one send at most.
 const GATHERED: usize = 64;
@@ -30,7 +32,7 @@ pub(super) struct Reply {
 
 impl Reply {
     fn length(&self) -> usize {
-        self.head.len() + self.data.as_ref().map_or(0, |data| data.bytes().len())
+        self.head.len() + self.data.as_ref().map_or(0, |data| data.len())
     }
 }
 
@@ -200,7 +202,7 @@ fn send_batch(stream: &Stream, batch: &mut Vec<Reply>, out: &mut usize, freed: &
         for reply in batch.iter() {
             parts.push(IoSlice::new(&reply.head));
             if let Some(data) = &reply.data {
-                parts.push(IoSlice::new(data.bytes()));
+                parts.push(IoSlice::new(data));
             }
         }
         let mut unsent = &mut parts[..];

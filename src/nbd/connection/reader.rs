@@ -15,14 +15,16 @@ use crossbeam_channel::Sender;
 
 use super::{
     Connection,
-    buffers::Buffer,
     pool::{Job, guarded},
     request::{Operation, Range, Refusal, Terms},
     spin::{CountedReader, Spin, SpinHabit},
 };
-use crate::nbd::{
-    protocol::transmission::{self, Request},
-    transport::{Interest, Lost},
+use crate::{
+    nbd::{
+        protocol::transmission::{self, Request},
+        transport::{Interest, Lost},
+    },
+    raid::buffer::Buffer,
 };
 
 /// Bytes that are received at a time.
@@ -149,7 +151,7 @@ impl Reader {
                     }
                 }
                 Expect::Payload { buffer, filled, .. } => {
-                    let rest = &mut buffer.bytes_mut()[*filled..];
+                    let rest = &mut buffer[*filled..];
                     let part = rest.len().min(input.len());
                     rest[..part].copy_from_slice(&input[..part]);
                     *filled += part;
@@ -268,7 +270,7 @@ impl Reader {
         }
         let data = match operation {
             Operation::Read(range) => usize::try_from(range.length_bytes).unwrap_or(usize::MAX),
-            _ => payload.as_ref().map_or(0, |payload| payload.bytes().len()),
+            _ => payload.as_ref().map_or(0, |payload| payload.len()),
         };
         let cost_bytes = REQUEST_COST_BYTES + data;
         self.connection.under_way_bytes.fetch_add(cost_bytes, Ordering::SeqCst);
@@ -361,7 +363,7 @@ impl Reader {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if let Expect::Payload { buffer, filled, .. } = &mut self.expect {
-                let rest = &mut buffer.bytes_mut()[*filled..];
+                let rest = &mut buffer[*filled..];
                 if rest.len() >= IN_PLACE_BYTES {
                     let received = self.connection.stream.receive(rest)?;
                     *filled += received;

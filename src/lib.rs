@@ -4,6 +4,7 @@
 //! may import whom as a test. The one binary, `headstack`, is `src/main.rs` over [`cli`].
 
 pub mod cli;
+pub mod controller;
 pub mod dump;
 pub mod mount;
 pub mod nbd;

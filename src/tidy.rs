@@ -22,7 +22,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("dump", &["tape", "storage"]),
     ("mount", &["series"]),
     ("nbd", &["raid"]),
-    ("controller", &["series", "raid", "dump", "tape", "nbd"]),
+    ("controller", &["series", "raid", "dump", "tape", "nbd", "storage"]),
     ("console", &["controller"]),
 ];
 
@@ -269,7 +269,7 @@ fn every_image_is_explained_and_tested() {
     let images = top().join("images");
     let mut findings = Vec::new();
     let mut cases = 0;
-    for folder in ["series", "raid", "tape", "damaged/series"] {
+    for folder in ["series", "raid", "tape", "damaged/series", "damaged/tape"] {
         let readme = fs::read_to_string(images.join(folder).join("README.md")).unwrap_or_default();
         for entry in fs::read_dir(images.join(folder)).unwrap() {
             let name = entry.unwrap().file_name().into_string().unwrap();

@@ -238,6 +238,77 @@ fn spares_and_new_disks_take_the_place_of_what_failed() {
     headstack(&["array", "add", "m", &images[4]]).fails(64, &["d4.img", "in use"]);
 }
 
+/// R25, R28: a spare is given back at once, a member that failed with a word, one that is in use not at all; what was given
+/// back is blank, and a spare that is gone takes no slot.
+#[test]
+fn images_that_an_array_does_without_are_given_back() {
+    let place = Place::new();
+    let images = disks(&place, 4, "16M");
+    created(&["--level", "5", "--spare", &images[3], "r5"], &images[..3]);
+    let remove = |image: &str, more: &[&str]| headstack(&[&["array", "remove", "r5", image], more].concat());
+    remove(&images[0], &[]).fails(78, &["d0.img", "member 0", "in use"]);
+    assert_eq!(
+        remove(&images[3], &["--json"]).json()["spares"],
+        Value::Array(Vec::new())
+    );
+    remove(&images[3], &[]).fails(66, &["d3.img"]);
+    headstack(&["array", "fail", "r5", &images[0]]).ends(0);
+    let facts = headstack(&[
+        "array",
+        "rebuild",
+        "--json",
+        "r5",
+        "--in",
+        place.path().to_str().unwrap(),
+    ])
+    .json();
+    assert_eq!(facts["members"][0]["standing"], "missing");
+    remove(&images[0], &[]).fails(78, &["d0.img", "--yes"]);
+    remove(&images[0], &["--yes"]).ends(0);
+    let Some(mdadm) = peer("mdadm") else { return };
+    for image in [&images[0], &images[3]] {
+        let seen = run(Command::new(&mdadm).args(["--examine", image]), b"").ends(1);
+        assert!(seen.err.contains("No md superblock detected"), "{seen:?}");
+    }
+    let holds = |image: &str| headstack(&["disk", "show", "--json", image]).json()["holds"].clone();
+    assert_eq!((holds(&images[0]), holds(&images[3])), ("blank".into(), "blank".into()));
+    headstack(&["array", "add", "r5", &images[3]]).ends(0);
+    assert_eq!(check(&place, "r5"), 0);
+}
+
+/// What else an image was is wiped when an array is made of it: nobody finds two things in one image.
+#[test]
+fn a_new_array_wipes_what_its_images_were() {
+    let place = Place::new();
+    let images = disks(&place, 2, "16M");
+    let Some(sgdisk) = peer("sgdisk") else { return };
+    for image in &images {
+        run(Command::new(&sgdisk).args(["-n", "1:2048:4096", image]), b"").ends(0);
+        let file = fs::File::options().write(true).open(image).unwrap();
+        let put = |bytes: &[u8], at: u64| std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
+        // Superblocks of versions 0.90 and 1.0, by their magic.
+        put(
+            &[0xfc, 0x4e, 0x2b, 0xa9, 0, 0, 0, 0, 90, 0, 0, 0],
+            (16 << 20) - (64 << 10),
+        );
+        put(&[0xfc, 0x4e, 0x2b, 0xa9, 1], (16 << 20) - (8 << 10));
+    }
+    created(
+        &["--level", "1", "--init", "keep", "--yes", "--force-overwrite", "m"],
+        &images,
+    );
+    let wipefs = Command::new("wipefs")
+        .args(["--noheadings", "--output", "TYPE", &images[0]])
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8(wipefs.stdout).unwrap().trim(), "linux_raid_member");
+    let verify = run(Command::new(&sgdisk).args(["-v", &images[0]]), b"");
+    assert!(
+        !String::from_utf8(verify.out).unwrap().contains("corrupt"),
+        "a backup of the table is left"
+    );
+}
+
 /// R30, R54, R55: with too few members the array is disabled: it is neither started nor written to, and with its images
 /// back it is critical again.
 #[test]

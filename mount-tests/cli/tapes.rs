@@ -269,3 +269,26 @@ fn streams_are_imported_and_exported_without_loss() {
     let found = told["damaged"].as_array().unwrap();
     assert!(!found.is_empty(), "{told}");
 }
+
+/// A damaged tape gives what is left of it, with a list of what is not: code 74, and 65 from a verification.
+#[test]
+fn a_damaged_tape_is_salvaged() {
+    let reels = Reels::new();
+    reels.dump("-0").json();
+    let mut bytes = fs::read(&reels.tape).unwrap();
+    // One byte in the middle of the file of 300,000 bytes.
+    let at = bytes.len() - 150_000;
+    bytes[at] ^= 1;
+    fs::write(&reels.tape, bytes).unwrap();
+    let tape = reels.tape.as_str();
+    let verified = headstack(&["tape", "verify", "-f", tape, "--json"]).ends(65).document();
+    let out = reels.out("out");
+    let salvaged = headstack(&["tape", "salvage", "-f", tape, "-D", &out, "--json"]).ends(74);
+    assert!(salvaged.err.contains("bytes 0 to 299999 are lost"), "{salvaged:?}");
+    let lost = &salvaged.document()["lost"];
+    assert_eq!(*lost, serde_json::json!([{"path": "top", "ranges": [[0, 300_000]]}]));
+    assert_eq!(*lost, verified["lost"]);
+    assert_eq!(fs::read(Path::new(&out).join("a/b/deep")).unwrap(), b"deep\n");
+    assert_eq!(fs::metadata(Path::new(&out).join("top")).unwrap().len(), 300_000);
+    headstack(&["restore", "-r", "-f", tape, "-D", &reels.out("again")]).ends(74);
+}

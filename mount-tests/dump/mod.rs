@@ -3,6 +3,7 @@
 //! Trees are filled and changed by the scripts in `tools/peers/dump`, which also made the tapes in `images/tape`; what a
 //! tree holds is told by `describe.py` of the same place, so both sides are compared in everything a restore must bring back.
 
+mod damaged;
 mod odd;
 mod ours;
 mod stock;
@@ -61,7 +62,7 @@ impl Place {
             directory: tempfile::tempdir().unwrap(),
             now_s: 0,
         };
-        for name in ["tree", "tapes", "state", "out"] {
+        for name in ["tree", "tapes", "state", "out", "scratch"] {
             fs::create_dir(place.path(name)).unwrap();
         }
         place
@@ -69,6 +70,16 @@ impl Place {
 
     fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
+    }
+
+    /// Stock restore in `out`. It names its scratch files for the time of the dump, so each place has its own for them.
+    fn stock_restore(&self) -> Command {
+        let mut command = Command::new("restore");
+        command
+            .arg("-T")
+            .arg(self.path("scratch"))
+            .current_dir(self.path("out"));
+        command
     }
 
     fn host(&self, name: &str) -> Arc<HostDirectory> {

@@ -341,6 +341,6 @@ fn a_lost_record_costs_what_was_in_it() {
             && restored
                 .troubles
                 .iter()
-                .any(|trouble| trouble.what.contains("make no sense"))
+                .any(|trouble| trouble.what.contains("are lost"))
     );
 }

@@ -2,7 +2,7 @@
 //!
 //! The tapes are flat streams, as `restore -f FILE` takes them.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, path::Path};
 
 use headstack::tape::{Container, Limits, Names};
 
@@ -11,13 +11,7 @@ use crate::peer::run;
 
 /// Runs stock restore in the place's `out`; returns all it said.
 fn restore(place: &Place, arguments: &[&str], tape: &Path) -> String {
-    let mut command = Command::new("restore");
-    command
-        .args(arguments)
-        .arg("-f")
-        .arg(tape)
-        .current_dir(place.path("out"));
-    let output = run(&mut command, b"");
+    let output = run(place.stock_restore().args(arguments).arg("-f").arg(tape), b"");
     let text = [output.stdout, output.stderr].concat();
     String::from_utf8_lossy(&text).into_owned()
 }
@@ -79,9 +73,14 @@ fn stock_restore_lists_extracts_and_compares() {
     assert_eq!(fs::read(place.path("out/a/b/c/deep")).unwrap(), b"deep\n");
     assert!(!place.path("out/file").exists());
     let compare = |place: &Place| {
-        let mut command = Command::new("restore");
-        command.args(["-C", "-D"]).arg(&tree).arg("-f").arg(&tape);
-        let output = command.current_dir(place.path("out")).output().unwrap();
+        let mut command = place.stock_restore();
+        let output = command
+            .args(["-C", "-D"])
+            .arg(&tree)
+            .arg("-f")
+            .arg(&tape)
+            .output()
+            .unwrap();
         (
             output.status.code(),
             String::from_utf8_lossy(&output.stderr).into_owned(),

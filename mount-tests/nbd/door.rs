@@ -131,9 +131,14 @@ impl Door {
     }
 
     /// Ends it by a signal that asks, and waits; its exit code.
-    pub fn stop(mut self) -> i32 {
+    pub fn stop(self) -> i32 {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.ended()
+    }
+
+    /// Waits for its end; its exit code.
+    pub fn ended(mut self) -> i32 {
         let code = self.child.wait().unwrap().code().unwrap_or(-1);
         let mut rest = String::new();
         self.out.read_line(&mut rest).unwrap();
@@ -157,7 +162,7 @@ impl Drop for Door {
 }
 
 /// Copies a file into an export.
-fn put(source: &Path, uri: &str) {
+pub fn put(source: &Path, uri: &str) {
     run(find("nbdcopy")
         .unwrap()
         .args(["--flush", "--connections=4"])
@@ -166,7 +171,7 @@ fn put(source: &Path, uri: &str) {
 }
 
 /// The whole of an export.
-fn get(uri: &str, target: &Path) -> Vec<u8> {
+pub fn get(uri: &str, target: &Path) -> Vec<u8> {
     fs::write(target, b"").unwrap();
     run(find("nbdcopy").unwrap().arg("--connections=4").arg(uri).arg(target));
     contents(target)

@@ -9,3 +9,4 @@ mod peers;
 mod plugin;
 mod raw;
 mod sessions;
+mod started;

@@ -149,7 +149,7 @@ fn an_export_that_is_taken_away_leaves_others_alone() {
     let mut goes = Raw::simple(&served);
     goes.request(0, FLUSH, 1, 0, 0);
     assert_eq!(goes.reply(), (1, 0));
-    assert!(served.server.remove("disk"));
+    assert!(served.server.remove("disk", super::fixture::LIMIT));
     assert_eq!(goes.rest(), b"");
     stays.option(7, b"\0\0\0\x04disk\0\0");
     assert_eq!(stays.option_reply().1, 0x8000_0006);

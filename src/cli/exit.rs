@@ -10,6 +10,7 @@ mod tapes;
 use std::{fmt, io, process::ExitCode};
 
 use crate::{
+    controller::{self, Kind},
     dump,
     mount::{kernel::KernelError, session::MountError},
     series, tape,
@@ -134,21 +135,6 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// A failure that another process of this program found and put into words.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct Told {
-    code: Code,
-    message: String,
-}
-
-impl Told {
-    /// What it said, remedy and all.
-    pub fn new(code: Code, message: String) -> Self {
-        Self { code, message }
-    }
-}
-
 /// Standard output is closed at its other end: the process ends quietly.
 #[derive(Debug, thiserror::Error)]
 #[error("the reader of standard output went away")]
@@ -204,9 +190,6 @@ fn chain_text(error: &anyhow::Error) -> String {
 fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, Option<String>)> {
     if let Some(failure) = cause.downcast_ref::<Failure>() {
         return Some((failure.code, Some(failure.remedy.clone())));
-    }
-    if let Some(told) = cause.downcast_ref::<Told>() {
-        return Some((told.code, None));
     }
     if let Some(error) = cause.downcast_ref::<series::Error>() {
         return Some((code_of(error), remedy_of(error)));
@@ -308,35 +291,12 @@ pub fn remedy_of(error: &series::Error) -> Option<String> {
 
 /// Exit code of an error of the operating system.
 fn code_of_io(error: &io::Error) -> Code {
-    match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Code::NotFound,
-        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => Code::Exists,
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Code::NotPermitted,
-        io::ErrorKind::ResourceBusy | io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => Code::Busy,
-        _ if is_limit(error) => Code::Busy,
-        _ => Code::Io,
-    }
+    Kind::of_io(error).into()
 }
 
 /// What to try after an error of the operating system.
 fn remedy_of_io(error: &io::Error) -> Option<String> {
-    let remedy = match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "a path that exists",
-        io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty => "another name",
-        io::ErrorKind::PermissionDenied => "as a user who may do that, or change the permissions with chmod",
-        io::ErrorKind::ReadOnlyFilesystem => "a file system that is mounted for writing",
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "again with more free space; whole entries written before are kept"
-        }
-        _ if is_limit(error) => "a higher limit of open files ('ulimit -n')",
-        _ => "'headstack doctor', and the kernel's log ('dmesg')",
-    };
-    Some(remedy.into())
-}
-
-/// True where the process or the system has too many files open.
-fn is_limit(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+    Some(controller::error::remedy_of_io(error))
 }
 
 #[cfg(test)]

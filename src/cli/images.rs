@@ -4,8 +4,7 @@
 //! are looked for in the images and directories that it was given.
 
 use std::{
-    fs::{self, File},
-    io::Read as _,
+    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::SystemTime,
@@ -18,7 +17,7 @@ use crate::{
     raid::{
         assemble::Image,
         discover::{ArraySet, Contents, Discovery, ImageReport, discover},
-        metadata::identity::{Time, Uuid},
+        metadata::identity::Time,
     },
     storage::{Access, HostDirectory},
 };
@@ -159,15 +158,4 @@ pub fn chosen<'a>(found: &'a Discovery, name: Option<&str>) -> Result<&'a ArrayS
 /// A time of a superblock as one of the host.
 pub fn host_time(time: Time) -> SystemTime {
     SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(time.seconds())
-}
-
-/// A new identity.
-///
-/// # Errors
-/// The host has no randomness.
-pub fn new_uuid() -> Result<Uuid> {
-    let mut bytes = [0; 16];
-    let mut source = File::open("/dev/urandom").context("/dev/urandom")?;
-    source.read_exact(&mut bytes).context("/dev/urandom")?;
-    Ok(Uuid(bytes))
 }

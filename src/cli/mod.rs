@@ -22,7 +22,6 @@ mod output;
 mod reels;
 mod restore;
 mod series;
-mod serving;
 mod snapshot;
 mod tape;
 mod umount;
@@ -34,7 +33,7 @@ use clap::{ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use exit::Code;
 
-/// Append-only time series that you read and write as files
+/// Time series as files, RAID arrays of image files over NBD, dump tapes that any restore reads
 #[derive(Debug, Parser)]
 #[command(
     name = "headstack",
@@ -45,10 +44,12 @@ use exit::Code;
 #[command(after_help = "\
 Examples:
   headstack series create db temperature --block-size 8 --format f64
-  headstack series append db temperature 1700000000 21.5
-  headstack mount db /mnt
-  tail -f /mnt/temperature/text
-  headstack umount /mnt")]
+  headstack mount db /mnt && tail -f /mnt/temperature/text
+  headstack array create r5 --level 5 disk0.img disk1.img disk2.img
+  headstack array start r5
+      prints a URI for qemu, nbdcopy, nbdfuse and the kernel's nbd-client
+  headstack dump -0 -u -f full.tap /srv/data
+  headstack restore -x -f full.tap -D /srv/new etc/fstab")]
 struct Cli {
     #[command(flatten)]
     verbosity: Verbosity,

@@ -11,6 +11,8 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use clap::Args;
 
+pub(super) use daemon::detach;
+
 use super::{
     arguments::{DatabaseArgument, options_for},
     exit::{Code, Failure},
@@ -124,7 +126,7 @@ impl Plan {
         } = self;
         let log = log.map(|path| output::open_log(&path)).transpose()?;
         if tell_ready {
-            daemon::detach()?;
+            detach()?;
         }
         let signals = StopSignals::catch().context("signals")?;
         let mode = if options.read_only {

@@ -12,7 +12,7 @@ use clap::Args;
 
 use super::exit::{Code, Failure};
 use crate::{
-    dump::{Trouble, reader::Reader},
+    dump::{Lost, Trouble, reader::Reader},
     storage::HostDirectory,
     tape::{Container, Limits, Names, Volumes, remembered::Memory},
 };
@@ -139,6 +139,15 @@ pub fn absolute(path: &Path) -> Result<String> {
         Err(_) => std::path::absolute(path).with_context(|| path.display().to_string())?,
     };
     Ok(absolute.to_string_lossy().into_owned())
+}
+
+/// Losses as a document has them: paths, and stretches in bytes; none where all of an object is lost.
+pub fn lost_json(lost: &[Lost]) -> serde_json::Value {
+    let one = |lost: &Lost| {
+        let ranges: Vec<[u64; 2]> = lost.ranges.iter().map(|range| [range.start, range.end]).collect();
+        serde_json::json!({"path": lost.path.to_string_lossy(), "ranges": ranges})
+    };
+    lost.iter().map(one).collect()
 }
 
 /// Tells what befell single objects; the code says whether anything is lost.

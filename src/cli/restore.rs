@@ -94,7 +94,7 @@ impl Arguments {
         if self.mode.restore && !wanted.is_empty() {
             return Err(Failure::new(Code::Usage, "-r restores the whole dump", "-x for single objects").into());
         }
-        let Restored { objects, troubles } = if self.mode.restore {
+        let Restored { objects, troubles, .. } = if self.mode.restore {
             restore_chain(&mut reader, &destination)?
         } else {
             extract(&mut reader, &destination, &wanted)?

@@ -2,7 +2,7 @@
 //!
 //! What befalls single objects is no error but a [`Trouble`]: it is told, counted, and the rest goes on.
 
-use std::{io, path::PathBuf};
+use std::{io, ops::Range, path::PathBuf};
 
 use crate::tape;
 
@@ -74,6 +74,28 @@ pub enum Error {
         /// What is needed.
         reason: String,
     },
+}
+
+/// An object that is not as it was dumped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// Where, from the root of the tree.
+    pub path: PathBuf,
+    /// Stretches of its data that are lost, in bytes and in order; none where all of it is.
+    pub ranges: Vec<Range<u64>>,
+}
+
+impl Lost {
+    /// The loss in words.
+    #[must_use]
+    pub fn told(&self) -> String {
+        if self.ranges.is_empty() {
+            return "is not on the tape, which promises it".into();
+        }
+        let range = |range: &Range<u64>| format!("{} to {}", range.start, range.end.saturating_sub(1));
+        let ranges: Vec<String> = self.ranges.iter().map(range).collect();
+        format!("is damaged on the tape: bytes {} are lost", ranges.join(", "))
+    }
 }
 
 /// What befell one object; everything else goes on.

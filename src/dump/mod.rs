@@ -4,7 +4,7 @@
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
 //! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it, [`numbers`] gives numbers to
 //! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it. The other way, [`reader`] takes a tape apart, and [`restore`]
-//! makes a tree of it; [`verify`] only reads.
+//! makes a tree of it; [`verify`] only reads, [`salvage`] takes what can be had of a damaged one.
 //!
 //! Glossary: a *tape block* is 1024 bytes, the unit of everything on a tape; the *blocking factor* is how many of them
 //! one record holds; a *cell* is a stretch of 1024 bytes of a file, on the tape unless it is a hole; a *segment* is a
@@ -20,13 +20,14 @@ pub mod numbers;
 pub mod reader;
 pub mod record;
 pub mod restore;
+pub mod salvage;
 mod stream;
 pub mod tree;
 pub mod verify;
 pub mod walker;
 pub mod writer;
 
-pub use self::error::{Error, Result, Trouble};
+pub use self::error::{Error, Lost, Result, Trouble};
 
 /// Length of a tape block, in bytes.
 pub const TAPE_BLOCK_BYTES: usize = 1024;

@@ -1,18 +1,23 @@
 //! A dump as it comes from the tape: label, maps, directories, files, each with its data, across volumes and damage.
 //!
 //! Whatever the tape says, the reader goes on to the next header that belongs to this dump, and says what was lost on the
-//! way: tape blocks that made no sense, segments whose checksum is wrong, objects that end too early.
+//! way: which tape blocks, and of every object which bytes. `blocks.rs` gives tape blocks, `segment.rs` puts those behind a
+//! header to their places.
 
 mod blocks;
+mod segment;
 
-use std::path::PathBuf;
+use std::{ops::Range, path::PathBuf};
 
-use self::blocks::{Blocks, Next};
+use self::{
+    blocks::{Blocks, Next},
+    segment::{Gathered, add_range, offset_of},
+};
 use super::{
     TAPE_BLOCK_BYTES,
     error::{Error, Result, Trouble},
     inode_map::InodeMap,
-    record::{FLAG_COMPRESSED, FLAG_EXTENDED, Header, Kind, TapeBlock},
+    record::{CELLS_MAX, FLAG_COMPRESSED, FLAG_EXTENDED, Header, Kind, TapeBlock},
 };
 use crate::tape::Volumes;
 
@@ -23,7 +28,7 @@ pub enum Item {
     Used(InodeMap),
     /// Numbers on this tape.
     Here(InodeMap),
-    /// An object; [`Reader::data`] gives its data, or it is passed over.
+    /// An object; [`Reader::data`] gives its data, or it is passed over. Where its first segment is lost it is a later one.
     Object(Box<Header>),
     /// Extended attributes of the object before, as a block.
     Attributes(Box<Header>, Vec<u8>),
@@ -37,8 +42,15 @@ pub struct Reader {
     label: Header,
     /// A header that was read too early.
     held: Option<Header>,
+    /// Tape blocks that were lost before the header that was read last.
+    gap: u64,
+    /// True where some of these are not even there, so that nobody knows where they were.
+    cut: bool,
+    /// The record in which the last search for a header began, where no header was at its first block.
+    junk_in: Option<u64>,
     /// The object whose data was not asked for.
     unread: Option<Header>,
+    gathered: Gathered,
     troubles: Vec<Trouble>,
     ended: bool,
 }
@@ -60,37 +72,65 @@ impl Reader {
     /// # Errors
     /// [`Error::NoDump`] where none begins there or it is compressed, [`Error::Tape`].
     pub fn open(volumes: Volumes, file: u32) -> Result<Self> {
-        let mut blocks = Blocks::open(volumes, file)?;
+        match Self::begin(Blocks::open(volumes.clone(), file)?) {
+            // The beginning of an image may be damaged so that it looks like a stream.
+            Err(error @ Error::NoDump { .. }) if file == 0 => {
+                Blocks::open_image(volumes).and_then(Self::begin).map_err(|_| error)
+            }
+            opened => opened,
+        }
+    }
+
+    /// Finds the first header.
+    fn begin(mut blocks: Blocks) -> Result<Self> {
         let mut block = [0; TAPE_BLOCK_BYTES];
         let mut reason = "the tape is empty".to_owned();
-        let mut passed = 0_u64;
+        let mut torn = false;
         let label = loop {
             match blocks.next(&mut block)? {
                 Next::Block => match Header::decode(&block) {
                     Ok(header) => break header,
-                    Err(flaw) if passed == 0 => reason = flaw.to_string(),
+                    Err(flaw) if blocks.ordinal() == 1 => reason = flaw.to_string(),
                     Err(_) => {}
                 },
-                Next::Lost => {}
+                Next::Lost => torn = true,
                 Next::End => return Err(blocks.no_dump(reason)),
             }
-            passed += 1;
         };
         if label.kind == Kind::Tape && label.flags & FLAG_COMPRESSED != 0 {
             return Err(blocks.no_dump("its records are compressed by dump -z or -j".into()));
         }
+        let passed = blocks.ordinal() - 1;
+        blocks.count_from(label.tape_block + 1);
+        blocks.in_records_of(label.factor);
         let mut reader = Self {
             blocks,
             held: (label.kind != Kind::Tape).then(|| label.clone()),
             label,
+            gap: 0,
+            cut: false,
+            junk_in: None,
             unread: None,
+            gathered: Gathered::default(),
             troubles: Vec::new(),
             ended: false,
         };
-        if passed > 0 {
-            reader.lose(format!("the tape begins with {passed} blocks that make no sense"));
+        if passed > 0 || torn {
+            reader.lose("the tape begins with blocks that make no sense".into());
+        } else if reader.label.kind == Kind::Tape && reader.label.volume > 1 {
+            let volume = reader.label.volume;
+            reader.lose(format!(
+                "this is volume {volume} of the dump; those before it are missing"
+            ));
         }
         Ok(reader)
+    }
+
+    /// Lets volumes that are missing from the set be passed over; what was on them is told as lost.
+    #[must_use]
+    pub fn lenient(mut self) -> Self {
+        self.blocks.be_lenient();
+        self
     }
 
     /// What the first volume says of the dump.
@@ -113,7 +153,8 @@ impl Reader {
     /// The next thing on the tape; what was left of the one before is passed over.
     ///
     /// # Errors
-    /// [`Error::Tape`]. Damage is no error, see [`Reader::take_troubles`].
+    /// [`Error::Tape`], [`Error::WrongTape`] where the next volume is not the one that follows. Damage is no error, see
+    /// [`Reader::take_troubles`].
     pub fn item(&mut self) -> Result<Item> {
         if let Some(header) = self.unread.take() {
             self.data_of(header, &mut |_, _| ())?;
@@ -124,11 +165,8 @@ impl Reader {
                     self.ended = true;
                     return Ok(Item::End);
                 }
-                // A label of a further volume, or a segment whose object was lost.
-                Kind::Tape | Kind::Address => self.pass(&header)?,
                 Kind::Clear | Kind::Bits => {
-                    let bytes = self.bytes(&header)?;
-                    let map = InodeMap::decode(bytes);
+                    let map = InodeMap::decode(self.bytes(&header)?);
                     return Ok(if header.kind == Kind::Clear {
                         Item::Used(map)
                     } else {
@@ -145,6 +183,13 @@ impl Reader {
                     self.unread = Some(header.clone());
                     return Ok(Item::Object(Box::new(header)));
                 }
+                // The first segment of its object is lost, but where this one belongs is told.
+                Kind::Address if told_offset(&header).is_some() => {
+                    self.unread = Some(header.clone());
+                    return Ok(Item::Object(Box::new(header)));
+                }
+                // A label of a further volume, or a segment of which nobody knows where it belongs.
+                Kind::Tape | Kind::Address => self.pass(&header)?,
             }
         }
         if !self.ended {
@@ -154,28 +199,29 @@ impl Reader {
         Ok(Item::End)
     }
 
-    /// Gives the data of the object that [`Reader::item`] just gave; false where not all of it is as it was dumped.
+    /// Gives the data of the object that [`Reader::item`] just gave; returns the stretches that are lost or not as they
+    /// were written, in order.
     ///
     /// # Errors
-    /// [`Error::Tape`].
-    pub fn data(&mut self, sink: Sink<'_>) -> Result<bool> {
+    /// As [`Reader::item`].
+    pub fn data(&mut self, sink: Sink<'_>) -> Result<Vec<Range<u64>>> {
         match self.unread.take() {
             Some(header) => self.data_of(header, sink),
-            None => Ok(true),
+            None => Ok(Vec::new()),
         }
     }
 
-    /// All data of an object of a length that was checked, such as a directory's.
+    /// All data of an object of a length that was checked, such as a directory's; false where not all is as it was written.
     ///
     /// # Errors
-    /// [`Error::Tape`].
+    /// As [`Reader::item`].
     pub fn small_data(&mut self, limit_bytes: usize) -> Result<(Vec<u8>, bool)> {
         let size = self.unread.as_ref().map_or(0, |header| header.node.size_bytes);
         let Some(size) = usize::try_from(size).ok().filter(|size| *size <= limit_bytes) else {
             return Ok((Vec::new(), false));
         };
         let mut bytes: Vec<u8> = Vec::new();
-        let whole = self.data(&mut |offset, piece| {
+        let lost = self.data(&mut |offset, piece| {
             let from = usize::try_from(offset).unwrap_or(usize::MAX).min(size);
             let to = from.saturating_add(piece.len()).min(size);
             if bytes.len() < to {
@@ -183,125 +229,183 @@ impl Reader {
             }
             bytes[from..to].copy_from_slice(&piece[..to - from]);
         })?;
+        let whole = lost.is_empty();
         // What is missing at the end is a hole, but of no more than the tape may claim.
         bytes.resize(if whole { size } else { bytes.len() }, 0);
         Ok((bytes, whole))
     }
 
-    fn data_of(&mut self, mut header: Header, sink: Sink<'_>) -> Result<bool> {
+    fn data_of(&mut self, mut header: Header, sink: Sink<'_>) -> Result<Vec<Range<u64>>> {
         let number = header.number;
         let size = header.node.size_bytes;
-        let mut offset = 0;
-        let mut whole = true;
+        let mut offset = told_offset(&header).unwrap_or(0);
+        let mut lost = Vec::new();
+        add_range(&mut lost, 0..offset.min(size));
+        // Where a segment was lost whose length nobody told.
+        let mut guessed_from = None;
+        let mut gathered = std::mem::take(&mut self.gathered);
         loop {
-            let (intact, cells) = self.segment(&header, offset, size, sink)?;
-            whole &= intact;
-            offset += cells * TAPE_BLOCK_BYTES as u64;
-            if offset >= size || cells == 0 && !intact {
-                break;
-            }
+            let start = offset;
+            let segment_lost = self.segment(&header, start, &mut gathered, sink)?;
+            segment_lost.into_iter().for_each(|range| add_range(&mut lost, range));
+            offset += header.cells().len() as u64 * TAPE_BLOCK_BYTES as u64;
             // A device has a size on some tapes, and no data on any.
-            if header.kind == Kind::Inode && header.count == 0 {
-                whole &= !matches!(header.node.mode & 0o170_000, 0o40_000 | 0o100_000 | 0o120_000);
-                break;
-            }
-            match self.header()? {
-                Some(next) if next.kind == Kind::Address && next.number == number => header = next,
-                // The label of a volume stands in the middle of an object.
-                Some(next) if next.kind == Kind::Tape => self.pass(&next)?,
-                next => {
-                    self.held = next;
-                    whole = false;
-                    break;
+            let empty = header.kind == Kind::Inode && header.count == 0;
+            if offset >= size || empty {
+                if empty && matches!(header.node.mode & 0o170_000, 0o40_000 | 0o100_000 | 0o120_000) {
+                    add_range(&mut lost, 0..size);
                 }
-            }
-            if offset > size {
+                self.judge_tail(&header, start, &gathered, &mut lost)?;
                 break;
             }
+            let next = loop {
+                match self.header()? {
+                    Some(next) if next.kind == Kind::Tape => self.pass(&next)?,
+                    next => break next,
+                }
+            };
+            if self.cut && header.private.is_none() {
+                add_range(&mut lost, start..offset.min(size));
+            }
+            let Some(next) = next else {
+                add_range(&mut lost, offset..size);
+                break;
+            };
+            if next.kind != Kind::Address || next.number != number {
+                add_range(&mut lost, offset..size);
+                self.hold(next);
+                break;
+            }
+            let at = told_offset(&next).unwrap_or_else(|| {
+                // Every segment but the last is full, and without holes it has a block a cell.
+                let full = CELLS_MAX as u64;
+                let segments = self.gap.div_ceil(full + 1);
+                guessed_from = guessed_from.or((segments > 0).then_some(offset));
+                offset.saturating_add(segments * full * TAPE_BLOCK_BYTES as u64)
+            });
+            add_range(&mut lost, offset..at.min(size));
+            offset = at;
+            header = next;
         }
-        Ok(whole)
+        self.gathered = gathered;
+        // A guess that does not come out at the end was wrong, and all behind it is in the wrong place.
+        if let Some(from) = guessed_from.filter(|_| offset != size.next_multiple_of(TAPE_BLOCK_BYTES as u64)) {
+            lost.retain(|range| range.start < from);
+            add_range(&mut lost, from..size);
+        }
+        Ok(lost)
     }
 
-    /// Reads the cells behind a header; says whether all came and how many there were.
-    fn segment(&mut self, header: &Header, start: u64, size: u64, sink: Sink<'_>) -> Result<(bool, u64)> {
-        let mut run: Vec<u8> = Vec::new();
-        let mut run_at = start;
-        let mut checksum = 0;
-        let mut block = [0; TAPE_BLOCK_BYTES];
-        let mut left = header.blocks();
-        let mut give = |run: &mut Vec<u8>, at: u64| {
-            let end = size.saturating_sub(at);
-            let length = run.len().min(usize::try_from(end).unwrap_or(usize::MAX));
-            if length > 0 {
-                sink(at, &run[..length]);
-            }
-            run.clear();
-        };
-        for (cell, offset) in header.cells().iter().zip((start..).step_by(TAPE_BLOCK_BYTES)) {
-            if *cell == 0 {
-                give(&mut run, run_at);
-                continue;
-            }
-            if !self.data_block(&mut block)? {
-                give(&mut run, run_at);
-                return Ok((false, 0));
-            }
-            left -= 1;
-            checksum = crc32c::crc32c_append(checksum, &block);
-            if run.is_empty() {
-                run_at = offset;
-            }
-            run.extend_from_slice(&block);
-        }
-        give(&mut run, run_at);
+    /// Reads the cells behind a header; returns what of them is lost.
+    fn segment(
+        &mut self,
+        header: &Header,
+        start: u64,
+        gathered: &mut Gathered,
+        sink: Sink<'_>,
+    ) -> Result<Vec<Range<u64>>> {
+        let size = header.node.size_bytes;
+        self.gather(header, gathered)?;
+        let mut lost = gathered.give(header, start, sink);
         let told = header.private.as_ref().map(|private| private.checksum);
-        Ok((
-            told.is_none_or(|told| told == checksum) && left == 0,
-            header.cells().len() as u64,
-        ))
+        if gathered.is_whole() && told.is_some_and(|told| told != crc32c::crc32c(gathered.bytes())) {
+            let length = header.cells().len() as u64 * TAPE_BLOCK_BYTES as u64;
+            // A flipped bit behind the end of a file still is one, but costs nothing.
+            lost.clear();
+            add_range(&mut lost, start.min(size)..start.saturating_add(length).min(size));
+        }
+        Ok(lost)
     }
 
-    /// All blocks behind a header that are not cells of a file.
-    fn bytes(&mut self, header: &Header) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let mut block = [0; TAPE_BLOCK_BYTES];
-        for _ in 0..header.blocks() {
-            if !self.data_block(&mut block)? {
-                break;
-            }
-            bytes.extend_from_slice(&block);
+    /// Without checksums, what stands in the same record as blocks that make no sense is not to be trusted, nor is a
+    /// segment from which some may be missing.
+    fn judge_tail(
+        &mut self,
+        header: &Header,
+        start: u64,
+        gathered: &Gathered,
+        lost: &mut Vec<Range<u64>>,
+    ) -> Result<()> {
+        if header.private.is_some() || header.blocks() == 0 {
+            return Ok(());
         }
-        let told = header.private.as_ref().map(|private| private.checksum);
-        if told.is_some_and(|told| told != crc32c::crc32c(&bytes)) {
-            let kind = header.kind;
-            self.lose(format!(
-                "what belongs to the {kind:?} header of number {} is damaged",
-                header.number
-            ));
+        if self.held.is_none() {
+            let next = self.header()?;
+            self.held = next;
         }
-        Ok(bytes)
-    }
-
-    fn pass(&mut self, header: &Header) -> Result<()> {
-        let mut block = [0; TAPE_BLOCK_BYTES];
-        for _ in 0..header.blocks() {
-            if !self.data_block(&mut block)? {
-                break;
-            }
+        if self.cut {
+            add_range(lost, start..header.node.size_bytes);
+        }
+        let (record, index) = gathered.last_record();
+        if record.is_some()
+            && self.junk_in == record
+            && let Some(from) = offset_of(header, start, index)
+        {
+            add_range(lost, from..header.node.size_bytes);
         }
         Ok(())
     }
 
-    /// The next block of data, past the label of a volume; false where it is lost.
-    fn data_block(&mut self, block: &mut TapeBlock) -> Result<bool> {
-        let fresh = self.blocks.volume();
-        if !matches!(self.blocks.next(block)?, Next::Block) {
-            return Ok(false);
+    /// All blocks behind a header that are not cells of a file.
+    fn bytes(&mut self, header: &Header) -> Result<Vec<u8>> {
+        let mut gathered = Gathered::default();
+        self.gather(header, &mut gathered)?;
+        let told = header.private.as_ref().map(|private| private.checksum);
+        let differs = told.is_some_and(|told| told != crc32c::crc32c(gathered.bytes()));
+        if differs || !gathered.is_whole() {
+            let what = match header.kind {
+                Kind::Clear => "the map of numbers in use is damaged".to_owned(),
+                Kind::Bits => "the map of what is on the tape is damaged".to_owned(),
+                _ => format!("the extended attributes of number {} are damaged", header.number),
+            };
+            self.lose(what);
         }
-        if self.blocks.volume() != fresh && Header::decode(block).is_ok_and(|header| header.kind == Kind::Tape) {
-            return Ok(matches!(self.blocks.next(block)?, Next::Block));
+        Ok(gathered.bytes().to_vec())
+    }
+
+    fn pass(&mut self, header: &Header) -> Result<()> {
+        self.gather(header, &mut Gathered::default())
+    }
+
+    /// Keeps a header for the next who asks for one.
+    fn hold(&mut self, header: Header) {
+        self.held = Some(header);
+    }
+
+    /// The next block; the first of a further volume has to be that volume's label.
+    fn next(&mut self, block: &mut TapeBlock) -> Result<Next> {
+        let before = self.blocks.volume();
+        let next = self.blocks.next(block)?;
+        if self.blocks.volume() == before || !matches!(next, Next::Block) {
+            return Ok(next);
         }
-        Ok(true)
+        loop {
+            let Ok(label) = Header::decode(block) else {
+                return Ok(Next::Block);
+            };
+            if self.is_ours(&label) {
+                let wanted = self.label.volume.max(1) + (self.blocks.volume() - 1);
+                if label.kind != Kind::Tape || label.volume == wanted || self.blocks.is_lenient() {
+                    return Ok(Next::Block);
+                }
+                let reason = format!("is volume {} of the dump, but volume {wanted} comes here", label.volume);
+                return Err(self.wrong_tape(reason));
+            }
+            // The tape may hold other dumps before this one's.
+            if !self.blocks.next_file()? {
+                return Err(self.wrong_tape("holds no volume of the dump that is read".into()));
+            }
+            if !matches!(self.blocks.next(block)?, Next::Block) {
+                return Err(self.wrong_tape("holds no volume of the dump that is read".into()));
+            }
+        }
+    }
+
+    fn wrong_tape(&self, reason: String) -> Error {
+        Error::WrongTape {
+            path: self.path(),
+            reason,
+        }
     }
 
     /// The next header of this dump; none at the end of the tape.
@@ -310,20 +414,44 @@ impl Reader {
             return Ok(Some(header));
         }
         let mut block = [0; TAPE_BLOCK_BYTES];
-        let mut lost = 0_u64;
+        let from = self.blocks.ordinal();
         let mut torn = false;
+        let mut junk = 0;
+        self.junk_in = None;
         let found = loop {
-            match self.blocks.next(&mut block)? {
-                Next::Block => match Header::decode(&block) {
-                    Ok(header) if self.is_ours(&header) => break Some(header),
-                    _ => lost += 1,
-                },
+            match self.next(&mut block)? {
+                Next::Block => {
+                    let searching = torn || self.junk_in.is_some();
+                    match Header::decode(&block) {
+                        // In the data of a dump of its own tape stand headers of blocks before.
+                        Ok(header) if self.is_ours(&header) && (!searching || header.tape_block >= from) => {
+                            break Some(header);
+                        }
+                        _ => {
+                            junk += 1;
+                            self.junk_in = self.junk_in.or(Some(self.blocks.record()));
+                        }
+                    }
+                }
                 Next::Lost => torn = true,
                 Next::End => break None,
             }
         };
-        if lost > 0 {
-            self.lose(format!("{lost} tape blocks make no sense"));
+        let to = found.as_ref().map_or(self.blocks.ordinal(), |header| header.tape_block);
+        self.gap = to.saturating_sub(from);
+        self.cut = !torn && self.gap > junk;
+        if let Some(header) = &found {
+            self.blocks.count_from(header.tape_block + 1);
+        }
+        if self.gap > 0 {
+            let last = to - 1;
+            self.lose(format!("tape blocks {from} to {last} are lost"));
+        } else if to < from {
+            self.troubles.push(Trouble {
+                path: self.blocks.path(),
+                what: format!("the tape goes back from block {from} to {to}"),
+                loss: false,
+            });
         } else if torn {
             self.lose("a part of the tape cannot be read".into());
         }
@@ -343,6 +471,12 @@ impl Reader {
             loss: true,
         });
     }
+}
+
+/// Where in its object a segment belongs, as our own tapes tell.
+fn told_offset(header: &Header) -> Option<u64> {
+    let private = header.private.as_ref()?;
+    (header.kind == Kind::Address && private.offset_bytes > 0).then_some(private.offset_bytes)
 }
 
 impl From<(PathBuf, String)> for Error {

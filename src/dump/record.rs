@@ -233,6 +233,12 @@ impl Header {
         layout::decode(block)
     }
 
+    /// True where these four bytes at offset 24 of a block may be those of a header.
+    #[must_use]
+    pub fn is_magic(magic: [u8; 4]) -> bool {
+        layout::is_magic(magic)
+    }
+
     /// The header as bytes of the standard dialect, little-endian, with its checksum. Texts and times that are too long
     /// for it are cut.
     #[must_use]

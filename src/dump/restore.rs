@@ -19,12 +19,13 @@ use super::{
     ROOT,
     attributes::{self, Attribute},
     directory,
-    error::{Result, Trouble},
+    error::{Lost, Result, Trouble},
     inode_map::InodeMap,
     reader::{Item, Reader},
     record::{Dialect, Header, Node},
 };
 pub use compare::compare;
+pub(super) use files::{FOUND, Files, Unnamed};
 pub use names::{Folders, Space, Target};
 pub use target::Destination;
 
@@ -50,6 +51,8 @@ pub struct Catalogue {
     /// Names in the directories on the tape.
     pub folders: Folders,
     dressings: BTreeMap<u32, Dressing>,
+    /// Directories of which names are lost.
+    torn: Vec<u32>,
     /// The first item that is no directory.
     next: Option<Item>,
     /// What was lost so far.
@@ -63,6 +66,8 @@ pub struct Restored {
     pub objects: u64,
     /// What befell single objects.
     pub troubles: Vec<Trouble>,
+    /// Objects that are not as they were dumped; each is told among the troubles too.
+    pub lost: Vec<Lost>,
 }
 
 impl Catalogue {
@@ -77,6 +82,7 @@ impl Catalogue {
             here: InodeMap::default(),
             folders: Folders::new(),
             dressings: BTreeMap::new(),
+            torn: Vec::new(),
             next: None,
             troubles: Vec::new(),
         };
@@ -89,7 +95,9 @@ impl Catalogue {
                     last = Some(header.number);
                     catalogue.add(reader, &header)?;
                 }
-                Item::Attributes(header, block) if last == Some(header.number) => {
+                // What belongs to an object that is lost says nothing.
+                Item::Attributes(header, _) if last != Some(header.number) => {}
+                Item::Attributes(header, block) => {
                     let attributes = attributes_of(&block, header.number, &mut catalogue.troubles);
                     if let Some(dressing) = catalogue.dressings.get_mut(&header.number) {
                         // Linux writes what stood in the inode and what stood outside as two.
@@ -110,11 +118,7 @@ impl Catalogue {
         let (bytes, whole) = reader.small_data(DIRECTORY_MAX_BYTES)?;
         let read = directory::decode(&bytes, header.big_endian, header.dialect == Dialect::Old);
         if !whole || read.damaged_chunks > 0 {
-            self.troubles.push(Trouble {
-                path: PathBuf::from(format!("number {}", header.number)),
-                what: "is a directory whose names are damaged".into(),
-                loss: true,
-            });
+            self.torn.push(header.number);
         }
         let names = read.entries.into_iter().map(|entry| {
             let target = Target {
@@ -130,6 +134,23 @@ impl Catalogue {
         };
         self.dressings.insert(header.number, dressing);
         Ok(())
+    }
+
+    /// The names of this tape alone, from the root; what is wrong with them is told.
+    pub(super) fn reach(&mut self, troubles: &mut Vec<Trouble>) -> Space {
+        self.settle_types();
+        let space = Space::reach(&self.folders, troubles);
+        self.tell_torn(&space, troubles);
+        space
+    }
+
+    /// Tells of directories of which names are lost.
+    fn tell_torn(&self, space: &Space, troubles: &mut Vec<Trouble>) {
+        troubles.extend(self.torn.iter().map(|number| Trouble {
+            path: space.path_of_number(*number),
+            what: "is a directory of which names are lost".into(),
+            loss: true,
+        }));
     }
 
     /// Old formats do not tell types in directories: whatever is a directory on this tape is one.
@@ -160,8 +181,9 @@ impl Catalogue {
 
     /// All names of the tape by their paths, with the numbers, in order.
     pub fn list(&mut self) -> Vec<(PathBuf, Target)> {
-        self.settle_types();
-        let space = Space::reach(&self.folders, &mut self.troubles);
+        let mut troubles = std::mem::take(&mut self.troubles);
+        let space = self.reach(&mut troubles);
+        self.troubles = troubles;
         let mut listed = vec![(PathBuf::new(), root_target())];
         for (folder, names) in &space.folders {
             for (name, target) in names {
@@ -211,11 +233,15 @@ pub fn restore_chain(reader: &mut Reader, destination: &Destination) -> Result<R
 /// [`super::Error::Tape`]. Names that are not on the tape are among the troubles.
 pub fn extract(reader: &mut Reader, destination: &Destination, wanted: &[PathBuf]) -> Result<Restored> {
     let mut catalogue = Catalogue::read(reader)?;
-    catalogue.settle_types();
     let mut troubles = std::mem::take(&mut catalogue.troubles);
-    let mut space = Space::reach(&catalogue.folders, &mut troubles);
+    let mut space = catalogue.reach(&mut troubles);
     narrow(&mut space, wanted, &mut troubles);
-    let mut files = files::Files::new(destination, troubles);
+    let unnamed = if wanted.is_empty() {
+        Unnamed::Tell
+    } else {
+        Unnamed::Pass
+    };
+    let mut files = Files::new(destination, troubles).with(unnamed);
     for number in &space.order {
         files.make_directory(space.paths.get(number).map_or(Path::new(""), |path| path));
     }

@@ -3,12 +3,12 @@
 //! Nothing is restored. On tapes of other programs only headers have a checksum, so what they say is checked and that every
 //! object is there; on ours every byte is.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{collections::BTreeSet, ops::Range};
 
 use super::{
-    error::{Result, Trouble},
+    error::{Lost, Result, Trouble},
     reader::Reader,
-    restore::{Catalogue, Space},
+    restore::Catalogue,
 };
 
 /// What became of a verification.
@@ -20,47 +20,58 @@ pub struct Verified {
     pub bytes: u64,
     /// What is damaged or missing.
     pub troubles: Vec<Trouble>,
+    /// Objects that are not as they were dumped; each is told among the troubles too.
+    pub lost: Vec<Lost>,
 }
 
 /// Reads a dump to its end.
 ///
 /// # Errors
-/// [`super::Error::Tape`]. Damage is in what is returned.
+/// [`super::Error::Tape`] and [`super::Error::WrongTape`]. Damage is in what is returned.
 pub fn verify(reader: &mut Reader) -> Result<Verified> {
     let mut catalogue = Catalogue::read(reader)?;
     let mut troubles = std::mem::take(&mut catalogue.troubles);
-    catalogue.settle_types();
-    let space = Space::reach(&catalogue.folders, &mut troubles);
-    let name = |number: u32| {
-        let directory = space.paths.get(&number).cloned();
-        let path = directory.or_else(|| space.paths_of(number).into_iter().next());
-        path.unwrap_or_else(|| PathBuf::from(format!("number {number}")))
-    };
+    let space = catalogue.reach(&mut troubles);
     let mut verified = Verified {
         objects: catalogue.folders.len() as u64,
         bytes: 0,
         troubles,
+        lost: Vec::new(),
     };
-    let lose = |troubles: &mut Vec<Trouble>, number: u32, what: &str| {
-        troubles.push(Trouble {
-            path: name(number),
-            what: what.to_owned(),
-            loss: true,
-        });
+    let mut lose = |number: u32, ranges: Vec<Range<u64>>| {
+        let path = space.path_of_number(number);
+        verified.lost.push(Lost { path, ranges });
     };
     let mut seen: BTreeSet<u32> = catalogue.folders.keys().copied().collect();
+    let mut named: BTreeSet<u32> = space.file_names.keys().copied().collect();
+    named.extend(space.paths.keys());
     while let Some(header) = catalogue.next_object(reader)? {
-        seen.insert(header.number);
+        if !seen.insert(header.number) {
+            continue;
+        }
         let bytes = &mut verified.bytes;
-        if reader.data(&mut |_, piece| *bytes += piece.len() as u64)? {
+        let ranges = reader.data(&mut |_, piece| *bytes += piece.len() as u64)?;
+        if !named.contains(&header.number) {
+            verified.troubles.push(Trouble {
+                path: space.path_of_number(header.number),
+                what: "is on the tape, but its name is lost".into(),
+                loss: true,
+            });
+        }
+        if ranges.is_empty() {
             verified.objects += 1;
         } else {
-            lose(&mut verified.troubles, header.number, "is damaged on the tape");
+            lose(header.number, ranges);
         }
     }
-    verified.troubles.extend(reader.take_troubles());
     for number in catalogue.here.iter().filter(|number| !seen.contains(number)) {
-        lose(&mut verified.troubles, number, "is not on the tape, which promises it");
+        lose(number, Vec::new());
     }
+    verified.troubles.extend(reader.take_troubles());
+    verified.troubles.extend(verified.lost.iter().map(|lost| Trouble {
+        path: lost.path.clone(),
+        what: lost.told(),
+        loss: true,
+    }));
     Ok(verified)
 }

@@ -219,6 +219,7 @@ fn private_of(status: Option<&Status>, dump: [u8; 16]) -> Private {
         file_id: status.map_or(0, |status| status.identity.inode),
         device: status.map_or(0, |status| status.device),
         dump,
+        offset_bytes: 0,
     }
 }
 
@@ -390,7 +391,10 @@ impl Writer<'_> {
         if chunks.peek().is_none() {
             return self.segment(header, &[]);
         }
-        for chunk in chunks {
+        for (at, chunk) in chunks.enumerate() {
+            if let Some(private) = &mut header.private {
+                private.offset_bytes = (at * CELLS_MAX * TAPE_BLOCK_BYTES) as u64;
+            }
             let cells = chunk.len() / TAPE_BLOCK_BYTES;
             header.count = u32::try_from(cells).unwrap_or(0);
             header.cells = [0; CELLS_MAX];

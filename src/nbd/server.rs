@@ -82,6 +82,21 @@ struct Roster {
     ending: bool,
 }
 
+impl Roster {
+    /// Clients that have chosen an export.
+    fn having<'a>(&'a self, export: &'a str) -> impl Iterator<Item = &'a Client> {
+        let has = move |client: &&Client| client.export.as_deref() == Some(export);
+        self.clients.values().filter(has)
+    }
+
+    fn shut(&self, export: &str, how: Shutdown) {
+        for client in self.having(export) {
+            // Fails only where the client is gone already.
+            let _ = rustix::net::shutdown(&*client.socket, how);
+        }
+    }
+}
+
 struct Client {
     socket: Arc<OwnedFd>,
     export: Option<String>,
@@ -185,15 +200,22 @@ impl Server {
         locked(&self.shared.roster).clients.len()
     }
 
-    /// Takes an export away, also from the clients that have it: their requests finish, then they are cut off.
-    pub fn remove(&self, name: &str) -> bool {
+    /// Clients that have chosen an export.
+    #[must_use]
+    pub fn clients_of(&self, export: &str) -> usize {
+        locked(&self.shared.roster).having(export).count()
+    }
+
+    /// Takes an export away, also from the clients that have it: their requests finish, for which they have up to
+    /// `patience`, and they are cut off. True where there was one.
+    pub fn remove(&self, name: &str, patience: Duration) -> bool {
         let removed = self.shared.exports.remove(name);
-        for client in locked(&self.shared.roster).clients.values() {
-            if client.export.as_deref() == Some(name) {
-                // Fails only where the client is gone already.
-                let _ = rustix::net::shutdown(&*client.socket, Shutdown::Read);
-            }
-        }
+        let roster = locked(&self.shared.roster);
+        roster.shut(name, Shutdown::Read);
+        let busy = |roster: &mut Roster| roster.having(name).next().is_some();
+        let waited = self.shared.changed.wait_timeout_while(roster, patience, busy);
+        let (roster, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        roster.shut(name, Shutdown::Both);
         removed
     }
 

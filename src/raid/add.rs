@@ -126,6 +126,32 @@ impl Array {
         })
     }
 
+    /// Lets go of a spare: the array does not know it any more, and its image can be used by others.
+    ///
+    /// # Errors
+    /// [`Error::BadParameter`] where it is no spare of the array.
+    pub fn release_spare(&self, path: &Path) -> Result<()> {
+        if let Some(leg) = self
+            .legs()
+            .iter()
+            .find(|leg| leg.status().spares.iter().any(|spare| spare == path))
+        {
+            return leg.release_spare(path);
+        }
+        let gate = self.exclude();
+        let mut control = self.control();
+        let roster = self.roster();
+        let is = |device: &Device| device.member.path() == path && !roster.has(&device.member);
+        let Some(index) = control.devices.iter().position(is) else {
+            return Err(bad_device(path, "it is no spare of the array"));
+        };
+        let spare = control.devices.remove(index);
+        control.assign(spare.superblock.device_number, Role::Spare);
+        drop(control);
+        drop(gate);
+        self.commit_all()
+    }
+
     fn free_slot(&self, roster: &Roster) -> Option<Slot> {
         let mut slots = (0..roster.geometry().slots()).map(Slot);
         slots.find(|slot| roster.seat(*slot).is_none())

@@ -9,6 +9,7 @@ use super::{
     Level, SECTOR_BYTES, Sector,
     array::{Array, Zeroes},
     assemble::{Assembly, Image, assemble, find},
+    discover::wipe_signatures,
     error::{Error, Result},
     metadata::{
         identity::{Name, Time, Uuid},
@@ -95,6 +96,9 @@ pub fn create(wish: &Wish, members: &[Option<NewImage>], spares: &[NewImage]) ->
     let spare_devices: Vec<NewMember> = of_device.copied().collect();
     let mut plan = plan(&new_array(wish)?, &planned, &spare_devices).map_err(|error| bad_plan(wish, &error))?;
     let superblocks: Vec<Superblock> = plan.superblocks.iter().flatten().cloned().collect();
+    for (image, storage) in images.iter().zip(&storages) {
+        wipe_signatures(&image.image, &**storage)?;
+    }
     let zeroed = match wish.initialisation {
         Initialisation::Keep | Initialisation::Quick => false,
         Initialisation::Foreground => zero_all(&images, &storages, &superblocks, true)?,

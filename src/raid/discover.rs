@@ -23,9 +23,9 @@ use super::{
     overlay::over,
 };
 
-pub(super) use image::unclaimed;
 pub use image::{Contents, ImageReport};
 use image::{Device, look};
+pub(super) use image::{unclaimed, wipe_signatures};
 use nest::nest;
 
 /// All that was found in some images.

@@ -10,6 +10,7 @@ use super::{
     SECTOR_BYTES, Sector,
     assemble::Image,
     device::{Devices, Opener, Window},
+    discover::wipe_signatures,
     error::{Error, Result},
     metadata::{
         gpt::{
@@ -88,7 +89,9 @@ fn write_table(image: &Image, storage: &dyn Storage, gpt: &Gpt) -> Result<()> {
 fn change<T>(image: &Image, disk: Option<Guid>, change: impl FnOnce(&mut Gpt) -> Result<T, GptError>) -> Result<T> {
     let storage = image.open(Access::ReadWrite)?;
     image.claim(&*storage, 0, HEAD_BYTES as u64, Access::ReadWrite)?;
-    let mut gpt = match (read_table(image, &*storage)?, disk) {
+    let table = read_table(image, &*storage)?;
+    let is_new = table.is_none();
+    let mut gpt = match (table, disk) {
         (Some(gpt), _) => gpt,
         (None, None) => {
             return Err(Error::BadParameter {
@@ -103,6 +106,9 @@ fn change<T>(image: &Image, disk: Option<Guid>, change: impl FnOnce(&mut Gpt) ->
         }
     };
     let made = change(&mut gpt).map_err(|error| no_room(image, &error))?;
+    if is_new {
+        wipe_signatures(image, &*storage)?;
+    }
     write_table(image, &*storage, &gpt)?;
     Ok(made)
 }

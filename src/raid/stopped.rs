@@ -24,6 +24,9 @@ use crate::storage::{Access, Storage};
 #[cfg(test)]
 mod tests;
 
+/// Most of what is zeroed of the bytes between superblock and data.
+const ZEROED_BYTES: u64 = 1 << 20;
+
 /// A member that nobody else uses while this lives.
 struct Held<'a> {
     member: &'a SetMember,
@@ -31,24 +34,22 @@ struct Held<'a> {
     found: Found,
 }
 
-/// Opens and claims all devices of a set for writing.
-fn hold_all(set: &ArraySet) -> Result<Vec<Held<'_>>> {
-    let mut held = Vec::new();
-    for member in &set.members {
-        let SetMember { image, uuid, .. } = member;
-        let storage = image.open(Access::ReadWrite)?;
-        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
-        match find(&image.path(), &*storage, 0)? {
-            Some(found) if found.superblock.device_uuid == *uuid => held.push(Held { member, storage, found }),
-            _ => {
-                return Err(Error::InUse {
-                    path: image.path(),
-                    source: io::Error::other("it changed while it was looked at"),
-                });
-            }
-        }
+/// Opens and claims a device for writing.
+fn hold(member: &SetMember) -> Result<Held<'_>> {
+    let SetMember { image, uuid, .. } = member;
+    let storage = image.open(Access::ReadWrite)?;
+    image.claim(&*storage, 0, 0, Access::ReadWrite)?;
+    match find(&image.path(), &*storage, 0)? {
+        Some(found) if found.superblock.device_uuid == *uuid => Ok(Held { member, storage, found }),
+        _ => Err(Error::InUse {
+            path: image.path(),
+            source: io::Error::other("it changed while it was looked at"),
+        }),
     }
-    Ok(held)
+}
+
+fn hold_all(set: &ArraySet) -> Result<Vec<Held<'_>>> {
+    set.members.iter().map(hold).collect()
 }
 
 /// Gives an array another name, on all members and on their partitions.
@@ -86,27 +87,42 @@ fn whole_of(member: &SetMember) -> Option<(Image, usize)> {
 /// [`Error::InUse`] where the array is in use, [`Error::Member`] names an image that cannot be changed.
 pub fn delete(set: &ArraySet) -> Result<()> {
     let held = hold_all(set)?;
-    for Held { member, storage, found } in &held {
-        let superblock = &found.superblock;
-        let zeros = vec![0; superblock.length_bytes()];
-        let zeroed = storage
-            .write_all_at(&zeros, superblock.super_offset.0 * SECTOR_BYTES)
-            .and_then(|()| storage.sync());
-        zeroed.map_err(host(&member.image, "zero its superblock"))?;
+    held.iter().try_for_each(Held::zero)?;
+    held.into_iter().try_for_each(Held::free)
+}
+
+/// Gives an image back that was a device of an array which does without it.
+///
+/// # Errors
+/// As [`delete`].
+pub fn give_back(member: &SetMember) -> Result<()> {
+    let held = hold(member)?;
+    held.zero()?;
+    held.free()
+}
+
+impl Held<'_> {
+    /// Zeroes the superblock, and the bitmap and logs that stand between it and the data, durably.
+    fn zero(&self) -> Result<()> {
+        let superblock = &self.found.superblock;
+        let at = superblock.super_offset.0 * SECTOR_BYTES;
+        let behind = (superblock.data_offset.0 * SECTOR_BYTES).saturating_sub(at);
+        let length = usize::try_from(behind.min(ZEROED_BYTES)).unwrap_or(0);
+        let zeros = vec![0; length.max(superblock.length_bytes())];
+        let zeroed = self.storage.write_all_at(&zeros, at).and_then(|()| self.storage.sync());
+        zeroed.map_err(host(&self.member.image, "zero its superblock"))
     }
-    for Held { member, .. } in held {
+
+    /// Removes the journal and the partition.
+    fn free(self) -> Result<()> {
+        let Self { member, storage, .. } = self;
+        drop(storage);
         let image = &member.image;
         match image.directory.remove(image.sidecar().name()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(host(image, "remove its journal")(error));
-            }
-            _ => {}
-        }
-        if let Some((whole, number)) = whole_of(member) {
-            remove_partition(&whole, number)?;
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(host(image, "remove its journal")(error)),
+            _ => whole_of(member).map_or(Ok(()), |(whole, number)| remove_partition(&whole, number)),
         }
     }
-    Ok(())
 }
 
 /// Makes superblocks that a kernel of 6.19 or later has written readable to older ones. Returns how many were changed.

@@ -77,6 +77,15 @@ impl Volumes {
     pub fn open(&self, number: u32) -> Result<Box<dyn BlockRead>> {
         let path = self.name(number)?;
         let container = self.container_of(&path).map_err(|error| missing(error, number))?;
+        self.open_as(number, container)
+    }
+
+    /// Opens a volume for reading as if its records were kept so: a damaged image may not look like one.
+    ///
+    /// # Errors
+    /// As [`Volumes::open`].
+    pub fn open_as(&self, number: u32, container: Container) -> Result<Box<dyn BlockRead>> {
+        let path = self.name(number)?;
         Ok(match container {
             Container::Tap => Box::new(TapImage::open(&*self.directory, &path, Access::Read, self.limits)?),
             Container::Flat => {

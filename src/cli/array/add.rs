@@ -11,8 +11,8 @@ use super::target::PlaceArguments;
 use crate::cli::{
     exit::Code,
     output::{JsonOption, Output},
-    serving::order::Order,
 };
+use crate::controller::order::Order;
 
 /// Take an image in: as the member it was, in the place of one that is missing, or as a spare
 ///

@@ -14,10 +14,10 @@ use crate::{
     cli::{
         arguments::size,
         exit::{Code, Failure},
-        images::{image, images, new_uuid},
+        images::{image, images},
         output::{Cell, JsonOption, Output, confirm},
-        serving::order::level_name,
     },
+    controller::order::{level_name, new_uuid},
     nbd::keeper::now,
     raid::{
         allot::{Allotment, Request, Share, room_for_member},

@@ -8,14 +8,8 @@ use serde_json::{Map, Value, json};
 
 use super::target::served;
 use crate::{
-    cli::{
-        images::host_time,
-        output::time_text,
-        serving::{
-            client,
-            order::{Order, Request},
-        },
-    },
+    cli::{images::host_time, output::time_text},
+    controller::{client, interface::Ask, order::Order},
     raid::{
         discover::{ArraySet, SetMember, Standing},
         health::{ArrayState, Facts, Work},
@@ -30,11 +24,11 @@ pub fn facts(set: &ArraySet) -> Result<Map<String, Value>> {
     match served(set) {
         None => Ok(at_rest(set)),
         Some(stream) => {
-            let request = Request {
-                array: Some(set.uuid.to_string()),
+            let ask = Ask::Array {
+                name: Some(set.uuid.to_string()),
                 order: Order::Status,
             };
-            let mut live = client::ask(stream, &request, &mut |_| Ok(()))?;
+            let mut live = client::ask(stream, ask, &mut |_| Ok(()))?;
             live.insert("served".to_owned(), Value::Bool(true));
             for (key, value) in at_rest(set) {
                 live.entry(key).or_insert(value);

@@ -1,4 +1,4 @@
-//! `headstack array fail` and `remove`: take a member out.
+//! `headstack array fail`: take a member out.
 //!
 //! The engine marks it as failed on all others before it goes on; an array that cannot do without it refuses.
 
@@ -11,8 +11,8 @@ use super::target::PlaceArguments;
 use crate::cli::{
     exit::Code,
     output::{JsonOption, Output},
-    serving::order::Order,
 };
+use crate::controller::order::Order;
 
 /// Take a member out of an array as if it had failed
 ///

@@ -13,8 +13,8 @@ use crate::{
         arguments::size,
         exit::Code,
         output::{JsonOption, Output},
-        serving::order::Order,
     },
+    controller::order::Order,
     raid::{Level, UnknownLevel},
 };
 

@@ -13,8 +13,11 @@ mod fail;
 mod grow;
 mod ls;
 mod rebuild;
+mod remove;
 mod rename;
 mod show;
+mod start;
+mod stop;
 mod target;
 mod verify;
 
@@ -35,6 +38,9 @@ pub enum Verb {
     Explain(explain::Arguments),
     Fail(fail::Arguments),
     Add(add::Arguments),
+    Remove(remove::Arguments),
+    Start(start::Arguments),
+    Stop(stop::Arguments),
     Rebuild(rebuild::Arguments),
     Verify(verify::Arguments),
     Grow(grow::GrowArguments),
@@ -57,6 +63,9 @@ impl Verb {
             Self::Explain(arguments) => arguments.run(),
             Self::Fail(arguments) => arguments.run(),
             Self::Add(arguments) => arguments.run(),
+            Self::Remove(arguments) => arguments.run(),
+            Self::Start(arguments) => arguments.run(),
+            Self::Stop(arguments) => arguments.run(),
             Self::Rebuild(arguments) => arguments.run(),
             Self::Verify(arguments) => arguments.run(),
             Self::Grow(arguments) => arguments.run(),

@@ -9,8 +9,8 @@ use super::target::PlaceArguments;
 use crate::cli::{
     exit::Code,
     output::{JsonOption, Output},
-    serving::order::Order,
 };
+use crate::controller::order::Order;
 
 /// Fill members that are new and make redundancy right after a crash, and wait until that is done
 ///

@@ -4,6 +4,7 @@
 //! Else the array is started in this process, and stopped once the order is carried out.
 
 use std::{
+    os::unix::net::UnixStream,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -18,11 +19,12 @@ use crate::{
         images::{chosen, images},
         nbd::default_socket,
         output::{Progress as Bar, Unit},
-        serving::{
-            client,
-            control::path_of,
-            order::{Order, Request, perform},
-        },
+    },
+    controller::{
+        client,
+        interface::Ask,
+        order::{Order, perform},
+        socket::path_of,
     },
     nbd::Keeper,
     raid::{
@@ -92,34 +94,68 @@ impl PlaceArguments {
             done = done.max(progress.done_bytes);
             Ok(())
         };
+        let set = match self.reach(name, beside)? {
+            Reached::Server(stream, name) => {
+                return Ok(client::ask(stream, Ask::Array { name, order }, &mut tell)?);
+            }
+            Reached::Images(set) => set,
+        };
+        let how = Assembly {
+            force: self.force,
+            ..Assembly::default()
+        };
+        let keeper = Keeper::start(Arc::new(open(&set, how)?), false, Box::new(|| 100))?;
+        let done = perform(&keeper, &order, &mut tell);
+        keeper.stop()?;
+        Ok(done?)
+    }
+
+    /// Ends the service of an array.
+    ///
+    /// # Errors
+    /// [`Code::Unavailable`] where it is not being served; what the server says.
+    pub fn stop(&self, name: &str, disconnect: bool) -> Result<()> {
+        match self.reach(Some(name), None)? {
+            Reached::Server(stream, name) => {
+                client::ask(stream, Ask::Stop { name, disconnect }, &mut |_| Ok(()))?;
+                Ok(())
+            }
+            Reached::Images(set) => {
+                let message = format!("array {} is not being served", set.name);
+                Err(Failure::new(Code::Unavailable, message, "--socket with the socket of its server").into())
+            }
+        }
+    }
+
+    /// Where the array of a name is.
+    fn reach(&self, name: Option<&str>, beside: Option<&Path>) -> Result<Reached> {
         if let Some(socket) = &self.socket {
             let control = path_of(socket);
             let Some(stream) = client::connect(&control) else {
                 let message = format!("{}: no server takes orders there", control.display());
                 return Err(Failure::new(Code::Unavailable, message, "the socket that 'headstack nbd' printed").into());
             };
-            let array = name.map(str::to_owned);
-            return client::ask(stream, &Request { array, order }, &mut tell);
+            return Ok(Reached::Server(stream, name.map(str::to_owned)));
         }
         let found = self.found(beside)?;
         let set = chosen(&found, name)?;
-        if let Some(stream) = served(set) {
-            let array = Some(set.uuid.to_string());
-            return client::ask(stream, &Request { array, order }, &mut tell);
-        }
-        let how = Assembly {
-            force: self.force,
-            ..Assembly::default()
-        };
-        let keeper = Keeper::start(Arc::new(open(set, how)?), false, Box::new(|| 100))?;
-        let done = perform(&keeper, &order, &mut tell);
-        keeper.stop()?;
-        done
+        Ok(match served(set) {
+            Some(stream) => Reached::Server(stream, Some(set.uuid.to_string())),
+            None => Reached::Images(Box::new(set.clone())),
+        })
     }
 }
 
+/// Where an array is.
+enum Reached {
+    /// With a server; the name by which that knows it.
+    Server(UnixStream, Option<String>),
+    /// In images that nobody serves.
+    Images(Box<ArraySet>),
+}
+
 /// A connection to the server of an array, if one has it on its default socket.
-pub fn served(set: &ArraySet) -> Option<std::os::unix::net::UnixStream> {
+pub fn served(set: &ArraySet) -> Option<UnixStream> {
     let mut sockets: Vec<PathBuf> = set
         .members
         .iter()

@@ -10,8 +10,8 @@ use super::target::PlaceArguments;
 use crate::cli::{
     exit::Code,
     output::{Cell, Column, FormOptions, Output, Table},
-    serving::order::{Mending, Order},
 };
+use crate::controller::order::{Mending, Order};
 
 const COUNTS: [&str; 5] = [
     "clean",

@@ -4,14 +4,20 @@
 
 use super::{Code, code_of_io, remedy_of_io};
 use crate::{
+    controller::{self, Kind, error::judge_array},
     nbd::{ListenError, TlsError, exports::BadName, keeper::Unfinished},
     raid,
 };
 
 /// Code and remedy of a cause, if it is one of arrays.
 pub(super) fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, Option<String>)> {
+    if let Some(error) = cause.downcast_ref::<controller::Error>() {
+        let (kind, remedy) = error.judge();
+        return Some((kind.into(), remedy));
+    }
     if let Some(error) = cause.downcast_ref::<raid::Error>() {
-        return Some(judge_engine(error));
+        let (kind, remedy) = judge_array(error);
+        return Some((kind.into(), Some(remedy)));
     }
     if let Some(error) = cause.downcast_ref::<ListenError>() {
         return Some(match error {
@@ -36,25 +42,19 @@ pub(super) fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, 
     None
 }
 
-fn judge_engine(error: &raid::Error) -> (Code, Option<String>) {
-    use raid::Error;
-    let (code, remedy) = match error {
-        Error::OutOfRange { .. } => (Code::Usage, "a range inside the array"),
-        Error::ReadOnly { .. } => (Code::NotPermitted, "again without --read-only"),
-        Error::Unreadable { .. } => (Code::Io, "'headstack array explain' for the way back"),
-        Error::FlushLost { .. } => (Code::Io, "'headstack array verify' once it is assembled again"),
-        Error::NotFast => (Code::Failure, "again without that wish"),
-        Error::NotWritten { source, .. } | Error::Member { source, .. } => {
-            return (code_of_io(source), remedy_of_io(source));
+impl From<Kind> for Code {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Failure => Self::Failure,
+            Kind::Usage => Self::Usage,
+            Kind::Corrupt => Self::Corrupt,
+            Kind::NotFound => Self::NotFound,
+            Kind::Unavailable => Self::Unavailable,
+            Kind::Exists => Self::Exists,
+            Kind::Io => Self::Io,
+            Kind::Busy => Self::Busy,
+            Kind::NotPermitted => Self::NotPermitted,
+            Kind::Refused => Self::Refused,
         }
-        Error::InUse { .. } => (
-            Code::Busy,
-            "--socket with the socket of the server that has it, or stop that first",
-        ),
-        Error::NotStartable { .. } => (Code::Corrupt, "'headstack array explain' for the way back"),
-        Error::BadParameter { .. } => (Code::Usage, "another value"),
-        Error::MemberNeeded { .. } => (Code::Refused, "'headstack array add' with a new image first"),
-        Error::WrongState { .. } => (Code::Refused, "'headstack array show' for its state"),
-    };
-    (code, Some(remedy.to_owned()))
+    }
 }

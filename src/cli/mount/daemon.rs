@@ -130,7 +130,7 @@ fn end(child: &mut Child, news: &Receiver<bool>, plan: &Plan) -> Result<()> {
 ///
 /// # Errors
 /// The process leads a group already, or `/` cannot be entered.
-pub(super) fn detach() -> Result<()> {
+pub(in crate::cli) fn detach() -> Result<()> {
     rustix::process::setsid().context("a session of the daemon's own")?;
     std::env::set_current_dir("/").context("/")
 }

@@ -13,7 +13,7 @@ use crate::{
         dump::time_of,
         exit::Code,
         output::{Cell, Column, FormOptions, Output, Table},
-        reels::{TapesArgument, tell},
+        reels::{TapesArgument, lost_json, tell},
     },
     dump::{
         record::{Header, Kind},
@@ -198,6 +198,14 @@ impl Verify {
                     Cell::Json(troubles.into())
                 } else {
                     Cell::Number(count)
+                },
+            ),
+            (
+                "lost",
+                if output.is_json() {
+                    Cell::Json(lost_json(&verified.lost))
+                } else {
+                    Cell::Number(verified.lost.len() as u64)
                 },
             ),
         ];

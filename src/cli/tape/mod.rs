@@ -6,6 +6,7 @@
 mod copy;
 mod look;
 mod moves;
+mod salvage;
 
 use std::path::{Path, PathBuf};
 
@@ -30,6 +31,7 @@ pub enum Verb {
     Status(look::Status),
     Ls(look::Ls),
     Verify(look::Verify),
+    Salvage(salvage::Salvage),
     /// Go to the beginning of the tape
     #[command(after_help = "\
 Examples:
@@ -155,6 +157,7 @@ impl Verb {
             Self::Status(status) => status.run(),
             Self::Ls(ls) => ls.run(),
             Self::Verify(verify) => verify.run(),
+            Self::Salvage(salvage) => salvage.run(),
             Self::Rewind(plain) => plain.run("tape rewind", TapImage::rewind),
             Self::Fsf(counted) => counted.run("tape fsf", TapImage::forward_files),
             Self::Bsf(counted) => counted.run("tape bsf", TapImage::backward_files),

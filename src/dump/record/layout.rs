@@ -118,7 +118,8 @@ struct RawPrivate {
     /* 968 */ file_id: U64,
     /* 976 */ device: U64,
     /* 984 */ dump: [u8; 16],
-    /* 1000 */ unused: [u8; 24],
+    /* 1000 */ offset: U64,
+    /* 1008 */ unused: [u8; 16],
 }
 
 const _: () = assert!(size_of::<Raw>() == 1024 && size_of::<RawOld>() == 1024);
@@ -144,6 +145,8 @@ pub struct Private {
     pub device: u64,
     /// Identity of the dump.
     pub dump: [u8; 16],
+    /// Offset in its object at which a further segment begins; 0 in the first one.
+    pub offset_bytes: u64,
 }
 
 impl Private {
@@ -157,6 +160,7 @@ impl Private {
             file_id: raw.file_id.get(),
             device: raw.device.get(),
             dump: raw.dump,
+            offset_bytes: raw.offset.get(),
         })
     }
 
@@ -171,7 +175,8 @@ impl Private {
             file_id: self.file_id.into(),
             device: self.device.into(),
             dump: self.dump,
-            unused: [0; 24],
+            offset: self.offset_bytes.into(),
+            unused: [0; 16],
         }
     }
 }
@@ -223,6 +228,12 @@ const RUNS_OLD: &[(usize, usize, usize)] = &[
     (40, 48, 4),
     (84, 100, 4),
 ];
+
+/// True for the magic number of any dialect, in either byte order.
+pub(super) fn is_magic(magic: [u8; 4]) -> bool {
+    let known = [MAGIC_STANDARD, MAGIC_UFS2, MAGIC_OLD];
+    known.contains(&u32::from_le_bytes(magic)) || known.contains(&u32::from_be_bytes(magic))
+}
 
 /// The sum of the words as a machine of the other byte order adds them.
 fn turned_sum(block: &TapeBlock) -> u32 {

@@ -240,6 +240,7 @@ fn our_own_facts_survive_and_replace_what_is_coarser() {
         file_id: u64::MAX,
         device: 0x1234_5678_9ABC,
         dump: *b"0123456789abcdef",
+        offset_bytes: 0x0102_0304_0506,
     };
     let mut header = Header::new(Kind::Inode);
     header.node.modified = Time::of_ns(-1);

@@ -68,6 +68,7 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
         }
     }
     let after = Space::reach(&all, &mut troubles);
+    catalogue.tell_torn(&after, &mut troubles);
     let mut files = Files::new(destination, troubles).exactly();
     let mut turn = Turn {
         before: &before,

@@ -13,9 +13,9 @@ use rustix::{
     io::{Errno, pread, retry_on_intr as retry},
 };
 
-use super::{Catalogue, Destination, Space, is_directory};
+use super::{Catalogue, Destination, is_directory};
 use crate::dump::{
-    error::{Result, Trouble},
+    error::{Lost, Result, Trouble},
     reader::{Item, Reader},
     record::Header,
     tree::{Status, link_target},
@@ -27,12 +27,11 @@ use crate::dump::{
 /// [`crate::dump::Error::Tape`].
 pub fn compare(reader: &mut Reader, destination: &Destination) -> Result<Vec<Trouble>> {
     let mut catalogue = Catalogue::read(reader)?;
-    catalogue.settle_types();
     let mut found = Differences {
         destination,
         troubles: std::mem::take(&mut catalogue.troubles),
     };
-    let space = Space::reach(&catalogue.folders, &mut found.troubles);
+    let space = catalogue.reach(&mut found.troubles);
     for number in &space.order {
         let path = space.paths.get(number).cloned().unwrap_or_default();
         let label = &catalogue.label;
@@ -144,7 +143,7 @@ impl Differences<'_> {
                     return Ok(());
                 };
                 let mut held = Held::over(file);
-                let whole = reader.data(&mut |offset, piece| held.compare(offset, piece))?;
+                let ranges = reader.data(&mut |offset, piece| held.compare(offset, piece))?;
                 held.compare_hole(header.node.size_bytes);
                 if let Some(offset) = held.differs_at {
                     self.note(
@@ -152,8 +151,14 @@ impl Differences<'_> {
                         format!("has other data than the tape, at or behind byte {offset}"),
                     );
                 }
-                if !whole {
-                    self.note(path, "is damaged on the tape".into());
+                if !ranges.is_empty() {
+                    let path = path.to_path_buf();
+                    let what = Lost {
+                        path: path.clone(),
+                        ranges,
+                    }
+                    .told();
+                    self.note(&path, what);
                 }
             }
             _ => {}

@@ -5,6 +5,7 @@
 
 use std::{
     collections::BTreeSet,
+    ops::Range,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -14,7 +15,7 @@ use rustix::{fs::FileType, io::Errno};
 use super::{Catalogue, Restored, Space, attributes_of, is_directory, target::write_at};
 use crate::dump::{
     attributes::Attribute,
-    error::{Result, Trouble},
+    error::{Lost, Result, Trouble},
     reader::{Item, Reader},
     record::{Header, Node},
     restore::Destination,
@@ -32,7 +33,7 @@ struct Last {
 }
 
 /// A restore of files.
-pub(super) struct Files<'a> {
+pub(in crate::dump) struct Files<'a> {
     destination: &'a Destination,
     restored: Restored,
     last: Option<Last>,
@@ -42,18 +43,42 @@ pub(super) struct Files<'a> {
     refused: BTreeSet<String>,
     /// True where attributes go that are not on the tape.
     exact: bool,
+    unnamed: Unnamed,
 }
 
+/// What becomes of objects on the tape that have no name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::dump) enum Unnamed {
+    /// They are among those that nobody asked for.
+    Pass,
+    /// They are told of.
+    Tell,
+    /// They are restored under their numbers.
+    Adopt,
+}
+
+/// Directory of what has lost its name.
+pub(in crate::dump) const FOUND: &str = "lost+found";
+
 impl<'a> Files<'a> {
-    pub(super) fn new(destination: &'a Destination, troubles: Vec<Trouble>) -> Self {
+    pub(in crate::dump) fn new(destination: &'a Destination, troubles: Vec<Trouble>) -> Self {
         Self {
             destination,
-            restored: Restored { objects: 0, troubles },
+            restored: Restored {
+                troubles,
+                ..Restored::default()
+            },
             last: None,
             seen: BTreeSet::new(),
             refused: BTreeSet::new(),
             exact: false,
+            unnamed: Unnamed::Tell,
         }
+    }
+
+    /// Says what becomes of objects without names.
+    pub(in crate::dump) fn with(self, unnamed: Unnamed) -> Self {
+        Self { unnamed, ..self }
     }
 
     /// Lets directories lose attributes that they do not have on the tape.
@@ -61,11 +86,11 @@ impl<'a> Files<'a> {
         Self { exact: true, ..self }
     }
 
-    pub(super) fn finish(self) -> Restored {
+    pub(in crate::dump) fn finish(self) -> Restored {
         self.restored
     }
 
-    pub(super) fn make_directory(&mut self, path: &Path) {
+    pub(in crate::dump) fn make_directory(&mut self, path: &Path) {
         match self.destination.make_directory(path) {
             Ok(()) => self.restored.objects += 1,
             Err(errno) => self.lose(path, format!("the directory cannot be made: {errno}")),
@@ -73,7 +98,12 @@ impl<'a> Files<'a> {
     }
 
     /// Restores all files that have a name in `space`.
-    pub(super) fn restore(&mut self, reader: &mut Reader, catalogue: &mut Catalogue, space: &Space) -> Result<()> {
+    pub(in crate::dump) fn restore(
+        &mut self,
+        reader: &mut Reader,
+        catalogue: &mut Catalogue,
+        space: &Space,
+    ) -> Result<()> {
         loop {
             let item = match catalogue.next.take() {
                 Some(item) => item,
@@ -91,9 +121,8 @@ impl<'a> Files<'a> {
                 }
                 Item::Object(header) => {
                     self.dress_last();
-                    self.seen.insert(header.number);
-                    // A directory among the files is one of another object's place.
-                    if !is_directory(&header.node) {
+                    // A directory among the files is one in another object's place; what comes twice was spliced in.
+                    if self.seen.insert(header.number) && !is_directory(&header.node) {
                         self.object(reader, &header, space)?;
                     }
                 }
@@ -112,16 +141,38 @@ impl<'a> Files<'a> {
             if known {
                 continue;
             }
-            let paths = space.paths_of(number);
-            let directory = space.paths.get(&number).filter(|_| space.order.contains(&number));
-            for path in paths.iter().chain(directory) {
-                self.lose(path, "is not on the tape, which promises it".into());
+            let mut paths = space.paths_of(number);
+            paths.extend(
+                space
+                    .paths
+                    .get(&number)
+                    .filter(|_| space.order.contains(&number))
+                    .cloned(),
+            );
+            if paths.is_empty() && self.unnamed != Unnamed::Pass {
+                paths.push(space.path_of_number(number));
+            }
+            for path in paths {
+                self.lose_data(&path, Vec::new());
             }
         }
     }
 
     fn object(&mut self, reader: &mut Reader, header: &Header, space: &Space) -> Result<()> {
-        let paths = space.paths_of(header.number);
+        let mut paths = space.paths_of(header.number);
+        if paths.is_empty() && !space.paths.contains_key(&header.number) {
+            match self.unnamed {
+                Unnamed::Pass => {}
+                Unnamed::Tell => self.lose(
+                    &space.path_of_number(header.number),
+                    "is on the tape, but its name is lost; 'headstack tape salvage' restores it".into(),
+                ),
+                Unnamed::Adopt => {
+                    self.make_directory(Path::new(FOUND));
+                    paths.push(found_path(header.number));
+                }
+            }
+        }
         let Some((path, others)) = paths.split_first() else {
             return Ok(());
         };
@@ -174,7 +225,7 @@ impl<'a> Files<'a> {
             Err(errno) => return Ok(Err(format!("cannot be made: {errno}"))),
         };
         let mut error = None;
-        let whole = reader.data(&mut |offset, piece| {
+        let ranges = reader.data(&mut |offset, piece| {
             if error.is_none() {
                 error = write_at(&file, piece, offset).err();
             }
@@ -189,8 +240,8 @@ impl<'a> Files<'a> {
                 header.node.size_bytes
             )));
         }
-        if !whole {
-            self.lose(path, "is damaged on the tape; what could be read was restored".into());
+        if !ranges.is_empty() {
+            self.lose_data(path, ranges);
         }
         drop::<OwnedFd>(file);
         Ok(Ok(()))
@@ -204,7 +255,12 @@ impl<'a> Files<'a> {
     }
 
     /// Gives all directories what belongs to them, the deepest first.
-    pub(super) fn dress_directories(&mut self, catalogue: &Catalogue, space: &Space, chosen: impl Fn(&Path) -> bool) {
+    pub(in crate::dump) fn dress_directories(
+        &mut self,
+        catalogue: &Catalogue,
+        space: &Space,
+        chosen: impl Fn(&Path) -> bool,
+    ) {
         for number in space.order.iter().rev() {
             let (Some(path), Some(dressing)) = (space.paths.get(number), catalogue.dressings.get(number)) else {
                 continue;
@@ -229,6 +285,16 @@ impl<'a> Files<'a> {
         }
     }
 
+    /// Tells of data that is lost; all of the object where no ranges are given.
+    fn lose_data(&mut self, path: &Path, ranges: Vec<Range<u64>>) {
+        let lost = Lost {
+            path: path.to_path_buf(),
+            ranges,
+        };
+        self.lose(path, lost.told());
+        self.restored.lost.push(lost);
+    }
+
     pub(super) fn lose(&mut self, path: &Path, what: String) {
         self.restored.troubles.push(Trouble {
             path: path.to_path_buf(),
@@ -236,4 +302,9 @@ impl<'a> Files<'a> {
             loss: true,
         });
     }
+}
+
+/// Where an object goes that has lost its name.
+pub(in crate::dump) fn found_path(number: u32) -> PathBuf {
+    Path::new(FOUND).join(format!("#{number}"))
 }

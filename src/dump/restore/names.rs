@@ -82,6 +82,13 @@ impl Space {
         joined(self.paths.get(folder).map_or(Path::new(""), |path| path), name)
     }
 
+    /// A path of an object, or its number where it has no name.
+    pub fn path_of_number(&self, number: u32) -> PathBuf {
+        let directory = self.paths.get(&number).cloned();
+        let path = directory.or_else(|| self.paths_of(number).into_iter().next());
+        path.unwrap_or_else(|| PathBuf::from(format!("number {number}")))
+    }
+
     /// Paths of an object that is no directory.
     pub fn paths_of(&self, number: u32) -> Vec<PathBuf> {
         let names = self.file_names.get(&number).into_iter().flatten();

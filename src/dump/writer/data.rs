@@ -75,6 +75,7 @@ impl Cells {
             let blocks: Vec<&[u8]> = chosen().collect();
             if let Some(private) = &mut header.private {
                 private.checksum = checksum;
+                private.offset_bytes = offset;
             }
             stream.segment(header, blocks.into_iter())?;
             header.kind = Kind::Address;

@@ -10,7 +10,7 @@ use crate::{
         assemble::{Found, Image, find},
         error::{Error, Result},
         metadata::{
-            foreign::{Foreign, HEAD_BYTES, TAIL_BYTES, foreign},
+            foreign::{Foreign, HEAD_BYTES, TAIL_BYTES, foreign, signatures},
             gpt::ARRAYS_PER_IMAGE,
             superblock::{SUPERBLOCK_BYTES, Superblock, Version},
         },
@@ -155,13 +155,7 @@ fn device(image: Image, number: usize, partition: Option<usize>, storage: &dyn S
 /// What is in an image that has no md superblock of version 1.
 pub(in crate::raid) fn unclaimed(storage: &dyn Storage, size_bytes: u64) -> std::io::Result<Contents> {
     let device = Sector(size_bytes / SECTOR_BYTES);
-    let end = device.0 * SECTOR_BYTES;
-    let mut head = vec![0; HEAD_BYTES.min(usize::try_from(end).unwrap_or(HEAD_BYTES))];
-    let mut tail = vec![0; TAIL_BYTES.min(usize::try_from(end).unwrap_or(TAIL_BYTES))];
-    let count = storage.read_at(&mut head, 0)?;
-    head.truncate(count);
-    let tail_at = end - tail.len() as u64;
-    storage.read_at(&mut tail, tail_at)?;
+    let (head, tail) = ends(storage, device)?;
     Ok(match foreign(&head, &tail, device) {
         Some(Foreign::FileSystem(kind)) => Contents::FileSystem(kind),
         Some(Foreign::DosPartitions) => Contents::PartitionTable("MBR"),
@@ -171,6 +165,33 @@ pub(in crate::raid) fn unclaimed(storage: &dyn Storage, size_bytes: u64) -> std:
         None if head.iter().chain(&tail).all(|byte| *byte == 0) => Contents::Blank,
         None => Contents::Unknown,
     })
+}
+
+/// The first and the last bytes of an image, as many as signatures can be in; a tail that ends with the last whole sector.
+fn ends(storage: &dyn Storage, device: Sector) -> std::io::Result<(Vec<u8>, Vec<u8>)> {
+    let end = device.0 * SECTOR_BYTES;
+    let mut head = vec![0; HEAD_BYTES.min(usize::try_from(end).unwrap_or(HEAD_BYTES))];
+    let mut tail = vec![0; TAIL_BYTES.min(usize::try_from(end).unwrap_or(TAIL_BYTES))];
+    let count = storage.read_at(&mut head, 0)?;
+    head.truncate(count);
+    let tail_at = end - tail.len() as u64;
+    storage.read_at(&mut tail, tail_at)?;
+    Ok((head, tail))
+}
+
+/// Zeroes what makes others take an image for what it was.
+///
+/// # Errors
+/// [`Error::Member`].
+pub(in crate::raid) fn wipe_signatures(image: &Image, storage: &dyn Storage) -> Result<()> {
+    let failed = host(image, "wipe what it was");
+    let device = Sector(storage.size_bytes().map_err(&failed)? / SECTOR_BYTES);
+    let (head, tail) = ends(storage, device).map_err(&failed)?;
+    for range in signatures(&head, &tail, device) {
+        let zeros = vec![0; usize::try_from(range.end - range.start).unwrap_or(0)];
+        storage.write_all_at(&zeros, range.start).map_err(&failed)?;
+    }
+    Ok(())
 }
 
 /// Name of another array of which the device has a superblock of another version.

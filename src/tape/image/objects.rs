@@ -76,7 +76,11 @@ impl TapImage {
         loop {
             return Ok(match self.object_at(offset)? {
                 Object::Torn => Found::Lost { length_bytes: 0 },
-                Object::Mark => Found::Mark,
+                // Zeros at the beginning of a damaged stream look like marks.
+                Object::Mark => {
+                    offset += WORD_BYTES;
+                    continue;
+                }
                 Object::End => Found::End,
                 Object::Record { .. } => Found::Record,
                 // Markers and gaps say nothing; text may look like one.

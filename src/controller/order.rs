@@ -1,22 +1,21 @@
 //! What a verb asks of an array that is in use, and how it is carried out.
 //!
-//! Orders, progress and results are JSON, one document a line, on the control socket; in the process itself they are
-//! values. A member is named by its slot, by its path or by the name of its file.
+//! A member is named by its slot, by its path or by the name of its file.
 
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::{
+    error::{Error, Kind, Result},
+    interface::Tell,
+};
 use crate::{
-    cli::{
-        exit::{Code, Failure},
-        images::{image, new_uuid},
-    },
     nbd::Keeper,
     raid::{
         self, Array, Level, Slot,
@@ -25,9 +24,11 @@ use crate::{
         assemble::Image,
         create::NewImage,
         discover::{Contents, discover},
+        metadata::identity::Uuid,
         rebuild::{Ending, Progress},
         reshape::Plan,
         scrub::{Mismatch, Repair, Suspect, Unreadable},
+        stopped::give_back,
     },
 };
 
@@ -49,6 +50,13 @@ pub enum Order {
         /// Answer when it is filled.
         wait: bool,
         /// Take it though it holds something else, which is lost.
+        yes: bool,
+    },
+    /// Give an image back that the array does without: a spare, or a member that failed.
+    Remove {
+        /// The image.
+        image: PathBuf,
+        /// Do it though the array could be glad of what the image holds.
         yes: bool,
     },
     /// Compare redundancy with data.
@@ -93,40 +101,6 @@ impl From<Mending> for Repair {
     }
 }
 
-/// An order for one array of a server.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Request {
-    /// Name or UUID; none for the only one.
-    pub array: Option<String>,
-    /// What is asked.
-    pub order: Order,
-}
-
-/// What is answered: any number of lines of progress, then one of the others.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Answer {
-    /// How far it is.
-    Progress {
-        /// Bytes that are done.
-        done_bytes: u64,
-        /// All bytes.
-        whole_bytes: u64,
-    },
-    /// It is done; the facts.
-    Done(Map<String, Value>),
-    /// It is not.
-    Failed {
-        /// Exit code of the verb.
-        code: u8,
-        /// Why not, and what to try.
-        message: String,
-    },
-}
-
-/// Told how far an order is.
-pub type Tell<'a> = &'a mut dyn FnMut(Progress) -> Result<()>;
-
 /// Carries out an order and gives the facts of its result.
 ///
 /// # Errors
@@ -135,7 +109,11 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
     let array = keeper.array();
     if array.is_read_only() && !matches!(order, Order::Status) {
         let message = format!("array {} is in use for reading only", array.name());
-        return Err(Failure::new(Code::NotPermitted, message, "again where it is served for writing").into());
+        return Err(Error::refused(
+            Kind::NotPermitted,
+            message,
+            "again where it is served for writing",
+        ));
     }
     match order {
         Order::Status => {}
@@ -157,6 +135,7 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             facts.insert("verify".to_owned(), report);
             return Ok(facts);
         }
+        Order::Remove { image, yes } => remove(array, image, *yes)?,
         Order::Rebuild => finish(keeper, tell)?,
         Order::Reshape {
             level,
@@ -170,8 +149,8 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             };
             let known = |code: i32| {
                 let unknown = || {
-                    Failure::new(
-                        Code::Usage,
+                    Error::refused(
+                        Kind::Usage,
                         format!("{code} is no level"),
                         "the same version on both sides",
                     )
@@ -200,7 +179,11 @@ fn reshape(keeper: &Keeper, plan: &Plan, tell: Tell<'_>) -> Result<()> {
         (false, Some(_)) => {}
         (false, None) => {
             let message = format!("array {} is not on its way to another shape", array.name());
-            return Err(Failure::new(Code::Usage, message, "images to take in, --level or --chunk").into());
+            return Err(Error::refused(
+                Kind::Usage,
+                message,
+                "images to take in, --level or --chunk",
+            ));
         }
     }
     let mut gone = None;
@@ -217,7 +200,11 @@ fn reshape(keeper: &Keeper, plan: &Plan, tell: Tell<'_>) -> Result<()> {
         None if ending == Ending::Complete => Ok(()),
         None => {
             let message = format!("array {} was stopped on its way", array.name());
-            Err(Failure::new(Code::Busy, message, "'headstack array grow NAME' to go on").into())
+            Err(Error::refused(
+                Kind::Busy,
+                message,
+                "'headstack array grow NAME' to go on",
+            ))
         }
     }
 }
@@ -241,7 +228,7 @@ fn finish(keeper: &Keeper, tell: Tell<'_>) -> Result<()> {
 /// The device that an image is to an array: the partition that was its member, or all of it. What it holds else is lost
 /// only with `yes`.
 fn device_of(array: &Array, path: &Path, yes: bool) -> Result<Image> {
-    let whole = image(path)?;
+    let whole = Image::at(path).map_err(Error::host(path))?;
     let found = discover(std::slice::from_ref(&whole));
     let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
     if let Some(device) = own.and_then(|set| set.members.first()) {
@@ -258,12 +245,16 @@ fn device_of(array: &Array, path: &Path, yes: bool) -> Result<Image> {
         Some(Contents::Blank | Contents::Unreadable(_)) | None => Ok(whole),
         Some(contents) if in_part || matches!(contents, Contents::PartitionTable(_)) => {
             let message = format!("{place}: {contents}, in a partition table");
-            Err(Failure::new(Code::Refused, message, "an image without one").into())
+            Err(Error::refused(Kind::Refused, message, "an image without one"))
         }
         Some(_) if yes => Ok(whole),
         Some(contents) => {
             let message = format!("{place}: {contents}, which would be lost");
-            Err(Failure::new(Code::Refused, message, "another image, or --yes to do it").into())
+            Err(Error::refused(
+                Kind::Refused,
+                message,
+                "another image, or --yes to do it",
+            ))
         }
     }
 }
@@ -325,6 +316,34 @@ fn fail(array: &Array, member: &str) -> Result<()> {
     Err(raid::Error::MemberNeeded { array, slot }.into())
 }
 
+/// Gives an image back that the array does without.
+fn remove(array: &Array, path: &Path, yes: bool) -> Result<()> {
+    let found = discover(&[Image::at(path).map_err(Error::host(path))?]);
+    let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
+    let (place, name) = (path.display(), array.name());
+    let Some(device) = own.and_then(|set| set.members.first()) else {
+        let message = format!("{place}: it is no device of array {name}");
+        return Err(Error::refused(
+            Kind::NotFound,
+            message,
+            "'headstack array show' for those it has",
+        ));
+    };
+    let path = device.image.path();
+    let status = array.status();
+    if let Some(seat) = status.members.iter().find(|seat| seat.path.as_ref() == Some(&path)) {
+        let message = format!("{place}: it is member {} of array {name}, in use", seat.slot);
+        return Err(Error::refused(Kind::Refused, message, "'headstack array fail' first"));
+    }
+    if status.spares.contains(&path) {
+        array.release_spare(&path)?;
+    } else if !yes {
+        let message = format!("{place}: array {name} could not take it back as the member that it was");
+        return Err(Error::refused(Kind::Refused, message, "--yes to do it"));
+    }
+    Ok(give_back(device)?)
+}
+
 fn added_fact(added: Added) -> Value {
     match added {
         Added::Spare => json!({"as": "spare"}),
@@ -349,12 +368,11 @@ fn slot_of(status: &Status, member: &str) -> Result<Slot> {
     };
     match named.or_else(numbered) {
         Some(seat) => Ok(seat.slot),
-        None => Err(Failure::new(
-            Code::NotFound,
+        None => Err(Error::refused(
+            Kind::NotFound,
             format!("array {} has no member {member}", status.name),
             "'headstack array show' for its members",
-        )
-        .into()),
+        )),
     }
 }
 
@@ -418,4 +436,44 @@ pub fn facts(keeper: &Keeper) -> Map<String, Value> {
         Value::Object(facts) => facts,
         _ => Map::new(),
     }
+}
+
+/// The one of some keepers that a name or a UUID means; the only one where none is named.
+///
+/// # Errors
+/// [`Kind::NotFound`], with the names that there are.
+pub fn keeper_of<'a>(keepers: &'a [Arc<Keeper>], name: Option<&str>) -> Result<&'a Arc<Keeper>> {
+    let is = |keeper: &&Arc<Keeper>| {
+        let array = keeper.array();
+        name.is_none_or(|name| array.name() == name || array.uuid().to_string() == name)
+    };
+    let mut found = keepers.iter().filter(is);
+    match (found.next(), found.next()) {
+        (Some(keeper), None) => Ok(keeper),
+        (found, _) => {
+            let names: Vec<&str> = keepers.iter().map(|keeper| keeper.array().name()).collect();
+            let what = if found.is_some() {
+                "several arrays are"
+            } else {
+                "no such array is"
+            };
+            let message = format!("{what} served there; it serves {}", names.join(", "));
+            Err(Error::refused(
+                Kind::NotFound,
+                message,
+                "the name or UUID of one of them",
+            ))
+        }
+    }
+}
+
+/// A new identity for a member or an array.
+///
+/// # Errors
+/// The host has no randomness.
+pub fn new_uuid() -> Result<Uuid> {
+    let mut bytes = [0; 16];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .map_err(|errno| Error::host("getrandom")(errno.into()))?;
+    Ok(Uuid(bytes))
 }

@@ -1,0 +1,60 @@
+//! Requests from a verb to the process that serves the arrays.
+//!
+//! The other side of the control socket: one request, progress as it comes, one result.
+
+use std::{
+    io::{self, BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
+    path::Path,
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    error::{Error, Kind, Result},
+    interface::{Answer, Ask, Request, Tell, VERSION},
+};
+use crate::raid::rebuild::Progress;
+
+/// Connects to the control socket at `path`; none where nobody answers there.
+pub fn connect(path: &Path) -> Option<UnixStream> {
+    UnixStream::connect(path).ok()
+}
+
+/// Sends a request and waits for its result; where that is the end of the server, for that too.
+///
+/// # Errors
+/// What the server says; [`Kind::Unavailable`] where it goes away.
+pub fn ask(mut stream: UnixStream, ask: Ask, tell: Tell<'_>) -> Result<Map<String, Value>> {
+    let request = Request { version: VERSION, ask };
+    let mut line = serde_json::to_vec(&request).map_err(|error| broken(error.into()))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(broken)?;
+    let mut lines = BufReader::new(stream).lines();
+    while let Some(line) = lines.next() {
+        let line = line.map_err(broken)?;
+        match serde_json::from_str(&line).map_err(|error| broken(error.into()))? {
+            Answer::Progress {
+                done_bytes,
+                whole_bytes,
+            } => tell(Progress {
+                done_bytes,
+                whole_bytes,
+            })?,
+            Answer::Done(facts) => {
+                if facts.get("ended").and_then(Value::as_bool) == Some(true) {
+                    lines.for_each(drop);
+                }
+                return Ok(facts);
+            }
+            Answer::Failed(told) => return Err(told.into()),
+        }
+    }
+    Err(broken(io::ErrorKind::UnexpectedEof.into()))
+}
+
+/// The server's side is not as it should be.
+fn broken(source: io::Error) -> Error {
+    let message = format!("the server of the array went away before it answered: {source}");
+    Error::refused(Kind::Unavailable, message, "'headstack array show' for what came of it")
+}

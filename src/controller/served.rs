@@ -1,0 +1,105 @@
+//! The arrays that a process serves, each with the keeper that takes care of it, and how their service ends.
+//!
+//! One array can be taken out of service while the others go on; when the last one is, the server ends.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    error::{Error, Kind, Result},
+    interface::{Ask, Tell},
+    order::{keeper_of, perform},
+};
+use crate::nbd::{Keeper, Server};
+
+/// How long requests that are under way may take at the end.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+
+/// A server and the arrays that it serves.
+pub struct Served {
+    server: Arc<Server>,
+    keepers: Mutex<Vec<Arc<Keeper>>>,
+}
+
+impl Served {
+    /// The arrays of a server.
+    pub fn new(server: Arc<Server>, keepers: Vec<Arc<Keeper>>) -> Self {
+        Self {
+            server,
+            keepers: Mutex::new(keepers),
+        }
+    }
+
+    /// The server.
+    pub fn server(&self) -> &Arc<Server> {
+        &self.server
+    }
+
+    fn keepers(&self) -> MutexGuard<'_, Vec<Arc<Keeper>>> {
+        self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Answers what is asked of the arrays. With the last array the server ends.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`] where there is no such array, and those of what is asked.
+    pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> Result<Map<String, Value>> {
+        match ask {
+            Ask::Array { name, order } => {
+                let keeper = Arc::clone(keeper_of(&self.keepers(), name.as_deref())?);
+                perform(&keeper, &order, tell)
+            }
+            Ask::Stop { name, disconnect } => {
+                let stopped = self.stop_one(name.as_deref(), disconnect);
+                let ended = self.keepers().is_empty();
+                if ended {
+                    self.server.stop(PATIENCE);
+                }
+                stopped.map(|()| Map::from_iter([("ended".to_owned(), json!(ended))]))
+            }
+        }
+    }
+
+    /// Takes an array out of service and stops it; its images can be used by others then. The server is left to end by
+    /// the caller.
+    ///
+    /// # Errors
+    /// [`Kind::Busy`] where clients have it and `disconnect` does not say to cut them off. Where members could not be
+    /// flushed it is out of service all the same.
+    fn stop_one(&self, name: Option<&str>, disconnect: bool) -> Result<()> {
+        let keeper = Arc::clone(keeper_of(&self.keepers(), name)?);
+        let export = keeper.array().name().to_owned();
+        let clients = self.server.clients_of(&export);
+        if clients > 0 && !disconnect {
+            let message = format!("array {export} is in use by {clients} clients");
+            let remedy = "again when they have left, or --disconnect to cut them off";
+            return Err(Error::refused(Kind::Busy, message, remedy));
+        }
+        self.server.remove(&export, PATIENCE);
+        self.keepers().retain(|other| !Arc::ptr_eq(other, &keeper));
+        Ok(keeper.stop()?)
+    }
+
+    /// Waits for the end: of the last client where sockets were handed over, else until the server is stopped.
+    pub fn wait(&self, handed: bool) {
+        if handed {
+            self.server.wait_for_last_client();
+        } else {
+            self.server.wait_until_stopped();
+        }
+    }
+
+    /// Stops all arrays that are left.
+    ///
+    /// # Errors
+    /// Members could not be flushed.
+    pub fn stop_all(&self) -> Result<()> {
+        let keepers = std::mem::take(&mut *self.keepers());
+        let stopped: Vec<_> = keepers.iter().map(|keeper| keeper.stop()).collect();
+        Ok(stopped.into_iter().collect::<Result<(), _>>()?)
+    }
+}

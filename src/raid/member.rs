@@ -11,6 +11,7 @@ mod flaws;
 use std::{
     io,
     num::NonZeroU64,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use std::{
     },
 };
 
-use rustix::io::Errno;
+use rustix::{io::Errno, pipe::SpliceFlags};
 
 use super::journal::Sidecar;
 use crate::storage::{Span, Storage};
@@ -194,6 +195,32 @@ impl Member {
             return Ok(false);
         }
         self.device.storage.read_cached_at(buffer, at)
+    }
+
+    /// Puts a part of the data area into a pipe, as pages of the host's cache; `false`, and what the pipe holds is lost,
+    /// where the device cannot do that or the pipe is too small.
+    ///
+    /// # Errors
+    /// As [`Member::read`].
+    pub fn splice(&self, pipe: BorrowedFd<'_>, offset_bytes: u64, length_bytes: u64) -> io::Result<bool> {
+        let mut at = self.raw(offset_bytes, length_bytes)?;
+        let Some(file) = self.device.storage.as_fd() else {
+            return Ok(false);
+        };
+        if self.is_flawed(offset_bytes, length_bytes) {
+            return Ok(false);
+        }
+        let end = at + length_bytes;
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            // A full pipe must not be waited for: nobody empties it meanwhile. The host moves the offset on.
+            match rustix::pipe::splice(file, Some(&mut at), pipe, None, left, SpliceFlags::NONBLOCK) {
+                Ok(0) | Err(Errno::AGAIN | Errno::INVAL | Errno::NOSYS) => return Ok(false),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(true)
     }
 
     /// Writes to the data area.

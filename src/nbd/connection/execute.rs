@@ -4,7 +4,7 @@
 
 use super::{
     Connection,
-    outbox::Reply,
+    outbox::{Data, Reply},
     pool::{Panicked, guarded},
     request::{Operation, Range, Refusal},
 };
@@ -47,7 +47,7 @@ impl From<Refusal> for Failure {
 /// What an operation gave.
 enum Outcome {
     Done,
-    Data(Buffer),
+    Data(Data),
     Extents(Vec<(Context, Vec<StatusExtent>)>),
 }
 
@@ -67,9 +67,9 @@ impl Connection {
         let mut data = None;
         match outcome {
             Ok(Outcome::Done) => transmission::reply_done(&mut head, dialect, request),
-            Ok(Outcome::Data(buffer)) => {
+            Ok(Outcome::Data(found)) => {
                 transmission::reply_data(&mut head, dialect, request);
-                data = Some(buffer);
+                data = Some(found);
             }
             Ok(Outcome::Extents(contexts)) => {
                 let last = contexts.len() - 1;
@@ -97,10 +97,13 @@ impl Connection {
         match operation {
             Operation::Read(Range { length_bytes: 0, .. }) | Operation::Disconnect => {}
             Operation::Read(range) => {
+                if let Some(pipe) = self.piped(range, true) {
+                    return Ok(Outcome::Data(Data::Piped(pipe)));
+                }
                 let length = usize::try_from(range.length_bytes).expect("reads are bounded by the largest request");
                 let mut buffer = Buffer::take(length);
                 array.read_at(&mut buffer, range.offset_bytes)?;
-                return Ok(Outcome::Data(buffer));
+                return Ok(Outcome::Data(Data::Bytes(buffer)));
             }
             Operation::Write { range, fua } => array.write_at(bytes, range.offset_bytes, fua)?,
             Operation::Flush => array.flush()?,

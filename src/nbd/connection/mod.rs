@@ -7,6 +7,7 @@
 
 mod execute;
 mod outbox;
+mod pipe;
 pub(super) mod pool;
 mod reader;
 mod request;
@@ -21,7 +22,8 @@ use std::{
 };
 
 use outbox::{Outbox, Reply, Sent};
-use request::Terms;
+use pipe::Pipe;
+use request::{Range, Terms};
 
 pub(super) use reader::transmit;
 
@@ -82,6 +84,15 @@ impl Connection {
 
     fn set_size_bytes(&self, size_bytes: u64) {
         self.size_bytes.store(size_bytes, Ordering::Release);
+    }
+
+    /// The data of a read as pages of the host's cache; none where they cannot be had so, or would likely have to be
+    /// waited for and may not.
+    fn piped(&self, range: Range, may_wait: bool) -> Option<Pipe> {
+        let takes_pipes = self.stream.takes_pipes();
+        takes_pipes
+            .then(|| Pipe::of(self.export.array(), range, may_wait))
+            .flatten()
     }
 
     /// Sends a reply, or leaves it to the thread that is sending.

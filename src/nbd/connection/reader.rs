@@ -15,6 +15,7 @@ use crossbeam_channel::Sender;
 
 use super::{
     Connection,
+    outbox::{Data, Reply},
     pool::{Job, guarded},
     request::{Operation, Range, Refusal, Terms},
     spin::{CountedReader, Spin, SpinHabit},
@@ -218,14 +219,34 @@ impl Reader {
             return Ok(Flow::On);
         }
         match operation {
-            Operation::Read(range) if (1..=longest_here()).contains(&range.length_bytes) => {
-                if !self.read_cached(&request, range) {
+            Operation::Read(range) if range.length_bytes > 0 => {
+                let here = self.splice_cached(&request, range)
+                    || range.length_bytes <= longest_here() && self.read_cached(&request, range);
+                if !here {
                     self.dispatch(request, operation, None);
                 }
             }
             operation => self.dispatch(request, operation, None),
         }
         Ok(Flow::On)
+    }
+
+    /// Answers a long read with pages of the host's cache; false where it has none, and nothing has happened.
+    fn splice_cached(&mut self, request: &Request, range: Range) -> bool {
+        let Some(pipe) = self.connection.piped(range, false) else {
+            return false;
+        };
+        self.send_output();
+        let mut head = Vec::with_capacity(transmission::DATA_HEAD_MAX_BYTES);
+        transmission::reply_data(&mut head, self.terms.dialect, request);
+        let cost_bytes = REQUEST_COST_BYTES + pipe.length();
+        self.connection.under_way_bytes.fetch_add(cost_bytes, Ordering::SeqCst);
+        self.connection.send(Reply {
+            head,
+            data: Some(Data::Piped(pipe)),
+            cost_bytes,
+        });
+        true
     }
 
     /// Answers a read from memory; false where that would block or fail, and nothing has happened.

@@ -51,6 +51,7 @@ fn every_verb_has_a_page_with_all_sections() {
             "headstack-disk.1",
             "headstack-tape.1",
             "headstack-dumpdates.1",
+            "headstack-context.1",
         ];
         let group = groups.iter().any(|name| page.ends_with(name));
         assert!(group || text.contains(".SH EXAMPLES\n"), "{}", page.display());

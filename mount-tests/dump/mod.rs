@@ -6,6 +6,7 @@
 mod damaged;
 mod odd;
 mod ours;
+mod restart;
 mod stock;
 
 use std::{

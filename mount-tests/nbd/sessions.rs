@@ -5,7 +5,7 @@
 use std::{os::unix::process::CommandExt as _, path::Path, process::Command, sync::Arc, time::Duration};
 
 use headstack::{
-    nbd::{Exports, Limits, Listener, Server, Settings, Tls},
+    nbd::{Exports, Keys, Limits, Listener, Server, Settings, Tls, TlsError},
     storage::{SimDirectory, sim::Verb},
 };
 
@@ -190,6 +190,16 @@ fn tcp_serves_this_machine() {
     drop(server);
 }
 
+/// TLS that is required, with these keys.
+fn offered(certificates: Option<&Path>, verify: bool, shared: Option<&Path>) -> Tls {
+    let keys = Keys {
+        certificates,
+        verify,
+        shared,
+    };
+    Tls::load(&keys, true).unwrap()
+}
+
 /// Makes an authority, a server's and a client's certificate.
 fn certificates(directory: &Path) -> bool {
     let Some(mut probe) = find("openssl") else { return false };
@@ -222,7 +232,7 @@ fn tls_with_certificates_is_required_of_clients_and_checks_them() {
         return;
     }
     let settings = Settings {
-        tls: Tls::load(&keys, true, true).unwrap(),
+        tls: offered(Some(&keys), true, None),
         ..Settings::default()
     };
     let served = Served::with(4 << 20, settings, |export| export);
@@ -258,6 +268,103 @@ fn tls_with_certificates_is_required_of_clients_and_checks_them() {
     served.wait_until_empty();
 }
 
+/// Clients with a key that the server knows are served, over TLS 1.3 and 1.2; others are not. With certificates besides, a
+/// client has the choice.
+#[test]
+fn tls_with_shared_keys_knows_its_clients() {
+    if ["nbdcopy", "nbdinfo", "psktool"]
+        .iter()
+        .any(|peer| find(peer).is_none())
+    {
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let at = |name: &str| directory.path().join(name);
+    for (name, file) in [("alice", "keys"), ("bob", "keys"), ("alice", "others")] {
+        run(find("psktool")
+            .unwrap()
+            .args(["--keysize", "32", "-u", name, "-p"])
+            .arg(at(file)));
+    }
+    let secure = |served: &Served, user: &str, file: &str| {
+        let uri = served
+            .uri()
+            .replacen("nbd+unix:///", &format!("nbds+unix://{user}@/"), 1);
+        format!("{uri}&tls-psk-file={}", at(file).display())
+    };
+    let settings = Settings {
+        tls: offered(None, false, Some(&at("keys"))),
+        ..Settings::default()
+    };
+    let served = Served::with(4 << 20, settings, |export| export);
+    let bytes = super::fixture::pattern(6, 4 << 20);
+    std::fs::write(at("source"), &bytes).unwrap();
+    run(find("nbdcopy")
+        .unwrap()
+        .arg(at("source"))
+        .arg(secure(&served, "alice", "keys")));
+    assert!(served.contents() == bytes);
+    run(find("nbdcopy")
+        .unwrap()
+        .arg(secure(&served, "bob", "keys"))
+        .arg(at("target")));
+    assert!(super::fixture::contents(&at("target")) == bytes);
+    let refused = |uri: &str| {
+        !find("nbdinfo")
+            .unwrap()
+            .args(["--size", uri])
+            .output()
+            .unwrap()
+            .status
+            .success()
+    };
+    assert!(refused(&secure(&served, "alice", "others")), "another key");
+    assert!(refused(&served.uri()), "no key");
+    if !certificates(directory.path()) {
+        return;
+    }
+    let settings = Settings {
+        tls: offered(Some(directory.path()), true, Some(&at("keys"))),
+        ..Settings::default()
+    };
+    let both = Served::with(1 << 20, settings, |export| export);
+    let certified = format!(
+        "{}&tls-certificates={}",
+        both.uri().replacen("nbd+", "nbds+", 1),
+        directory.path().display()
+    );
+    for uri in [&secure(&both, "bob", "keys"), &certified] {
+        assert_eq!(run(find("nbdinfo").unwrap().args(["--size", uri])).trim(), "1048576");
+    }
+    both.wait_until_empty();
+}
+
+/// A file of keys that is none is refused with its line.
+#[test]
+fn shared_keys_are_read_as_psktool_writes_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keys");
+    let load = |text: &[u8]| {
+        std::fs::write(&path, text).unwrap();
+        let keys = Keys {
+            shared: Some(&path),
+            ..Keys::default()
+        };
+        Tls::load(&keys, true)
+    };
+    assert!(load(b"# two\nalice:0a0B\n\nbob:ff\r\n").is_ok());
+    let long = [b"alice:".to_vec(), b"00".repeat(257)].concat();
+    for text in [
+        &b"x:00\nalice"[..],
+        b"x:00\nalice:",
+        b"x:00\nalice:0",
+        b"x:00\nalice:0g",
+        &[b"\n".to_vec(), long].concat(),
+    ] {
+        assert!(matches!(load(text), Err(TlsError::Line { line: 2, .. })), "{text:?}");
+    }
+}
+
 #[test]
 fn what_is_sent_in_the_clear_before_tls_is_not_taken_for_secure() {
     let directory = tempfile::tempdir().unwrap();
@@ -265,7 +372,7 @@ fn what_is_sent_in_the_clear_before_tls_is_not_taken_for_secure() {
         return;
     }
     let settings = Settings {
-        tls: Tls::load(directory.path(), true, false).unwrap(),
+        tls: offered(Some(directory.path()), false, None),
         ..Settings::default()
     };
     let served = Served::with(1 << 20, settings, |export| export);

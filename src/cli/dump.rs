@@ -13,15 +13,17 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{
+    dumping::{self, told},
     exit::Code,
-    output::{Cell, JsonOption, Output},
-    reels::{StateArgument, TapesArgument, absolute, tell},
+    output::{JsonOption, Output},
+    reels::{StateArgument, TapesArgument, absolute},
 };
 use crate::{
     dump::{
+        context::{Context as Kept, Contexts},
         dumpdates::Dumpdates,
         tree::Tree,
-        writer::{Notice, Order, Summary, dump},
+        writer::{Order, check, dump_kept},
     },
     tape::{self, Container},
 };
@@ -29,7 +31,8 @@ use crate::{
 /// Put a tree on tapes that any restore reads
 ///
 /// Level 0 takes everything, a higher one what changed since the latest dump of a lower level that was made with -u. The
-/// dump goes behind what is on the tape.
+/// dump goes behind what is on the tape. One that is stopped or killed while it writes files is kept as a context, which
+/// `headstack context resume` goes on with.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -59,6 +62,9 @@ pub struct Arguments {
     /// Leave out what is flagged nodump (chattr +d) from this level on
     #[arg(long, value_name = "N", default_value_t = 1)]
     honour_nodump_from: u8,
+    /// Keep no file history: a dump that stops cannot be resumed
+    #[arg(long)]
+    no_history: bool,
     /// Root of the tree
     #[arg(value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
     path: PathBuf,
@@ -115,7 +121,8 @@ impl Arguments {
         let volumes = self
             .tapes
             .volumes(container, self.blocks.clamp(1, 1024), remembered.limits())?;
-        let mut dates = Dumpdates::open(self.state.open()?)?;
+        let state = self.state.open()?;
+        let mut dates = Dumpdates::open(state.clone())?;
         let order = Order {
             level: self.level,
             now_s: now_s()?,
@@ -127,35 +134,28 @@ impl Arguments {
             path: absolute(&self.path)?,
             update: self.update,
         };
-        let summary = dump(&tree, &order, volumes, &mut dates, &mut |notice| {
-            if let Notice::Pass(pass, what) = notice {
-                log::info!("pass {pass}: {what}");
-            }
-        })?;
-        let code = tell(&summary.troubles);
-        self.told(&summary)?;
-        Ok(code)
+        check(&order)?;
+        let source = std::path::absolute(&self.path).context("the working directory")?;
+        let kept = Kept::new(order.clone(), source, &volumes, self.history());
+        let mut keeper = Contexts::of(state).begin(kept)?;
+        let result = dumping::watched(&mut |watch| {
+            Ok(dump_kept(
+                &tree,
+                &order,
+                volumes.clone(),
+                &mut dates,
+                Some(&mut keeper),
+                watch,
+            )?)
+        });
+        let summary = dumping::ended(keeper, result)?;
+        told(Output::of_json("dump", self.json), self.level, &summary)
     }
 
-    fn told(&self, summary: &Summary) -> Result<()> {
-        let losses = summary.troubles.iter().filter(|trouble| trouble.loss).count();
-        let sentence = format!(
-            "level {}: {} objects, {} KiB on {} volumes, {losses} troubles",
-            self.level, summary.objects, summary.blocks, summary.volumes
-        );
-        let facts = [
-            ("level", Cell::Number(self.level.into())),
-            ("date", Cell::Time(time_of(summary.date_s))),
-            (
-                "base",
-                summary.base_s.map_or(Cell::None, |base| Cell::Time(time_of(base))),
-            ),
-            ("objects", Cell::Number(summary.objects)),
-            ("size_bytes", Cell::Bytes(summary.blocks * 1024)),
-            ("volumes", Cell::Number(summary.volumes.into())),
-            ("troubles", Cell::Number(losses as u64)),
-        ];
-        Output::of_json("dump", self.json).done(&sentence, &facts)
+    /// True where what is needed to go on is kept; as backup programs have it, `HIST=N` in the environment says no too.
+    fn history(&self) -> bool {
+        let no = |value: OsString| value == "N" || value == "n" || value == "F" || value == "f";
+        !self.no_history && !std::env::var_os("HIST").is_some_and(no)
     }
 }
 
@@ -181,7 +181,7 @@ fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
-/// Bytes that no other dump has.
+/// Bytes that no other dump has, with the marks of a random UUID.
 fn identity() -> [u8; 16] {
     let half = || {
         RandomState::new()
@@ -191,6 +191,8 @@ fn identity() -> [u8; 16] {
     let mut identity = [0; 16];
     identity[..8].copy_from_slice(&half());
     identity[8..].copy_from_slice(&half());
+    identity[6] = identity[6] & 0x0F | 0x40;
+    identity[8] = identity[8] & 0x3F | 0x80;
     identity
 }
 

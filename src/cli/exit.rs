@@ -7,6 +7,8 @@
 mod arrays;
 mod tapes;
 
+pub use tapes::resumable;
+
 use std::{fmt, io, process::ExitCode};
 
 use crate::{

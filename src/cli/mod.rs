@@ -7,10 +7,12 @@
 mod arguments;
 mod array;
 mod completions;
+mod context;
 mod disk;
 mod doctor;
 mod dump;
 mod dumpdates;
+mod dumping;
 mod exit;
 mod help;
 mod images;
@@ -93,6 +95,9 @@ enum Verb {
     /// List and forget remembered dumps
     #[command(subcommand)]
     Dumpdates(dumpdates::Verb),
+    /// List, show, resume and remove dumps that stopped
+    #[command(subcommand)]
+    Context(context::Verb),
     Init(init::Arguments),
     Doctor(doctor::Arguments),
     Help(help::Arguments),
@@ -104,7 +109,7 @@ enum Verb {
 const GROUPS: [(&str, &[&str]); 4] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
-    ("Dumps", &["dump", "restore", "tape", "dumpdates"]),
+    ("Dumps", &["dump", "restore", "tape", "dumpdates", "context"]),
     ("This machine", &["init", "doctor", "help", "completions", "man"]),
 ];
 
@@ -165,6 +170,7 @@ impl Verb {
             Self::Restore(arguments) => arguments.run(),
             Self::Tape(verb) => verb.run(),
             Self::Dumpdates(verb) => verb.run(),
+            Self::Context(verb) => verb.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Help(arguments) => arguments.run(),

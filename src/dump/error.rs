@@ -4,6 +4,8 @@
 
 use std::{io, ops::Range, path::PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use crate::tape;
 
 /// Result of the dump engine.
@@ -66,6 +68,34 @@ pub enum Error {
         /// What is there.
         reason: String,
     },
+    /// The dump was stopped by whoever ran it.
+    #[error("{}: stopped in pass {pass}", path.display())]
+    Interrupted {
+        /// The tree.
+        path: PathBuf,
+        /// Pass that it was in.
+        pass: u8,
+    },
+    /// No context has this identity.
+    #[error("{id}: there is no such context")]
+    NoContext {
+        /// What was asked for.
+        id: String,
+    },
+    /// A dump that stopped cannot go on.
+    #[error("context {id} cannot be resumed: {hindrance}")]
+    NotRestartable {
+        /// Identity of the context.
+        id: String,
+        /// Why not.
+        hindrance: Hindrance,
+    },
+    /// Another process has it.
+    #[error("{what} is in use by another process")]
+    Busy {
+        /// What.
+        what: String,
+    },
     /// The tape is not the one that is needed now.
     #[error("{}: {reason}", path.display())]
     WrongTape {
@@ -74,6 +104,29 @@ pub enum Error {
         /// What is needed.
         reason: String,
     },
+}
+
+/// Why a dump that stopped cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Hindrance {
+    /// It stopped before it wrote files.
+    #[error("it stopped in pass {pass}, and only pass 4 can be restarted")]
+    Pass {
+        /// Where it stopped.
+        pass: u8,
+    },
+    /// The snapshot that it reads is not there.
+    #[error("its snapshot {name} is not available")]
+    Snapshot {
+        /// Name of the snapshot.
+        name: String,
+    },
+    /// It was asked to keep no history.
+    #[error("it kept no file history")]
+    History,
+    /// Another dump has given numbers to new objects of the same chain.
+    #[error("another dump of its chain was made since")]
+    Chain,
 }
 
 /// An object that is not as it was dumped.
@@ -99,9 +152,10 @@ impl Lost {
 }
 
 /// What befell one object; everything else goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// Where, from the root of the tree.
+    #[serde(with = "super::context::path")]
     pub path: PathBuf,
     /// What.
     pub what: String,

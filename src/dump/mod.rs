@@ -3,8 +3,9 @@
 //! [`record`] is the header of 1024 bytes that begins everything on a tape; [`directory`], [`inode_map`] and
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
 //! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it, [`numbers`] gives numbers to
-//! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it. The other way, [`reader`] takes a tape apart, and [`restore`]
-//! makes a tree of it; [`verify`] only reads, [`salvage`] takes what can be had of a damaged one.
+//! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it, [`context`] lets one that was stopped go on. The
+//! other way, [`reader`] takes a tape apart, and [`restore`] makes a tree of it; [`verify`] only reads, [`salvage`] takes
+//! what can be had of a damaged one.
 //!
 //! Glossary: a *tape block* is 1024 bytes, the unit of everything on a tape; the *blocking factor* is how many of them
 //! one record holds; a *cell* is a stretch of 1024 bytes of a file, on the tape unless it is a hole; a *segment* is a
@@ -12,6 +13,7 @@
 //! everything, 1 to 31 for what changed since the *base*, the latest dump of a lower level.
 
 pub mod attributes;
+pub mod context;
 pub mod directory;
 pub mod dumpdates;
 mod error;
@@ -27,7 +29,7 @@ pub mod verify;
 pub mod walker;
 pub mod writer;
 
-pub use self::error::{Error, Lost, Result, Trouble};
+pub use self::error::{Error, Hindrance, Lost, Result, Trouble};
 
 /// Length of a tape block, in bytes.
 pub const TAPE_BLOCK_BYTES: usize = 1024;

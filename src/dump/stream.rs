@@ -2,13 +2,45 @@
 //!
 //! A volume begins with a label that says where the dump stands: how many blocks came before, which object is in progress
 //! and how many of its blocks are still to come. When the tape gives early warning, the next record goes on the next one.
+//! Between two segments the stream can say where it [stands](Standing), and a later process goes on from there.
+
+use serde::{Deserialize, Serialize};
 
 use super::{
     TAPE_BLOCK_BYTES,
     error::Result,
     record::{FLAG_NEW_HEADER, Header, Kind, TapeBlock},
 };
-use crate::tape::{BlockWrite, Room, Volumes};
+use crate::tape::{BlockWrite, Position, Room, Volumes, volumes::Behind};
+
+/// Where a stream stands between two segments.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Standing {
+    /// Volume, from 1.
+    pub(super) volume: u32,
+    /// Tape blocks so far.
+    pub(super) blocks: u64,
+    in_progress: (u32, u32),
+    warned: bool,
+    offset_bytes: u64,
+    file: u32,
+    record_number: Option<u32>,
+    /// The record before that place; none where the dump begins there.
+    behind: Option<Behind>,
+    /// What was gathered of the next record.
+    #[serde(skip)]
+    pub(super) record: Vec<u8>,
+}
+
+impl Standing {
+    fn position(&self) -> Position {
+        Position {
+            offset_bytes: self.offset_bytes,
+            file: self.file,
+            record: self.record_number,
+        }
+    }
+}
 
 /// A dump that is being written.
 pub(super) struct Stream {
@@ -16,6 +48,10 @@ pub(super) struct Stream {
     volume: u32,
     tape: Box<dyn BlockWrite>,
     record: Vec<u8>,
+    /// The record that was written last by this process, if any was on this volume.
+    last: Vec<u8>,
+    /// The same of the process that wrote before.
+    behind: Option<Behind>,
     record_bytes: usize,
     /// Facts that every header of the dump has.
     label: Header,
@@ -37,6 +73,8 @@ impl Stream {
             volume: 1,
             tape,
             record: Vec::with_capacity(record_bytes),
+            last: Vec::with_capacity(record_bytes),
+            behind: None,
             record_bytes,
             label,
             blocks: 0,
@@ -45,6 +83,53 @@ impl Stream {
         };
         stream.begin_volume()?;
         Ok(stream)
+    }
+
+    /// Goes on with a dump where it stood; what is behind that on the tape goes with the first record that is written.
+    pub(super) fn resume(volumes: Volumes, label: Header, standing: &Standing) -> Result<Self> {
+        let tape = volumes.resume(standing.volume, standing.position(), standing.behind)?;
+        Ok(Self {
+            volumes,
+            volume: standing.volume,
+            tape,
+            record: standing.record.clone(),
+            last: Vec::new(),
+            behind: standing.behind,
+            record_bytes: label.factor as usize * TAPE_BLOCK_BYTES,
+            label,
+            blocks: standing.blocks,
+            in_progress: standing.in_progress,
+            warned: standing.warned,
+        })
+    }
+
+    /// Makes everything so far durable, and says where the stream stands.
+    pub(super) fn stand(&mut self) -> Result<Standing> {
+        self.tape.sync()?;
+        let Position {
+            offset_bytes,
+            file,
+            record,
+        } = self.tape.position();
+        Ok(Standing {
+            volume: self.volume,
+            blocks: self.blocks,
+            in_progress: self.in_progress,
+            warned: self.warned,
+            offset_bytes,
+            file,
+            record_number: record,
+            behind: match self.last.as_slice() {
+                [] => self.behind,
+                last => Some(Behind::of(last)),
+            },
+            record: self.record.clone(),
+        })
+    }
+
+    /// Tape blocks so far.
+    pub(super) fn blocks(&self) -> u64 {
+        self.blocks
     }
 
     /// Facts that every header of the dump has.
@@ -100,6 +185,8 @@ impl Stream {
 
     fn begin_volume(&mut self) -> Result<()> {
         self.warned = false;
+        self.last.clear();
+        self.behind = None;
         let mut header = self.label.clone();
         header.kind = Kind::Tape;
         header.flags |= FLAG_NEW_HEADER;
@@ -116,6 +203,7 @@ impl Stream {
         self.blocks += 1;
         if self.record.len() == self.record_bytes {
             self.warned |= self.tape.write_record(&self.record)? == Room::Little;
+            std::mem::swap(&mut self.record, &mut self.last);
             self.record.clear();
         }
         Ok(())

@@ -34,7 +34,7 @@ pub(super) const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_MAGICLINKS);
 
 /// What an object is to the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Identity {
     /// Inode number.
     pub inode: u64,
@@ -46,7 +46,7 @@ pub struct Identity {
 }
 
 /// Facts about an object of the tree.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Status {
     /// What it is to the host.
     pub identity: Identity,
@@ -54,6 +54,8 @@ pub struct Status {
     pub node: Node,
     /// Number of a device, in full.
     pub device: u64,
+    /// Space that it takes on its file system, in bytes.
+    pub allocated_bytes: u64,
     /// File system it is on.
     pub filesystem: (u32, u32),
     /// True where another file system is mounted on it.
@@ -94,6 +96,7 @@ impl Status {
                 flags: 0,
             },
             device,
+            allocated_bytes: statx.stx_blocks.saturating_mul(512),
             filesystem: (statx.stx_dev_major, statx.stx_dev_minor),
             mount_root: attributes & ATTRIBUTE_MOUNT_ROOT != 0,
             nodump: attributes & ATTRIBUTE_NODUMP != 0,
@@ -193,9 +196,13 @@ pub(super) fn link_target(link: impl AsFd) -> Result<Vec<u8>, Errno> {
 
 /// Extended attributes of what is open, if only as a path.
 pub(super) fn attributes(file: impl AsFd) -> io::Result<Vec<Attribute>> {
-    // A descriptor that is a path only has no attributes of its own, but its name in /proc has.
     let path = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
-    let list = match sized(|buffer| fs::listxattr(&path, buffer)) {
+    let listed = match sized(|buffer| fs::flistxattr(&file, buffer)) {
+        // A descriptor that is a path only has no attributes of its own, but its name in /proc has.
+        Err(Errno::BADF) => sized(|buffer| fs::listxattr(&path, buffer)),
+        listed => listed,
+    };
+    let list = match listed {
         Ok(list) => list,
         Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
         Err(errno) => return Err(errno.into()),

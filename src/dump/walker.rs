@@ -7,6 +7,7 @@ use std::{
     collections::HashMap,
     ffi::CStr,
     path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
 };
 
 use rustix::{
@@ -72,11 +73,12 @@ pub struct Since {
 }
 
 impl Walk {
-    /// Walks over a tree; `leave_out` says whether what is flagged so is left out.
+    /// Walks over a tree until `stop` is set; `leave_out` says whether what is flagged so is left out.
     ///
     /// # Errors
-    /// [`Error::Tree`] where the root cannot be read, [`Error::BadParameter`] where there are too many objects.
-    pub fn over(tree: &Tree, numbers: &mut Numbers, leave_out: bool) -> Result<Self> {
+    /// [`Error::Tree`] where the root cannot be read, [`Error::BadParameter`] where there are too many objects,
+    /// [`Error::Interrupted`].
+    pub fn over(tree: &Tree, numbers: &mut Numbers, leave_out: bool, stop: &AtomicBool) -> Result<Self> {
         let root = Object {
             number: ROOT,
             status: *tree.status(),
@@ -99,6 +101,10 @@ impl Walk {
         });
         let mut open = vec![0];
         while let Some(folder) = open.pop() {
+            if stop.load(Ordering::Relaxed) {
+                let path = tree.path().to_path_buf();
+                return Err(Error::Interrupted { path, pass: 1 });
+            }
             let first = walk.folders.len();
             if let Err(errno) = walk.enter(tree, folder, numbers, &mut linked, leave_out)? {
                 let path = walk.path_of(folder);
@@ -229,6 +235,31 @@ impl Walk {
             }
         }
         self.objects[0].chosen = true;
+    }
+
+    /// What is chosen in the order of the tape: directories, then everything else, each by its number.
+    #[must_use]
+    pub fn in_order(&self) -> (Vec<usize>, Vec<usize>) {
+        let chosen = (0..self.objects.len()).filter(|at| self.objects[*at].chosen);
+        let (mut folders, mut files): (Vec<_>, Vec<_>) = chosen.partition(|at| self.objects[*at].entered.is_some());
+        for places in [&mut folders, &mut files] {
+            places.sort_by_key(|at| self.objects[*at].number);
+        }
+        (folders, files)
+    }
+
+    /// Tape blocks that what is chosen takes, about.
+    #[must_use]
+    pub fn tape_blocks(&self) -> u64 {
+        let blocks = |object: &Object| {
+            let bytes = object
+                .status
+                .node
+                .size_bytes
+                .min(object.status.allocated_bytes.max(1024));
+            1 + bytes.div_ceil(1024) + bytes.div_ceil(512 << 10)
+        };
+        self.objects.iter().filter(|object| object.chosen).map(blocks).sum()
     }
 
     /// Path of a directory from the root of the tree.

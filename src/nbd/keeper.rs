@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use super::watcher::Watcher;
 use crate::raid::{
     Array,
     metadata::identity::Time,
@@ -108,14 +109,18 @@ struct Shared {
 pub struct Keeper {
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    watcher: Mutex<Option<Watcher>>,
 }
 
 impl Keeper {
-    /// Takes care of an array from now on; `eager` begins work that is due without being asked.
+    /// Takes care of an array from now on; `eager` begins work that is due without being asked. A member that does not
+    /// answer within `timeout` counts as failed; none waits for ever.
     ///
     /// # Errors
     /// No thread is left.
-    pub fn start(array: Arc<Array>, eager: bool, share: Share) -> io::Result<Self> {
+    pub fn start(array: Arc<Array>, eager: bool, share: Share, timeout: Option<Duration>) -> io::Result<Self> {
+        let watcher = timeout.map(|timeout| Watcher::start(Arc::clone(&array), timeout));
+        let watcher = watcher.transpose()?;
         let state = State {
             eager,
             ..State::default()
@@ -133,6 +138,7 @@ impl Keeper {
         Ok(Self {
             shared,
             thread: Mutex::new(Some(thread?)),
+            watcher: Mutex::new(watcher),
         })
     }
 
@@ -228,7 +234,9 @@ impl Keeper {
         let Some(thread) = thread else { return Ok(()) };
         // A panic of the thread has been told where it happened.
         let _ = thread.join();
-        self.array().stop(now())
+        let stopped = self.array().stop(now());
+        drop(self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take());
+        stopped
     }
 }
 

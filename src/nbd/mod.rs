@@ -11,7 +11,7 @@
 //! writes that were answered, on whatever connection. A *refusal* is a request that cannot be right, told without asking
 //! the array. A *guest* is a client's place among all. *Allowance* is what one client may have under way.
 //!
-//! The second door is [`plugin`]: the same arrays in nbdkit, with its filters, its TLS with pre-shared keys and its
+//! The second door is [`plugin`]: the same arrays in nbdkit, with its filters, its TLS and its
 //! sockets of virtual machines. Behind both a [`keeper`] tells the array the time and makes redundancy whole again.
 //!
 //! Where a client breaks the protocol so that messages can no longer be told apart, it is cut off; every other request
@@ -33,9 +33,11 @@ pub mod protocol;
 pub mod server;
 pub mod tls;
 mod transport;
+mod watcher;
 
 pub use exports::{Context, Export, Exports};
 pub use keeper::Keeper;
 pub use listen::{ListenError, Listener};
 pub use server::{Limits, Server, Settings};
-pub use tls::{Tls, TlsError};
+pub use tls::{Keys, Tls, TlsError};
+pub use watcher::MEMBER_TIMEOUT;

@@ -1,4 +1,4 @@
-//! The other door: arrays in nbdkit, whose filters, TLS with pre-shared keys and vsock they get.
+//! The other door: arrays in nbdkit, whose filters, TLS and vsock they get.
 //!
 //! `nbdkit ./libheadstack.so disk0.img disk1.img ..` serves the arrays of the images, each as an export of its name. The
 //! crate `nbdkit` makes C calls of a trait's methods; what it leaves out of nbdkit's table is added in [`table`]. This file
@@ -13,6 +13,7 @@ mod table;
 use std::{
     path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
 };
 
 use nbdkit::{CacheFlags, Error, ExtentHandle, ExtentType, Flags, FuaFlags, Result, Server, ThreadModel};
@@ -22,6 +23,7 @@ use super::{
     errno::errno,
     keeper::Keeper,
     protocol::Errno,
+    watcher::MEMBER_TIMEOUT,
 };
 use crate::raid::{
     self, Array, ExtentKind, Zeroes,
@@ -39,6 +41,8 @@ struct Config {
     array: Option<String>,
     read_only: bool,
     force: bool,
+    /// 0 for ever.
+    member_timeout_s: Option<u64>,
 }
 
 static CONFIG: Mutex<Config> = Mutex::new(Config {
@@ -46,6 +50,7 @@ static CONFIG: Mutex<Config> = Mutex::new(Config {
     array: None,
     read_only: false,
     force: false,
+    member_timeout_s: None,
 });
 
 /// The arrays, from the time that nbdkit is ready.
@@ -80,6 +85,12 @@ fn parse_flag(key: &str, value: &str) -> Result<bool> {
         "false" | "no" | "off" | "0" => Ok(false),
         _ => Err(wrong(format!("{key}={value}: it is true or false"))),
     }
+}
+
+fn parse_seconds(key: &str, value: &str) -> Result<u64> {
+    value
+        .parse()
+        .map_err(|_| wrong(format!("{key}={value}: it is a number of seconds")))
 }
 
 /// Opens the arrays that the configuration names.
@@ -152,7 +163,8 @@ impl Server for Connection {
             "image=IMG        (required) Member image; any number, also without 'image='\n\
              array=NAME                  Serve only this array\n\
              read-only=true              Write nothing, not even superblocks\n\
-             force=true                  Start what was not stopped cleanly and misses members",
+             force=true                  Start what was not stopped cleanly and misses members\n\
+             member-timeout=SECONDS      Count a member that takes longer to answer as failed; 0 never (30)",
         )
     }
 
@@ -173,6 +185,7 @@ impl Server for Connection {
                 "array" => config.array = Some(value.to_owned()),
                 "read-only" => config.read_only = parse_flag(key, value)?,
                 "force" => config.force = parse_flag(key, value)?,
+                "member-timeout" => config.member_timeout_s = Some(parse_seconds(key, value)?),
                 _ => return Err(wrong(format!("unknown parameter {key}"))),
             }
             Ok(())
@@ -199,8 +212,12 @@ impl Server for Connection {
 
     fn after_fork() -> Result<()> {
         safely(|| {
+            let seconds = CONFIG.lock().unwrap_or_else(PoisonError::into_inner).member_timeout_s;
+            let timeout = seconds.map_or(Some(MEMBER_TIMEOUT), |seconds| {
+                (seconds > 0).then(|| Duration::from_secs(seconds))
+            });
             for array in ARRAYS.get().into_iter().flatten() {
-                let keeper = Keeper::start(Arc::clone(array), true, Box::new(|| REBUILD_SHARE))?;
+                let keeper = Keeper::start(Arc::clone(array), true, Box::new(|| REBUILD_SHARE), timeout)?;
                 KEEPERS.lock().unwrap_or_else(PoisonError::into_inner).push(keeper);
             }
             Ok(())

@@ -4,7 +4,7 @@
 //! receiving take what the socket has room for. Many threads may send; who has the right to is the outbox's business.
 
 use std::{
-    io::{self, IoSlice, Read, Write},
+    io::{self, IoSlice},
     os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
@@ -16,9 +16,8 @@ use rustix::{
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown},
     pipe::SpliceFlags,
 };
-use rustls::ServerConnection;
 
-use super::tls::Tls;
+use super::tls::{Session, Tls};
 
 /// Plain bytes that go into TLS at a time.
 const TLS_PART_BYTES: usize = 64 << 10;
@@ -63,7 +62,7 @@ pub(super) struct Ready {
 /// One client's byte stream.
 pub(super) struct Stream {
     socket: Arc<OwnedFd>,
-    tls: Option<Mutex<ServerConnection>>,
+    tls: Option<Mutex<Session>>,
     wake: OwnedFd,
 }
 
@@ -85,9 +84,10 @@ impl Stream {
 
     /// Begins TLS: the next bytes of the client are the first of its handshake.
     pub(super) fn start_tls(&mut self, tls: &Tls) -> Result<(), Lost> {
-        let connection = tls.accept().ok_or(Lost::Protocol("TLS is not offered"))?;
-        let connection = connection.map_err(|error| Lost::Socket(io::Error::other(error)))?;
-        self.tls = Some(Mutex::new(connection));
+        let session = tls.accept(Arc::clone(&self.socket));
+        let session = session.ok_or(Lost::Protocol("TLS is not offered"))?;
+        let session = session.map_err(|error| Lost::Socket(io::Error::other(error)))?;
+        self.tls = Some(Mutex::new(session));
         Ok(())
     }
 
@@ -98,26 +98,7 @@ impl Stream {
     pub(super) fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
         match &self.tls {
             None => receive_some(&self.socket, buffer),
-            Some(tls) => self.receive_secure(&mut locked(tls), buffer),
-        }
-    }
-
-    fn receive_secure(&self, tls: &mut ServerConnection, buffer: &mut [u8]) -> io::Result<usize> {
-        loop {
-            match tls.reader().read(buffer) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(0),
-                read => return read,
-            }
-            if tls.read_tls(&mut Raw(&self.socket))? == 0 {
-                return Ok(0);
-            }
-            let processed = tls.process_new_packets();
-            match push_records(tls, &self.socket) {
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return Err(error),
-                _ => {}
-            }
-            processed.map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            Some(tls) => locked(tls).receive(buffer),
         }
     }
 
@@ -150,16 +131,17 @@ impl Stream {
             return Ok(sent?);
         };
         let mut tls = locked(tls);
-        push_records(&mut tls, &self.socket)?;
+        tls.push()?;
         let mut taken = 0;
         for part in parts {
             let part = &part[..part.len().min(TLS_PART_BYTES - taken)];
-            taken += tls.writer().write(part)?;
+            tls.take(part)?;
+            taken += part.len();
             if taken == TLS_PART_BYTES {
                 break;
             }
         }
-        match push_records(&mut tls, &self.socket) {
+        match tls.push() {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => Err(error),
             _ => Ok(taken),
         }
@@ -172,7 +154,7 @@ impl Stream {
     pub(super) fn push(&self) -> io::Result<()> {
         match &self.tls {
             None => Ok(()),
-            Some(tls) => push_records(&mut locked(tls), &self.socket),
+            Some(tls) => locked(tls).push(),
         }
     }
 
@@ -245,7 +227,7 @@ impl Stream {
     }
 
     fn wait_by(&self, input: bool, until: Instant) -> Result<(), Lost> {
-        let pending = self.tls.as_ref().is_some_and(|tls| locked(tls).wants_write());
+        let pending = self.tls.as_ref().is_some_and(|tls| locked(tls).wants_push());
         let output = !input || pending;
         let ready = self.wait(Interest { input, output }, Some(until))?;
         if ready.output && pending {
@@ -260,9 +242,7 @@ impl Stream {
     /// Ends the session in both directions; with TLS the client is told first, if there is room for it.
     pub(super) fn close(&self) {
         if let Some(tls) = &self.tls {
-            let mut tls = locked(tls);
-            tls.send_close_notify();
-            let _ = push_records(&mut tls, &self.socket);
+            locked(tls).close();
         }
         // Fails only where the client is gone already.
         let _ = rustix::net::shutdown(&*self.socket, Shutdown::Both);
@@ -281,34 +261,14 @@ fn lost(error: io::Error) -> Lost {
     }
 }
 
-fn push_records(tls: &mut ServerConnection, socket: &Arc<OwnedFd>) -> io::Result<()> {
-    while tls.wants_write() {
-        tls.write_tls(&mut Raw(socket))?;
-    }
-    Ok(())
-}
-
-fn receive_some(socket: &Arc<OwnedFd>, buffer: &mut [u8]) -> io::Result<usize> {
-    let (read, _) = rustix::net::recv(&**socket, buffer, RecvFlags::DONTWAIT)?;
+/// Receives what is there, without waiting.
+pub(super) fn receive_some(socket: &OwnedFd, buffer: &mut [u8]) -> io::Result<usize> {
+    let (read, _) = rustix::net::recv(socket, buffer, RecvFlags::DONTWAIT)?;
     Ok(read)
 }
 
-/// The socket as TLS reads and writes it: never waiting.
-struct Raw<'a>(&'a Arc<OwnedFd>);
-
-impl Read for Raw<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        receive_some(self.0, buffer)
-    }
-}
-
-impl Write for Raw<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
-        Ok(rustix::net::send(&**self.0, bytes, flags)?)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
+/// Sends what there is room for, without waiting.
+pub(super) fn send_some(socket: &OwnedFd, bytes: &[u8]) -> io::Result<usize> {
+    let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+    Ok(rustix::net::send(socket, bytes, flags)?)
 }

@@ -43,6 +43,7 @@ impl Array {
     }
 
     fn add_own(&self, image: &Image, uuid: Uuid) -> Result<Added> {
+        let image = &image.watched(self.watch());
         let (path, storage) = (&*image.path(), image.open(Access::ReadWrite)?);
         if self.level().is_bare() || self.is_read_only() {
             return Err(Error::WrongState {

@@ -23,6 +23,7 @@ use super::{
         superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
     },
     rebuild, reshape,
+    watch::Watch,
 };
 use crate::storage::{Access, Directory, HostDirectory, Storage};
 
@@ -60,6 +61,14 @@ impl Image {
             directory: Arc::new(HostDirectory::open(directory)?),
             name: name.into(),
         })
+    }
+
+    /// The same image, whose operations are watched.
+    pub(super) fn watched(&self, watch: &Arc<Watch>) -> Self {
+        Self {
+            directory: watch.over(Arc::clone(&self.directory)),
+            name: self.name.clone(),
+        }
     }
 
     /// Path for messages.
@@ -159,6 +168,9 @@ pub fn find(path: &Path, storage: &dyn Storage, image: usize) -> Result<Option<F
 /// # Errors
 /// [`Error::NotStartable`] says what is missing or contradictory; [`Error::Member`] names an image that cannot be used.
 pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
+    let watch = Arc::new(Watch::default());
+    let watched: Vec<Image> = images.iter().map(|image| image.watched(&watch)).collect();
+    let images = &*watched;
     let mut of_all = Vec::new();
     let mut readers = Vec::new();
     for (number, image) in images.iter().enumerate() {
@@ -203,6 +215,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         journal,
         journal_always: how.journal_always,
         write_through: how.write_through,
+        watch,
     }))
 }
 

@@ -263,6 +263,10 @@ impl Storage for Window {
             .is_hole(self.inside(offset_bytes, length_bytes)?, length_bytes)
     }
 
+    fn never_waits(&self) -> bool {
+        self.storage.never_waits()
+    }
+
     fn sync(&self) -> io::Result<()> {
         self.storage.sync()
     }

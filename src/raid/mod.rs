@@ -11,7 +11,8 @@
 //! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`allot`] shares
 //! images out by [`partition`]s, each a [`device`] of its own; [`create`] and [`assemble`], for which [`discover`] sorts
 //! images into sets, lead to an [`Array`], which serves; [`overlay`] keeps members as they are, [`journal`] keeps stripes
-//! whole, [`rebuild`] redundancy, [`scrub`] looks whether it is, [`add`] takes devices in.
+//! whole, [`rebuild`] redundancy, [`scrub`] looks whether it is, [`add`] takes devices in,
+//! [`watch`] gives up members that hang.
 
 pub mod add;
 pub mod allot;
@@ -38,6 +39,7 @@ mod rig;
 pub mod scrub;
 pub mod stopped;
 mod types;
+pub mod watch;
 
 pub use array::{Array, Extent, ExtentKind, Zeroes};
 pub use error::{Error, Result};

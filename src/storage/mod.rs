@@ -142,6 +142,11 @@ pub trait Storage: Send + Sync {
         Ok(span.is_some_and(|span| span.hole && span.end_bytes >= offset_bytes.saturating_add(length_bytes)))
     }
 
+    /// True where no operation ever waits for a device, because the file has none but memory.
+    fn never_waits(&self) -> bool {
+        false
+    }
+
     /// Makes the contents and the size durable.
     fn sync(&self) -> io::Result<()>;
 

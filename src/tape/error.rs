@@ -68,6 +68,16 @@ pub enum Error {
         /// Its file; none where no name is left.
         path: Option<PathBuf>,
     },
+    /// The tape is not as the writer left it that wants to go on.
+    #[error("{}: the dump cannot go on at offset {offset_bytes}: {reason}", path.display())]
+    Changed {
+        /// The tape.
+        path: PathBuf,
+        /// Where the writer stood.
+        offset_bytes: u64,
+        /// What is different.
+        reason: &'static str,
+    },
     /// The file is there, and was not to be overwritten.
     #[error("{} exists", path.display())]
     Exists {

@@ -9,7 +9,9 @@ use std::{
     sync::Arc,
 };
 
-use super::{BlockRead, BlockWrite, Error, FlatStream, Found, Limits, Result, TapImage};
+use serde::{Deserialize, Serialize};
+
+use super::{BlockRead, BlockWrite, Error, FlatStream, Found, Limits, Position, Result, TapImage, format::WORD_BYTES};
 use crate::storage::{Access, Directory};
 
 /// How records are kept in a file.
@@ -42,6 +44,24 @@ impl Names {
                 Some(name.into())
             }
             Self::Numbered(_) => None,
+        }
+    }
+}
+
+/// The record before a place on a tape, by which the place is known again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Behind {
+    length_bytes: u32,
+    checksum: u32,
+}
+
+impl Behind {
+    /// What tells this record from others.
+    #[must_use]
+    pub fn of(record: &[u8]) -> Self {
+        Self {
+            length_bytes: u32::try_from(record.len()).unwrap_or(u32::MAX),
+            checksum: crc32c::crc32c(record),
         }
     }
 }
@@ -152,6 +172,48 @@ impl Volumes {
         })
     }
 
+    /// Opens a volume for writing where an earlier writer stood, behind the record `behind`; nothing is written yet.
+    ///
+    /// # Errors
+    /// [`Error::Changed`] where that record is not there, or something else was put behind it; as [`Volumes::open`].
+    pub fn resume(&self, number: u32, place: Position, behind: Option<Behind>) -> Result<Box<dyn BlockWrite>> {
+        let path = self.name(number)?;
+        let container = self.container_of(&path).map_err(|error| missing(error, number))?;
+        let changed = |reason| Error::Changed {
+            path: path.clone(),
+            offset_bytes: place.offset_bytes,
+            reason,
+        };
+        // A stream of which nothing is written yet has no container.
+        if place.offset_bytes > 0 && container != self.container {
+            return Err(changed("its container is another one"));
+        }
+        let (directory, record_bytes, limits) = (&*self.directory, self.record_bytes, self.limits);
+        let other_record = || changed("the record before that place is another one");
+        match self.container {
+            Container::Tap => {
+                let mut image = TapImage::open(directory, &path, Access::ReadWrite, limits)?;
+                if !stands_behind(&mut image, place, behind, 2 * WORD_BYTES)? {
+                    return Err(other_record());
+                }
+                if anything_new(&mut image, place)? {
+                    return Err(changed("something else was written behind that place"));
+                }
+                image.seek(place)?;
+                Ok(Box::new(image))
+            }
+            Container::Flat => {
+                let access = Access::ReadWrite;
+                let mut stream = FlatStream::open(directory, &path, access, record_bytes, limits)?;
+                if !stands_behind(&mut stream, place, behind, 0)? {
+                    return Err(other_record());
+                }
+                stream.seek(place)?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+
     /// How the records of a file are kept.
     ///
     /// # Errors
@@ -168,6 +230,41 @@ impl Volumes {
     fn name(&self, number: u32) -> Result<PathBuf> {
         let name = self.names.of(number);
         name.ok_or(Error::NoVolume { number, path: None })
+    }
+}
+
+/// True where the record `behind` ends at a place; around its data are `frame_bytes`.
+fn stands_behind(tape: &mut dyn BlockRead, place: Position, behind: Option<Behind>, frame_bytes: u64) -> Result<bool> {
+    let Some(behind) = behind else { return Ok(true) };
+    let length = u64::from(behind.length_bytes) + frame_bytes;
+    let Some(start) = place.offset_bytes.checked_sub(length) else {
+        return Ok(false);
+    };
+    let start = Position {
+        offset_bytes: start,
+        ..place
+    };
+    match tape.seek(start) {
+        Err(Error::OutOfTape { .. }) => return Ok(false),
+        other => other?,
+    }
+    let mut record = Vec::new();
+    let found = tape.read_record(&mut record)?;
+    record.truncate(behind.length_bytes as usize);
+    Ok(found == Found::Record && Behind::of(&record) == behind)
+}
+
+/// True where behind a place there is more than the rest of one tape file and its end.
+fn anything_new(tape: &mut TapImage, place: Position) -> Result<bool> {
+    tape.seek(place)?;
+    let (mut record, mut ended) = (Vec::new(), false);
+    loop {
+        match tape.read_record(&mut record)? {
+            Found::End => return Ok(false),
+            Found::Mark => ended = true,
+            _ if ended => return Ok(true),
+            _ => {}
+        }
     }
 }
 

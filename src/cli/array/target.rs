@@ -26,7 +26,7 @@ use crate::{
         order::{Order, perform},
         socket::path_of,
     },
-    nbd::Keeper,
+    nbd::{Keeper, MEMBER_TIMEOUT},
     raid::{
         assemble::Assembly,
         discover::{ArraySet, Discovery, discover, open},
@@ -104,7 +104,12 @@ impl PlaceArguments {
             force: self.force,
             ..Assembly::default()
         };
-        let keeper = Keeper::start(Arc::new(open(&set, how)?), false, Box::new(|| 100))?;
+        let keeper = Keeper::start(
+            Arc::new(open(&set, how)?),
+            false,
+            Box::new(|| 100),
+            Some(MEMBER_TIMEOUT),
+        )?;
         let done = perform(&keeper, &order, &mut tell);
         keeper.stop()?;
         Ok(done?)

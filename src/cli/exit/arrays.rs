@@ -27,11 +27,14 @@ pub(super) fn judge(cause: &(dyn std::error::Error + 'static)) -> Option<(Code, 
             ListenError::NotListening { .. } => (Code::Usage, Some("--socket PATH".to_owned())),
         });
     }
-    if cause.is::<TlsError>() {
-        return Some((
-            Code::Corrupt,
-            Some("a directory with server-cert.pem and server-key.pem".to_owned()),
-        ));
+    if let Some(error) = cause.downcast_ref::<TlsError>() {
+        return Some(match error {
+            TlsError::Unreadable { source, .. } => (code_of_io(source), remedy_of_io(source)),
+            _ => (
+                Code::Corrupt,
+                Some("a directory with server-cert.pem and server-key.pem, or a file of psktool".to_owned()),
+            ),
+        });
     }
     if cause.is::<Unfinished>() {
         return Some((Code::Io, Some("'headstack array explain' for the way back".to_owned())));

@@ -2,7 +2,7 @@
 //!
 //! The words of the errors are the engines'; what a script sees and what a person may try next is chosen here.
 
-use super::{Code, code_of_io, remedy_of_io};
+use super::{Code, Failure, chain_text, code_of_io, judge, remedy_of_io};
 use crate::{dump, tape};
 
 /// Code and remedy of an error of a tape.
@@ -19,6 +19,7 @@ pub(super) fn judge_tape(error: &tape::Error) -> (Code, Option<String>) {
         Error::OutOfTape { .. } => (Code::NotFound, "'headstack tape ls' for what is on it"),
         Error::Damaged { .. } => (Code::Corrupt, "'headstack tape rewind', and forward from there"),
         Error::NoVolume { .. } => (Code::NotFound, "again with -f for each volume of the set, in order"),
+        Error::Changed { .. } => (Code::Refused, "'headstack context rm', and the dump anew"),
         Error::Exists { .. } => (Code::Exists, "another name"),
     };
     (code, Some(remedy.into()))
@@ -34,7 +35,18 @@ pub(super) fn judge_dump(error: &dump::Error) -> (Code, Option<String>) {
         Error::NoBase { .. } => (Code::Refused, "level 0 with -u, which remembers it as a base"),
         Error::BadParameter { .. } => (Code::Usage, "a value in that range"),
         Error::NoDump { .. } => (Code::Corrupt, "'headstack tape ls' for what is on the tape"),
+        Error::Interrupted { .. } => (Code::Busy, "the dump again"),
+        Error::NoContext { .. } => (Code::NotFound, "'headstack context ls' for those that are"),
+        Error::NotRestartable { .. } => (Code::Refused, "'headstack context rm', and the dump anew"),
+        Error::Busy { .. } => (Code::Busy, "again when that has ended"),
         Error::WrongTape { .. } => (Code::Refused, "the tapes of the chain in the order of their dates"),
     };
     (code, Some(remedy.into()))
+}
+
+/// The error of a dump that can go on where it stopped.
+pub fn resumable(error: &anyhow::Error, id: &str) -> anyhow::Error {
+    let (code, _) = error.chain().find_map(judge).unwrap_or((Code::Failure, None));
+    let remedy = format!("'headstack context resume {id}', which goes on where it stopped");
+    Failure::new(code, chain_text(error), remedy).into()
 }

@@ -6,6 +6,7 @@
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
@@ -29,7 +30,7 @@ use crate::{
         served::{PATIENCE, Served},
         socket::{self, Control},
     },
-    nbd::{Export, Exports, Keeper, Limits, Listener, Server, Settings, Tls},
+    nbd::{Export, Exports, Keeper, Keys, Limits, Listener, MEMBER_TIMEOUT, Server, Settings, Tls},
     raid::{
         Array,
         assemble::Assembly,
@@ -51,6 +52,7 @@ enum Cache {
 
 /// How arrays are served.
 #[derive(Debug, Args)]
+#[command(group(clap::ArgGroup::new("keys").multiple(true)))]
 pub struct Service {
     /// Write nothing: neither data nor superblocks
     #[arg(long)]
@@ -68,10 +70,13 @@ pub struct Service {
     #[arg(long, value_name = "N", conflicts_with = "socket")]
     port: Option<u16>,
     /// Offer TLS with server-cert.pem and server-key.pem of this directory, and require it
-    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    #[arg(long, value_name = "DIR", group = "keys", value_hint = clap::ValueHint::DirPath)]
     tls: Option<PathBuf>,
+    /// Offer TLS, and require it, to clients with a key of this file, which 'psktool' makes: a line NAME:HEX for each
+    #[arg(long, value_name = "FILE", group = "keys", value_hint = clap::ValueHint::FilePath)]
+    tls_psk: Option<PathBuf>,
     /// Serve clients without TLS too
-    #[arg(long, requires = "tls")]
+    #[arg(long, requires = "keys")]
     tls_optional: bool,
     /// Serve only clients with a certificate of the authority in ca-cert.pem of that directory
     #[arg(long, requires = "tls")]
@@ -82,6 +87,9 @@ pub struct Service {
     /// Share of the time, in percent, that rebuilding may take while clients are there
     #[arg(long, value_name = "PERCENT", default_value_t = 30, value_parser = clap::value_parser!(u8).range(1..=100))]
     rebuild_share: u8,
+    /// How long a member may take to answer before it counts as failed; 0 for ever
+    #[arg(long, value_name = "SECONDS", default_value_t = MEMBER_TIMEOUT.as_secs())]
+    member_timeout: u64,
     /// Clients at a time
     #[arg(long, value_name = "N", default_value_t = 64)]
     clients: usize,
@@ -184,9 +192,15 @@ impl Service {
                 clients: self.clients,
                 ..Limits::default()
             },
-            tls: match &self.tls {
-                Some(directory) => Tls::load(directory, !self.tls_optional, self.tls_verify_peer)?,
-                None => Tls::default(),
+            tls: if self.tls.is_some() || self.tls_psk.is_some() {
+                let keys = Keys {
+                    certificates: self.tls.as_deref(),
+                    verify: self.tls_verify_peer,
+                    shared: self.tls_psk.as_deref(),
+                };
+                Tls::load(&keys, !self.tls_optional)?
+            } else {
+                Tls::default()
             },
         };
         let secure = settings.tls.is_required();
@@ -214,7 +228,8 @@ impl Service {
         let keeper = |array: Arc<Array>| {
             let (server, share) = (Arc::clone(&server), self.rebuild_share);
             let share = move || if server.clients() == 0 { 100 } else { share };
-            Keeper::start(array, true, Box::new(share)).map(Arc::new)
+            let timeout = (self.member_timeout > 0).then(|| Duration::from_secs(self.member_timeout));
+            Keeper::start(array, true, Box::new(share), timeout).map(Arc::new)
         };
         let keepers = arrays.into_iter().map(keeper).collect::<std::io::Result<Vec<_>>>();
         let served = Served::new(server, keepers.context("threads for the arrays")?);

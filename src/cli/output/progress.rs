@@ -28,8 +28,8 @@ impl Unit {
 
     fn template(self) -> &'static str {
         match self {
-            Self::Bytes => "{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-            Self::Entries => "{bar:40} {pos}/{len} entries {per_sec} {eta}",
+            Self::Bytes => "{msg}{bar:40} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
+            Self::Entries => "{msg}{bar:40} {pos}/{len} entries {per_sec} {eta}",
         }
     }
 }
@@ -71,9 +71,22 @@ impl Progress {
         }
     }
 
+    /// Tells which part of the job is under way.
+    pub fn enter(&mut self, part: &str) {
+        self.what = part.to_owned();
+        if let Face::Bar(bar) = &self.face {
+            bar.set_message(format!("{part} "));
+        }
+    }
+
     /// Tells that `count` more are done.
     pub fn add(&mut self, count: u64) {
-        self.done += count;
+        self.reach(self.done + count);
+    }
+
+    /// Tells that so many are done in all.
+    pub fn reach(&mut self, done: u64) {
+        self.done = done;
         match &self.face {
             Face::Hidden => {}
             Face::Bar(bar) => bar.set_position(self.done),

@@ -3,122 +3,152 @@
 //! A cell that holds zeros only is a hole on the tape, and what the file system knows to be a hole is not even read. A file
 //! that becomes shorter meanwhile ends in holes; what it grows by is left to the next dump.
 
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::{
     fs::{SeekFrom, seek},
-    io::{Errno, pread, retry_on_intr as retry},
+    io::Errno,
 };
 
+use super::load::read_whole;
 use crate::dump::{
     TAPE_BLOCK_BYTES,
-    error::Result,
-    record::{CELLS_MAX, Header, Kind},
-    stream::Stream,
+    record::{CELLS_MAX, Header},
 };
 
-const SEGMENT_BYTES: usize = CELLS_MAX * TAPE_BLOCK_BYTES;
+/// Bytes of a file that one header tells of.
+pub(super) const SEGMENT_BYTES: usize = CELLS_MAX * TAPE_BLOCK_BYTES;
 
-/// The buffer that files go through.
+/// The buffer that large files go through, a segment at a time.
 pub(super) struct Cells {
     buffer: Vec<u8>,
+    /// Where the next data of the file is; nothing before it needs reading.
+    data_at: u64,
 }
 
 impl Cells {
     pub(super) fn new() -> Self {
         Self {
             buffer: vec![0; SEGMENT_BYTES],
+            data_at: 0,
         }
     }
 
-    /// Writes a file of the size in `header`; what is lost of it is returned.
-    pub(super) fn write(
+    /// Begins a file at an offset.
+    pub(super) fn begin(&mut self) {
+        self.data_at = 0;
+    }
+
+    /// Reads the segment at an offset of a file of `size_bytes`; `sparse` where it may have holes. What is lost of it is
+    /// returned.
+    pub(super) fn read(
         &mut self,
-        stream: &mut Stream,
         header: &mut Header,
-        file: impl AsFd,
-    ) -> Result<Option<String>> {
-        let size = header.node.size_bytes;
-        let mut trouble = None;
-        let mut offset = 0;
-        // Where the next data is; nothing before it needs reading.
-        let mut data_at = 0;
-        loop {
-            let length = usize::try_from((size - offset).min(SEGMENT_BYTES as u64)).unwrap_or(SEGMENT_BYTES);
-            let end = offset + length as u64;
-            if data_at <= offset && length > 0 {
-                data_at = next_data(&file, offset);
-            }
-            let cells = length.div_ceil(TAPE_BLOCK_BYTES);
+        file: Result<BorrowedFd<'_>, Errno>,
+        offset_bytes: u64,
+        sparse: bool,
+    ) -> Option<String> {
+        let left = header.node.size_bytes - offset_bytes;
+        let length = usize::try_from(left.min(SEGMENT_BYTES as u64)).unwrap_or(SEGMENT_BYTES);
+        let end = offset_bytes + length as u64;
+        if self.data_at <= offset_bytes {
+            self.data_at = match file {
+                Ok(file) if sparse => next_data(file, offset_bytes),
+                _ => offset_bytes,
+            };
+        }
+        let cells = length.div_ceil(TAPE_BLOCK_BYTES);
+        let buffer = &mut self.buffer[..cells * TAPE_BLOCK_BYTES];
+        if self.data_at >= end {
             header.count = u32::try_from(cells).unwrap_or(0);
             header.cells = [0; CELLS_MAX];
-            let buffer = &mut self.buffer[..cells * TAPE_BLOCK_BYTES];
-            if data_at < end {
-                let read = read_whole(&file, &mut buffer[..length], offset);
-                buffer[read.length..].fill(0);
-                if let Some(errno) = read.error {
-                    trouble = Some(format!("{} bytes at {offset} are lost: {errno}", length - read.length));
-                } else if read.length < length && trouble.is_none() {
-                    trouble = Some("became shorter while it was read".into());
-                }
-                let blocks = buffer.chunks(TAPE_BLOCK_BYTES);
-                for (cell, block) in header.cells.iter_mut().zip(blocks) {
-                    *cell = u8::from(!is_zero(block));
-                }
-                data_at = end.max(data_at);
-            }
-            let chosen = || {
-                let blocks = buffer.chunks(TAPE_BLOCK_BYTES).zip(&header.cells);
-                blocks.filter(|(_, cell)| **cell != 0).map(|(block, _)| block)
-            };
-            let checksum = chosen().fold(0, crc32c::crc32c_append);
-            let blocks: Vec<&[u8]> = chosen().collect();
-            if let Some(private) = &mut header.private {
-                private.checksum = checksum;
-                private.offset_bytes = offset;
-            }
-            stream.segment(header, blocks.into_iter())?;
-            header.kind = Kind::Address;
-            offset = end;
-            if offset >= size {
-                return Ok(trouble);
+            return None;
+        }
+        let (read, error) = match file {
+            Ok(file) => read_whole(file, &mut buffer[..length], offset_bytes),
+            Err(errno) => (0, Some(errno)),
+        };
+        buffer[read..].fill(0);
+        self.data_at = self.data_at.max(end);
+        choose_cells(header, buffer);
+        missing(length, read, error, offset_bytes)
+    }
+
+    /// The blocks of the segment that was read, those of holes left out.
+    pub(super) fn blocks<'a>(&'a self, header: &Header) -> Blocks<'a> {
+        Blocks::new(&self.buffer, header)
+    }
+}
+
+/// What to say of a stretch that was not read whole.
+pub(super) fn missing(length: usize, read: usize, error: Option<Errno>, offset_bytes: u64) -> Option<String> {
+    match error {
+        Some(errno) => Some(format!("{} bytes at {offset_bytes} are lost: {errno}", length - read)),
+        None if read < length => Some("became shorter while it was read".into()),
+        None => None,
+    }
+}
+
+/// Marks the cells of a segment that are not holes.
+pub(super) fn choose_cells(header: &mut Header, bytes: &[u8]) {
+    header.count = u32::try_from(bytes.len() / TAPE_BLOCK_BYTES).unwrap_or(0);
+    header.cells = [0; CELLS_MAX];
+    for (cell, block) in header.cells.iter_mut().zip(bytes.chunks(TAPE_BLOCK_BYTES)) {
+        *cell = u8::from(block.iter().any(|byte| *byte != 0));
+    }
+}
+
+/// The tape blocks of a segment's data.
+#[derive(Clone)]
+pub(super) struct Blocks<'a> {
+    bytes: &'a [u8],
+    cells: [u8; CELLS_MAX],
+    at: usize,
+}
+
+impl<'a> Blocks<'a> {
+    /// The blocks of `bytes` whose cells are data.
+    pub(super) fn new(bytes: &'a [u8], header: &Header) -> Self {
+        let count = header.count as usize;
+        Self {
+            bytes: &bytes[..count * TAPE_BLOCK_BYTES],
+            cells: header.cells,
+            at: 0,
+        }
+    }
+
+    /// The checksum of the blocks.
+    pub(super) fn checksum(&self) -> u32 {
+        let count = self.bytes.len() / TAPE_BLOCK_BYTES;
+        if self.cells[..count].iter().all(|cell| *cell != 0) {
+            return crc32c::crc32c(self.bytes);
+        }
+        self.clone().fold(0, crc32c::crc32c_append)
+    }
+}
+
+impl<'a> Iterator for Blocks<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        while let Some(block) = self
+            .bytes
+            .get(self.at * TAPE_BLOCK_BYTES..(self.at + 1) * TAPE_BLOCK_BYTES)
+        {
+            self.at += 1;
+            if self.cells[self.at - 1] != 0 {
+                return Some(block);
             }
         }
+        None
     }
 }
 
 /// Offset of the next data at or behind an offset; the offset itself where the file system cannot tell.
-fn next_data(file: impl AsFd, offset: u64) -> u64 {
-    match seek(file, SeekFrom::Data(offset)) {
+fn next_data(file: impl AsFd, offset_bytes: u64) -> u64 {
+    match seek(file, SeekFrom::Data(offset_bytes)) {
         Ok(data) => data,
         Err(Errno::NXIO) => u64::MAX,
-        Err(_) => offset,
+        Err(_) => offset_bytes,
     }
-}
-
-/// How far a read went.
-struct Read {
-    length: usize,
-    error: Option<Errno>,
-}
-
-fn read_whole(file: impl AsFd, buffer: &mut [u8], offset: u64) -> Read {
-    let mut length = 0;
-    while length < buffer.len() {
-        match retry(|| pread(&file, &mut buffer[length..], offset + length as u64)) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(error) => {
-                return Read {
-                    length,
-                    error: Some(error),
-                };
-            }
-        }
-    }
-    Read { length, error: None }
-}
-
-fn is_zero(block: &[u8]) -> bool {
-    block.iter().all(|byte| *byte == 0)
 }

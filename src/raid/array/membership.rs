@@ -329,6 +329,19 @@ impl Array {
         Ok(!self.control().dirty)
     }
 
+    /// Tells the array that a [quarter](crate::raid::watch::Watch::LOOKS) of the time has passed that a member may take to answer. One that has
+    /// hung since is expelled by the request that waits for it. Levels without redundancy wait for ever: they could not do
+    /// without it.
+    pub fn look_at_members(&self) {
+        for leg in self.legs() {
+            leg.look_at_members();
+        }
+        self.watch().set_on(!self.roster().is_bare());
+        for path in self.watch().look() {
+            log::error!("array {}: {} does not answer", self.name(), path.display());
+        }
+    }
+
     /// Ends the use of the array: flushes all, and says in the superblocks how far it is in sync.
     ///
     /// # Errors

@@ -57,6 +57,7 @@ use super::{
     member::Member,
     metadata::identity::Uuid,
     reshape::Shape,
+    watch::Watch,
 };
 
 /// What an array is made of; [`super::assemble`] brings it together.
@@ -75,6 +76,8 @@ pub(super) struct Parts {
     pub(super) journal_always: bool,
     /// Every write is durable before it is answered.
     pub(super) write_through: bool,
+    /// Watches the members, and whoever is taken in.
+    pub(super) watch: Arc<Watch>,
 }
 
 /// An array that is in use. Dropping it without [`Array::stop`] is a crash: the next assembly resyncs.
@@ -98,6 +101,7 @@ pub struct Array {
     /// The arrays that it is made of, if any.
     legs: Vec<Arc<Array>>,
     activity: Activity,
+    watch: Arc<Watch>,
     /// The superblocks say so since this assembly, and who is missing.
     dirty: AtomicBool,
     /// A flush failed, or more members than the array can do without.
@@ -143,6 +147,7 @@ impl Array {
             write_through: AtomicBool::new(parts.write_through),
             legs: Vec::new(),
             activity: Activity::default(),
+            watch: parts.watch,
             lost: AtomicBool::new(false),
             disabled: AtomicBool::new(false),
             writes: AtomicU64::new(0),
@@ -265,6 +270,11 @@ impl Array {
 
     pub(in crate::raid) fn activity(&self) -> &Activity {
         &self.activity
+    }
+
+    /// Watches the members.
+    pub(in crate::raid) fn watch(&self) -> &Arc<Watch> {
+        &self.watch
     }
 
     pub(in crate::raid) fn journal(&self) -> &Journal {

@@ -15,11 +15,14 @@ use crate::raid::{
     Level, SECTOR_BYTES, Sector, Slot,
     add::{bad_device, look, new_superblock},
     array::{Array, Control, Device, Failures, Moving, Roster},
-    assemble::{Found, place_of},
+    assemble::{Found, Image, place_of},
     create::NewImage,
     error::{Error, Result},
     member::Member,
-    metadata::superblock::{Features, ReshapeFields, Role, Superblock},
+    metadata::{
+        identity::Uuid,
+        superblock::{Features, ReshapeFields, Role, Superblock},
+    },
 };
 use crate::storage::{Access, Storage};
 
@@ -27,8 +30,9 @@ use crate::storage::{Access, Storage};
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
 /// An image that was looked at and can become a member.
-struct Candidate<'a> {
-    new: &'a NewImage,
+struct Candidate {
+    image: Image,
+    uuid: Uuid,
     storage: Arc<dyn Storage>,
     device: Sector,
 }
@@ -75,18 +79,25 @@ impl Array {
     }
 
     /// Opens the images and looks whether they can be members.
-    fn candidates<'a>(&self, plan: &'a Plan) -> Result<Vec<Candidate<'a>>> {
-        let open = |new: &'a NewImage| {
-            let path = &*new.image.path();
-            let storage = new.image.open(Access::ReadWrite)?;
-            new.image.claim(&*storage, 0, 0, Access::ReadWrite)?;
+    fn candidates(&self, plan: &Plan) -> Result<Vec<Candidate>> {
+        let open = |new: &NewImage| {
+            let image = new.image.watched(self.watch());
+            let path = &*image.path();
+            let storage = image.open(Access::ReadWrite)?;
+            image.claim(&*storage, 0, 0, Access::ReadWrite)?;
             let (found, device) = look(path, &*storage)?;
             let foreign = found.filter(|found| found.superblock.array_uuid != self.uuid());
             if let Some(found) = foreign {
                 let reason = format!("it is a member of array {}", found.superblock.name.short());
                 return Err(bad_device(path, &reason));
             }
-            Ok(Candidate { new, storage, device })
+            let uuid = new.uuid;
+            Ok(Candidate {
+                image,
+                uuid,
+                storage,
+                device,
+            })
         };
         plan.images.iter().map(open).collect()
     }
@@ -144,25 +155,25 @@ impl Array {
     }
 
     /// Members of the images, with the bitmap of the array and a part in its journal.
-    fn new_devices(&self, candidates: &[Candidate<'_>], control: &Control, target: &Target) -> Result<Vec<Device>> {
+    fn new_devices(&self, candidates: &[Candidate], control: &Control, target: &Target) -> Result<Vec<Device>> {
         let template = control.devices.first().map(|device| device.superblock.clone());
         let mut numbers = control.clone();
         let mut devices = Vec::new();
         for candidate in candidates {
-            let path = &*candidate.new.image.path();
+            let path = &*candidate.image.path();
             let template = template
                 .as_ref()
                 .ok_or_else(|| bad_device(path, "the array has no members"))?;
             let mut template = template.clone();
             template.size = Sector(target.view.old().used_bytes(Slot(0)) / SECTOR_BYTES);
             let number = numbers.free_number();
-            let superblock = new_superblock(path, &template, number, candidate.new.uuid, candidate.device)?;
+            let superblock = new_superblock(path, &template, number, candidate.uuid, candidate.device)?;
             let found = Found {
                 image: 0,
                 superblock: superblock.clone(),
                 device: candidate.device,
             };
-            let sidecar = Some(candidate.new.image.sidecar());
+            let sidecar = Some(candidate.image.sidecar());
             let member = Arc::new(Member::new(
                 path,
                 Arc::clone(&candidate.storage),

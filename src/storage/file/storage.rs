@@ -171,6 +171,10 @@ impl Storage for HostFile {
         Ok(end_bytes > offset_bytes && end_bytes >= offset_bytes.saturating_add(length_bytes))
     }
 
+    fn never_waits(&self) -> bool {
+        self.is_in_memory()
+    }
+
     fn sync(&self) -> io::Result<()> {
         Ok(retry(|| fs::fdatasync(&self.file))?)
     }

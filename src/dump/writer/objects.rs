@@ -1,0 +1,495 @@
+//! Objects on their way to the tape: maps, directories, files in their order, and marks of where it stands.
+//!
+//! Objects are read by `load.rs`, ahead of what is written; here is what of them goes where, and what is told of them.
+
+use std::{
+    os::fd::{AsFd as _, OwnedFd},
+    path::{Path, PathBuf},
+    sync::atomic::Ordering,
+};
+
+use rustix::{
+    fs::{FileType, OFlags},
+    io::Errno,
+};
+
+use super::{
+    Notice, Watch,
+    data::{Blocks, Cells, SEGMENT_BYTES, choose_cells, missing},
+    load::{Body, Loaded, is_sparse, load},
+    private_of,
+};
+use crate::dump::{
+    TAPE_BLOCK_BYTES,
+    attributes::{self, Attribute},
+    context::{
+        Keeper, RESTART_PASS,
+        mark::{Mark, Within},
+        plan::Plan,
+    },
+    directory,
+    error::{Error, Result, Trouble},
+    inode_map::InodeMap,
+    numbers::Numbers,
+    record::{CELLS_MAX, EXTENSION_ATTRIBUTES, FLAG_EXTENDED, Header, Kind, Node, Time},
+    stream::Stream,
+    tree::{self, Status, Tree},
+    walker::{Object, junction_target},
+};
+
+/// Tape blocks between two marks: what a dump that was killed writes again.
+const MARK_BLOCKS: u64 = 256 << 10;
+
+/// A dump whose objects are chosen.
+pub(super) struct Writer<'a, 'w> {
+    tree: &'a Tree,
+    plan: Plan,
+    stream: Stream,
+    keeper: Option<&'a mut Keeper>,
+    watch: &'a mut Watch<'w>,
+    troubles: Vec<Trouble>,
+    objects: u64,
+    /// Files that are done.
+    files_done: usize,
+    /// The file that an earlier process had begun.
+    within: Option<Within>,
+    /// Tape blocks at the last mark.
+    marked_at: u64,
+    cells: Cells,
+    identity: [u8; 16],
+}
+
+impl<'a, 'w> Writer<'a, 'w> {
+    pub(super) fn new(
+        tree: &'a Tree,
+        plan: Plan,
+        stream: Stream,
+        keeper: Option<&'a mut Keeper>,
+        watch: &'a mut Watch<'w>,
+        identity: [u8; 16],
+    ) -> Self {
+        Self {
+            tree,
+            plan,
+            stream,
+            keeper,
+            watch,
+            troubles: Vec::new(),
+            objects: 0,
+            files_done: 0,
+            within: None,
+            marked_at: 0,
+            cells: Cells::new(),
+            identity,
+        }
+    }
+
+    /// What is left when everything is written.
+    pub(super) fn into_parts(self) -> (Stream, u64, Vec<Trouble>) {
+        (self.stream, self.objects, self.troubles)
+    }
+
+    /// Writes the maps of numbers in use and on the tape.
+    pub(super) fn write_maps(&mut self, numbers: &Numbers) -> Result<()> {
+        let highest = numbers.next();
+        let (mut used, mut here) = (InodeMap::new(highest), InodeMap::new(highest));
+        let walk = &self.plan.walk;
+        for object in &walk.objects {
+            used.insert(object.number);
+            if object.chosen {
+                here.insert(object.number);
+            }
+        }
+        if walk.folders.iter().any(|folder| folder.unread) {
+            // What is in a directory that cannot be read is not known to be gone.
+            numbers.iter().for_each(|number| used.insert(number));
+        }
+        for (kind, map) in [(Kind::Clear, used), (Kind::Bits, here)] {
+            let mut header = self.header(kind, None);
+            header.number = highest - 1;
+            let count = map.bytes().len() / TAPE_BLOCK_BYTES;
+            header.count = u32::try_from(count).unwrap_or(u32::MAX);
+            self.segment(&mut header, map.bytes())?;
+        }
+        Ok(())
+    }
+
+    /// Pass 3: directories.
+    pub(super) fn write_folders(&mut self, folders: &[usize]) -> Result<()> {
+        (self.watch.notice)(&Notice::Pass(3, "writing directories"));
+        for at in folders {
+            self.check_stop(3)?;
+            let object = &self.plan.walk.objects[*at];
+            let path = self.plan.walk.path_of_object(object);
+            let loaded = load(self.tree, &path, &object.status);
+            self.write_object(*at, &path, loaded)?;
+        }
+        Ok(())
+    }
+
+    /// Keeps what pass 4 needs to be restarted, and enters it.
+    pub(super) fn begin_files(&mut self, numbers: &Numbers) -> Result<()> {
+        self.check_stop(3)?;
+        if let Some(keeper) = &self.keeper {
+            keeper.keep_plan(&self.plan, numbers)?;
+        }
+        self.mark(None)?;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.change(|context| context.pass = RESTART_PASS)?;
+        }
+        (self.watch.notice)(&Notice::Pass(4, "writing files"));
+        Ok(())
+    }
+
+    /// Stands where an earlier process left a mark.
+    pub(super) fn stand_at(&mut self, mark: Mark) -> Result<()> {
+        self.files_done = usize::try_from(mark.files).unwrap_or(usize::MAX);
+        self.within = mark.within;
+        self.objects = mark.objects;
+        self.marked_at = self.stream.blocks();
+        self.troubles = mark.troubles;
+        Ok(())
+    }
+
+    /// Pass 4: everything else.
+    pub(super) fn write_files(&mut self) -> Result<()> {
+        if let Some(within) = self.within.take() {
+            self.end_file(&within)?;
+        }
+        while let Some(at) = self.plan.files.get(self.files_done).copied() {
+            self.pause(None)?;
+            let object = &self.plan.walk.objects[at];
+            let path = self.plan.walk.path_of_object(object);
+            if object.status.mount_root {
+                self.write_junction(at, &path)?;
+            } else {
+                let loaded = load(self.tree, &path, &object.status);
+                self.write_object(at, &path, loaded)?;
+            }
+            self.files_done += 1;
+        }
+        Ok(())
+    }
+
+    /// Between two segments of pass 4: stops where that is asked for, and leaves a mark now and then.
+    fn pause(&mut self, within: Option<(u64, &Header)>) -> Result<()> {
+        let stopped = self.check_stop(RESTART_PASS);
+        let blocks = self.stream.blocks();
+        if stopped.is_err() || blocks - self.marked_at >= MARK_BLOCKS {
+            self.mark(within)?;
+        }
+        (self.watch.notice)(&Notice::Written(blocks));
+        stopped
+    }
+
+    fn check_stop(&self, pass: u8) -> Result<()> {
+        if self.watch.stop.load(Ordering::Relaxed) {
+            let path = self.tree.path().to_path_buf();
+            return Err(Error::Interrupted { path, pass });
+        }
+        Ok(())
+    }
+
+    /// Keeps where the dump stands.
+    fn mark(&mut self, within: Option<(u64, &Header)>) -> Result<()> {
+        self.marked_at = self.stream.blocks();
+        let Some(keeper) = self.keeper.as_ref().filter(|keeper| keeper.context().history) else {
+            return Ok(());
+        };
+        let mark = Mark {
+            files: self.files_done as u64,
+            within: within.map(|(offset, header)| Within::new(offset, header)),
+            objects: self.objects,
+            troubles: self.troubles.clone(),
+            standing: self.stream.stand()?,
+        };
+        keeper.keep_mark(&mark)
+    }
+
+    /// Writes an object with all that belongs to it.
+    fn write_object(&mut self, at: usize, path: &Path, loaded: Result<Loaded, Errno>) -> Result<()> {
+        self.objects += 1;
+        let object = &self.plan.walk.objects[at];
+        let (number, walked) = (object.number, object.status.identity);
+        if object.name.len() > directory::NAME_SAFE_BYTES {
+            self.warn(path, "its name of 255 bytes is lost by stock restore".into());
+        }
+        let Loaded {
+            status,
+            body,
+            attributes,
+        } = match loaded {
+            Ok(loaded) => loaded,
+            Err(errno) => return self.lose(path, format!("is not on the tape: {errno}")),
+        };
+        if (status.identity.inode, status.identity.kind) != (walked.inode, walked.kind) {
+            let what = "is not on the tape: another object took its place meanwhile";
+            return self.lose(path, what.into());
+        }
+        let times = [status.node.modified, status.node.accessed];
+        if !times.iter().all(|time| time.is_tellable()) {
+            let what = "has a time outside 1970 to 2106, which stock restore gets wrong";
+            self.warn(path, what.into());
+        }
+        let mut header = self.header(Kind::Inode, Some(&status));
+        header.number = number;
+        match body {
+            Body::Nothing if status.file_type() == FileType::Directory => {
+                let bytes = self.directory_bytes(at);
+                header.node.size_bytes = bytes.len() as u64;
+                self.write_bytes(&mut header, &bytes)?;
+            }
+            Body::Nothing => {
+                header.node.size_bytes = 0;
+                self.segment(&mut header, &[])?;
+            }
+            Body::Target(Ok(target)) => {
+                header.node.size_bytes = target.len() as u64;
+                self.write_bytes(&mut header, &target)?;
+            }
+            Body::Target(Err(errno)) => return self.lose(path, format!("is not on the tape: {errno}")),
+            Body::Small(read) => {
+                choose_cells(&mut header, &read.bytes);
+                self.cells_segment(&mut header, &read.bytes)?;
+                let size = usize::try_from(header.node.size_bytes).unwrap_or(read.length);
+                if let Some(what) = missing(size, read.length, read.error, 0) {
+                    self.lose(path, what)?;
+                }
+            }
+            Body::Large(file) => self.write_large(&mut header, path, Ok(&file), 0)?,
+        }
+        self.write_attributes(&header, path, attributes)
+    }
+
+    /// Writes the segments of a large file from an offset on.
+    fn write_large(
+        &mut self,
+        header: &mut Header,
+        path: &Path,
+        file: Result<&OwnedFd, Errno>,
+        from_bytes: u64,
+    ) -> Result<()> {
+        let size = header.node.size_bytes;
+        let mut offset = from_bytes;
+        let sparse = file.is_ok_and(is_sparse);
+        let mut trouble = None;
+        self.cells.begin();
+        while offset < size {
+            if offset > from_bytes {
+                self.pause(Some((offset, header)))?;
+            }
+            let file = file.map(|file| file.as_fd());
+            let lost = self.cells.read(header, file, offset, sparse);
+            trouble = trouble.or(lost);
+            let blocks = self.cells.blocks(header);
+            if let Some(private) = &mut header.private {
+                private.checksum = blocks.checksum();
+                private.offset_bytes = offset;
+            }
+            self.stream.segment(header, blocks)?;
+            header.kind = Kind::Address;
+            offset += SEGMENT_BYTES as u64;
+        }
+        match trouble {
+            Some(what) => self.lose(path, what),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what is left of a file that an earlier process had begun.
+    fn end_file(&mut self, within: &Within) -> Result<()> {
+        let at = self.plan.files.get(self.files_done).copied();
+        let (Some(at), Some(mut header)) = (at, within.header()) else {
+            return Err(Error::BadParameter {
+                parameter: "context",
+                value: within.offset_bytes.to_string(),
+                reason: "the file that it stopped in is not in its plan",
+            });
+        };
+        let object = &self.plan.walk.objects[at];
+        let path = self.plan.walk.path_of_object(object);
+        let walked = object.status.identity;
+        let opened = self.tree.open_at(&path, OFlags::RDONLY).and_then(|file| {
+            let identity = tree::status_at(&file, c"")?.identity;
+            if (identity.inode, identity.kind) == (walked.inode, walked.kind) {
+                Ok(file)
+            } else {
+                Err(Errno::STALE)
+            }
+        });
+        let attributes = match &opened {
+            Ok(file) => tree::attributes(file),
+            Err(errno) => Err((*errno).into()),
+        };
+        self.write_large(
+            &mut header,
+            &path,
+            opened.as_ref().map_err(|errno| *errno),
+            within.offset_bytes,
+        )?;
+        self.files_done += 1;
+        self.write_attributes(&header, &path, attributes)
+    }
+
+    /// Writes a mount point as a symlink to itself, as old as the dump.
+    fn write_junction(&mut self, at: usize, path: &Path) -> Result<()> {
+        self.objects += 1;
+        let mut header = self.header(Kind::Inode, None);
+        header.number = self.plan.walk.objects[at].number;
+        let date = Time {
+            seconds: header.date_s,
+            nanoseconds: 0,
+        };
+        let target = junction_target(self.tree, path).into_os_string().into_encoded_bytes();
+        let node = Node {
+            mode: 0o120_777,
+            links: 1,
+            size_bytes: target.len() as u64,
+            accessed: date,
+            modified: date,
+            changed: date,
+            ..Node::default()
+        };
+        header.node = node;
+        let status = Status {
+            node,
+            ..Status::default()
+        };
+        header.private = Some(private_of(Some(&status), self.identity));
+        self.write_bytes(&mut header, &target)
+    }
+
+    /// The names in a directory as the tape has them.
+    fn directory_bytes(&self, at: usize) -> Vec<u8> {
+        let walk = &self.plan.walk;
+        let object = &walk.objects[at];
+        let parent = &walk.folders[object.folder];
+        let mut writer = directory::Writer::new(object.number, walk.objects[parent.object].number);
+        let entries = object.entered.map(|folder| &walk.folders[folder].entries);
+        for (name, child) in entries.into_iter().flatten() {
+            let child: &Object = &walk.objects[*child];
+            writer.push(&directory::Entry {
+                number: child.number,
+                kind: u8::try_from(child.status.node.mode >> 12).unwrap_or(0),
+                name: name.clone(),
+            });
+        }
+        writer.finish()
+    }
+
+    /// Writes an object whose data is in memory.
+    fn write_bytes(&mut self, header: &mut Header, bytes: &[u8]) -> Result<()> {
+        let mut padded = bytes.to_vec();
+        padded.resize(bytes.len().next_multiple_of(TAPE_BLOCK_BYTES), 0);
+        let mut chunks = padded.chunks(SEGMENT_BYTES).peekable();
+        if chunks.peek().is_none() {
+            return self.segment(header, &[]);
+        }
+        for (at, chunk) in chunks.enumerate() {
+            if let Some(private) = &mut header.private {
+                private.offset_bytes = (at * SEGMENT_BYTES) as u64;
+            }
+            let cells = chunk.len() / TAPE_BLOCK_BYTES;
+            header.count = u32::try_from(cells).unwrap_or(0);
+            header.cells = [0; CELLS_MAX];
+            header.cells[..cells].fill(1);
+            self.segment(header, chunk)?;
+            header.kind = Kind::Address;
+        }
+        Ok(())
+    }
+
+    /// Writes the attributes of an object behind it.
+    fn write_attributes(
+        &mut self,
+        object: &Header,
+        path: &Path,
+        attributes: std::io::Result<Vec<Attribute>>,
+    ) -> Result<()> {
+        let attributes = match attributes {
+            Ok(attributes) => attributes,
+            Err(error) => return self.lose(path, format!("its extended attributes cannot be read: {error}")),
+        };
+        let (told, refused): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
+            !matches!(
+                attributes::encode(std::slice::from_ref(attribute)),
+                Err(attributes::Flaw::Name { .. } | attributes::Flaw::Acl { .. })
+            )
+        });
+        for attribute in refused {
+            let name = String::from_utf8_lossy(&attribute.name).into_owned();
+            self.lose(path, format!("attribute {name} has no place on a tape"))?;
+        }
+        if told.is_empty() {
+            return Ok(());
+        }
+        let block = match attributes::encode(&told) {
+            Ok(block) => block,
+            Err(flaw) => return self.lose(path, flaw.to_string()),
+        };
+        let mut header = object.clone();
+        header.kind = Kind::Inode;
+        header.flags |= FLAG_EXTENDED;
+        header.extension = EXTENSION_ATTRIBUTES;
+        if let Some(private) = &mut header.private {
+            private.offset_bytes = 0;
+        }
+        header.node.size_bytes = block.len() as u64;
+        let cells = block.len() / TAPE_BLOCK_BYTES;
+        header.count = u32::try_from(cells).unwrap_or(0);
+        header.cells = [0; CELLS_MAX];
+        header.cells[..cells].fill(1);
+        self.segment(&mut header, &block)
+    }
+
+    /// A header with the facts that all of this dump have.
+    fn header(&self, kind: Kind, status: Option<&Status>) -> Header {
+        let mut header = self.stream.label().clone();
+        header.kind = kind;
+        header.count = 0;
+        header.number = 0;
+        header.node = status.map_or_else(Default::default, |status| status.node);
+        header.private = Some(private_of(status, self.identity));
+        header
+    }
+
+    /// Writes a segment of a file in memory, whose cells are chosen.
+    fn cells_segment(&mut self, header: &mut Header, bytes: &[u8]) -> Result<()> {
+        let blocks = Blocks::new(bytes, header);
+        if let Some(private) = &mut header.private {
+            private.checksum = blocks.checksum();
+        }
+        self.stream.segment(header, blocks)
+    }
+
+    /// Writes a segment with the checksum of its blocks.
+    fn segment(&mut self, header: &mut Header, bytes: &[u8]) -> Result<()> {
+        if let Some(private) = &mut header.private {
+            private.checksum = crc32c::crc32c(bytes);
+        }
+        self.stream.segment(header, bytes.chunks(TAPE_BLOCK_BYTES))
+    }
+
+    fn warn(&mut self, path: &Path, what: String) {
+        self.tell(Trouble {
+            path: path.to_path_buf(),
+            what,
+            loss: false,
+        });
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "the callers end with it")]
+    fn lose(&mut self, path: &Path, what: String) -> Result<()> {
+        self.tell(Trouble {
+            path: PathBuf::from(path),
+            what,
+            loss: true,
+        });
+        Ok(())
+    }
+
+    pub(super) fn tell(&mut self, trouble: Trouble) {
+        (self.watch.notice)(&Notice::Trouble(trouble.clone()));
+        self.troubles.push(trouble);
+    }
+}

@@ -1,24 +1,26 @@
 //! Buffers for bytes on their way, kept for the next ones: a fresh one costs more than what is done with it, because the
 //! host hands its pages out one by one and zeroed.
 //!
-//! Seven shelves of sizes from 4 KiB to 4 MiB, each of which keeps a few; larger buffers are made and thrown away. The engine
-//! keeps rows of stripes in them, its doors the data of requests.
+//! Five shelves of sizes from 64 KiB to 4 MiB, each of which keeps a few; smaller and larger buffers are made and thrown
+//! away, the small ones because the allocator does that as well. The engine keeps rows of stripes in them, its doors the
+//! data of requests.
 
 use std::{
     ops::{Deref, DerefMut},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-/// Sizes of the shelves in bytes, and how many buffers each keeps: at most 52 MiB in all.
-const SHELVES: [(usize, usize); 7] = [
-    (4 << 10, 512),
-    (16 << 10, 128),
+/// Sizes of the shelves in bytes, and how many buffers each keeps: at most 48 MiB in all.
+const SHELVES: [(usize, usize); 5] = [
     (64 << 10, 64),
     (256 << 10, 48),
     (512 << 10, 32),
     (1 << 20, 8),
     (4 << 20, 2),
 ];
+
+/// Longest buffer that is not kept, in bytes.
+const SMALL_BYTES: usize = 16 << 10;
 
 /// The last one back is the first one out: its bytes are still in the processor's cache.
 type Shelf = Mutex<Vec<Box<[u8]>>>;
@@ -39,7 +41,9 @@ pub struct Buffer {
 impl Buffer {
     /// A buffer of `length` bytes, of whatever value.
     pub fn take(length: usize) -> Self {
-        let number = SHELVES.iter().position(|(size, _)| *size >= length);
+        let number = SHELVES
+            .iter()
+            .position(|(size, _)| *size >= length && length > SMALL_BYTES);
         let kept = number.and_then(|number| shelf(number).pop());
         let bytes = kept.unwrap_or_else(|| {
             let size = number.map_or(length, |number| SHELVES[number].0);
@@ -101,6 +105,6 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded() {
         let kept: usize = SHELVES.iter().map(|(size, count)| size * count).sum();
-        assert!(kept <= 52 << 20, "{kept}");
+        assert!(kept <= 48 << 20, "{kept}");
     }
 }

@@ -197,6 +197,11 @@ impl Member {
         self.device.storage.read_cached_at(buffer, at)
     }
 
+    /// True where its device is memory, for which nobody ever waits.
+    pub fn never_waits(&self) -> bool {
+        self.device.storage.never_waits()
+    }
+
     /// Puts a part of the data area into a pipe, as pages of the host's cache; `false`, and what the pipe holds is lost,
     /// where the device cannot do that or the pipe is too small.
     ///

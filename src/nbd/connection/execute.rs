@@ -47,7 +47,7 @@ impl From<Refusal> for Failure {
 /// What an operation gave.
 enum Outcome {
     Done,
-    Data(Data),
+    Data(Buffer),
     Extents(Vec<(Context, Vec<StatusExtent>)>),
 }
 
@@ -67,9 +67,9 @@ impl Connection {
         let mut data = None;
         match outcome {
             Ok(Outcome::Done) => transmission::reply_done(&mut head, dialect, request),
-            Ok(Outcome::Data(found)) => {
+            Ok(Outcome::Data(buffer)) => {
                 transmission::reply_data(&mut head, dialect, request);
-                data = Some(found);
+                data = Some(Data::Bytes(buffer));
             }
             Ok(Outcome::Extents(contexts)) => {
                 let last = contexts.len() - 1;
@@ -97,13 +97,10 @@ impl Connection {
         match operation {
             Operation::Read(Range { length_bytes: 0, .. }) | Operation::Disconnect => {}
             Operation::Read(range) => {
-                if let Some(pipe) = self.piped(range, true) {
-                    return Ok(Outcome::Data(Data::Piped(pipe)));
-                }
                 let length = usize::try_from(range.length_bytes).expect("reads are bounded by the largest request");
                 let mut buffer = Buffer::take(length);
                 array.read_at(&mut buffer, range.offset_bytes)?;
-                return Ok(Outcome::Data(Data::Bytes(buffer)));
+                return Ok(Outcome::Data(buffer));
             }
             Operation::Write { range, fua } => array.write_at(bytes, range.offset_bytes, fua)?,
             Operation::Flush => array.flush()?,

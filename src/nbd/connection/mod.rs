@@ -86,13 +86,10 @@ impl Connection {
         self.size_bytes.store(size_bytes, Ordering::Release);
     }
 
-    /// The data of a read as pages of the host's cache; none where they cannot be had so, or would likely have to be
-    /// waited for and may not.
-    fn piped(&self, range: Range, may_wait: bool) -> Option<Pipe> {
+    /// The data of a read as pages of the host's cache; none where they cannot be had so.
+    fn piped(&self, range: Range) -> Option<Pipe> {
         let takes_pipes = self.stream.takes_pipes();
-        takes_pipes
-            .then(|| Pipe::of(self.export.array(), range, may_wait))
-            .flatten()
+        takes_pipes.then(|| Pipe::of(self.export.array(), range)).flatten()
     }
 
     /// Sends a reply, or leaves it to the thread that is sending.

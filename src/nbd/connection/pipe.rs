@@ -73,13 +73,13 @@ pub(super) struct Pipe {
 }
 
 impl Pipe {
-    /// The data of a read; none where they are too few or too many for it to pay, or the array cannot hand them over so,
-    /// or would likely have to wait and may not.
-    pub(super) fn of(array: &Array, range: Range, may_wait: bool) -> Option<Self> {
+    /// The data of a read; none where they are too few or too many for it to pay, or the array cannot hand them over so, or
+    /// would likely have to wait.
+    pub(super) fn of(array: &Array, range: Range) -> Option<Self> {
         let length = usize::try_from(range.length_bytes).ok()?;
         if range.length_bytes < LEAST_BYTES
             || length > CAPACITY_BYTES
-            || !may_wait && !array.is_cached(range.offset_bytes, range.length_bytes)
+            || !array.is_cached(range.offset_bytes, range.length_bytes)
         {
             return None;
         }

@@ -233,7 +233,7 @@ impl Reader {
 
     /// Answers a long read with pages of the host's cache; false where it has none, and nothing has happened.
     fn splice_cached(&mut self, request: &Request, range: Range) -> bool {
-        let Some(pipe) = self.connection.piped(range, false) else {
+        let Some(pipe) = self.connection.piped(range) else {
             return false;
         };
         self.send_output();

@@ -99,6 +99,8 @@ impl Array {
             return Ok(false);
         }
         let roster = self.roster();
+        // A member that hangs here nobody would give up, so it must be one that cannot, or that the array needs.
+        let may_wait = roster.is_bare();
         if roster.moving().is_some() {
             return Ok(false);
         }
@@ -106,7 +108,9 @@ impl Array {
         // Errors are left to an ordinary read, which mends them.
         Ok(pieces.all(|piece| {
             let choice = first_choice(&roster, &piece);
-            choice.is_some_and(|(member, at)| member.splice(pipe, at, piece.length_bytes).unwrap_or(false))
+            choice.is_some_and(|(member, at)| {
+                (may_wait || member.never_waits()) && member.splice(pipe, at, piece.length_bytes).unwrap_or(false)
+            })
         }))
     }
 

@@ -52,6 +52,9 @@ fn every_verb_has_a_page_with_all_sections() {
             "headstack-tape.1",
             "headstack-dumpdates.1",
             "headstack-context.1",
+            "headstack-event.1",
+            "headstack-setting.1",
+            "headstack-spare.1",
         ];
         let group = groups.iter().any(|name| page.ends_with(name));
         assert!(group || text.contains(".SH EXAMPLES\n"), "{}", page.display());

@@ -5,6 +5,7 @@
 
 mod appending;
 mod arrays;
+mod controller;
 mod doctor;
 mod failures;
 mod generated;

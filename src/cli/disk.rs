@@ -2,6 +2,8 @@
 //!
 //! An image is a plain file; it has no header of its own until it is a member.
 
+mod rehearse;
+
 use std::{fs::File, path::PathBuf};
 
 use anyhow::{Context, Result};
@@ -13,9 +15,12 @@ use super::{
     images::{image, images},
     output::{Cell, Column, FormOptions, JsonOption, Output, Table},
 };
-use crate::raid::{
-    SECTOR_BYTES,
-    discover::{ArraySet, Contents, Discovery, discover},
+use crate::{
+    controller::interface::DiskDeed,
+    raid::{
+        SECTOR_BYTES,
+        discover::{ArraySet, Contents, Discovery, discover},
+    },
 };
 
 /// Smallest image: less has no room for a superblock and any data.
@@ -35,6 +40,28 @@ pub enum Verb {
     Create(Create),
     Ls(Ls),
     Show(Show),
+    Inject(rehearse::Inject),
+    /// Unplug a disk: what uses it misses it at once
+    #[command(after_help = "\
+Examples:
+  headstack disk pull /srv/store/disks/disk1.img")]
+    Pull(rehearse::OneDisk),
+    /// Plug a disk in again: it is recognised, and filled where it missed something
+    #[command(after_help = "\
+Examples:
+  headstack disk insert /srv/store/disks/disk1.img")]
+    Insert(rehearse::OneDisk),
+    /// Take all faults of a disk away; what hangs goes on
+    #[command(after_help = "\
+Examples:
+  headstack disk heal /srv/store/disks/disk1.img")]
+    Heal(rehearse::OneDisk),
+    /// Say where a disk is
+    #[command(after_help = "\
+Examples:
+  headstack disk identify disk1.img --store /srv/store")]
+    Identify(rehearse::OneDisk),
+    Rescan(rehearse::Rescan),
 }
 
 /// Make images for the members of arrays
@@ -91,6 +118,12 @@ impl Verb {
             Self::Create(create) => create.run(),
             Self::Ls(ls) => ls.run(),
             Self::Show(show) => show.run(),
+            Self::Inject(inject) => inject.run(),
+            Self::Pull(disk) => disk.run("disk pull", DiskDeed::Pull),
+            Self::Insert(disk) => disk.run("disk insert", DiskDeed::Insert),
+            Self::Heal(disk) => disk.run("disk heal", DiskDeed::Heal),
+            Self::Identify(disk) => disk.run("disk identify", DiskDeed::Identify),
+            Self::Rescan(rescan) => rescan.run(),
         }
     }
 }

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 
 use super::exit::{Code, Failure};
 use crate::{
+    controller::Store,
     raid::{
         assemble::Image,
         discover::{ArraySet, Contents, Discovery, ImageReport, discover},
@@ -56,7 +57,7 @@ pub fn new_image(path: &Path) -> Result<Image> {
     })
 }
 
-/// Images of paths; a directory stands for the regular files in it.
+/// Images of paths; a directory stands for the regular files in it, a store for those of its disks.
 ///
 /// # Errors
 /// As [`image`], or a directory cannot be read.
@@ -67,6 +68,8 @@ pub fn images(paths: &[PathBuf]) -> Result<Vec<Image>> {
             found.push(image(path)?);
             continue;
         }
+        let store = Store::open(path).ok().map(|store| store.disks());
+        let path = store.as_ref().unwrap_or(path);
         let place = || path.display().to_string();
         let mut names = Vec::new();
         for entry in fs::read_dir(path).with_context(place)? {

@@ -3,20 +3,16 @@
 //! A store is one directory for everything that a long-running controller keeps: the database in `series`, and room for
 //! member images, tapes and state. It is not needed for any verb; each works on bare paths as well.
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::{
-    arguments::options,
-    exit::{Code, Failure},
+    exit::Code,
     output::{Cell, JsonOption, Output},
 };
-use crate::series::{Database, Mode};
-
-/// Directories of a store beside its database.
-const DIRECTORIES: [&str; 3] = ["disks", "tapes", "state"];
+use crate::controller::Store;
 
 /// Make a store: a directory with one database and room for everything else
 ///
@@ -40,26 +36,12 @@ impl Arguments {
     /// # Errors
     /// [`Code::Exists`] where something is there, or the directory cannot be made.
     pub fn run(self) -> Result<Code> {
-        let store = &self.store;
-        let place = || store.display().to_string();
-        match fs::create_dir(store) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let empty = store.is_dir() && fs::read_dir(store).with_context(place)?.next().is_none();
-                if !empty {
-                    let message = format!("{} already exists and is no empty directory", place());
-                    return Err(Failure::new(Code::Exists, message, "another place for the store").into());
-                }
-            }
-            made => made.with_context(place)?,
-        }
-        for name in DIRECTORIES {
-            let path = store.join(name);
-            fs::create_dir(&path).with_context(|| path.display().to_string())?;
-        }
-        let database = Database::create(&store.join("series"), options(Mode::ReadWrite, "init"))?;
-        database.close()?;
-        let facts = [("store", Cell::path(store)), ("database", Cell::path(database.path()))];
-        Output::of_json("init", self.json).done(&format!("made the store {}", place()), &facts)?;
+        let store = Store::create(&self.store)?;
+        let facts = [
+            ("store", Cell::path(store.root())),
+            ("database", Cell::path(&store.series())),
+        ];
+        Output::of_json("init", self.json).done(&format!("made the store {}", store.root().display()), &facts)?;
         Ok(Code::Success)
     }
 }

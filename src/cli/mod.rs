@@ -13,6 +13,7 @@ mod doctor;
 mod dump;
 mod dumpdates;
 mod dumping;
+mod event;
 mod exit;
 mod help;
 mod images;
@@ -24,7 +25,12 @@ mod output;
 mod reels;
 mod restore;
 mod series;
+mod serve;
+mod setting;
 mod snapshot;
+mod spare;
+mod status;
+mod store;
 mod tape;
 mod umount;
 
@@ -99,6 +105,17 @@ enum Verb {
     #[command(subcommand)]
     Context(context::Verb),
     Init(init::Arguments),
+    Serve(serve::Arguments),
+    Status(status::Arguments),
+    /// Put disks into the spare pool and take them out
+    #[command(subcommand)]
+    Spare(spare::Verb),
+    /// List, follow, download and clear the log of what happened
+    #[command(subcommand)]
+    Event(event::Verb),
+    /// List and change what an operator can choose
+    #[command(subcommand)]
+    Setting(setting::Verb),
     Doctor(doctor::Arguments),
     Help(help::Arguments),
     Completions(completions::Arguments),
@@ -106,11 +123,12 @@ enum Verb {
 }
 
 /// Verbs under their headings in the help.
-const GROUPS: [(&str, &[&str]); 4] = [
+const GROUPS: [(&str, &[&str]); 5] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
     ("Dumps", &["dump", "restore", "tape", "dumpdates", "context"]),
-    ("This machine", &["init", "doctor", "help", "completions", "man"]),
+    ("Controller", &["init", "serve", "status", "spare", "event", "setting"]),
+    ("This machine", &["doctor", "help", "completions", "man"]),
 ];
 
 /// The tree of verbs with its grouped help.
@@ -172,6 +190,11 @@ impl Verb {
             Self::Dumpdates(verb) => verb.run(),
             Self::Context(verb) => verb.run(),
             Self::Init(arguments) => arguments.run(),
+            Self::Serve(arguments) => arguments.run(),
+            Self::Status(arguments) => arguments.run(),
+            Self::Spare(verb) => verb.run(),
+            Self::Event(verb) => verb.run(),
+            Self::Setting(verb) => verb.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Help(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

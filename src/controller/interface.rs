@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::{
     error::{Result, Told},
+    log::Query,
     order::Order,
 };
 use crate::raid::rebuild::Progress;
@@ -45,6 +46,73 @@ pub enum Ask {
         /// Cut clients off that have it.
         disconnect: bool,
     },
+    /// Something of the controller of a store; see [`StoreAsk`].
+    Store(StoreAsk),
+}
+
+/// What is asked of the controller of a store.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum StoreAsk {
+    /// How all is, the worst first.
+    Status,
+    /// A look at the directory of the images: arrays that can be started are, disks that came back are taken in.
+    Rescan,
+    /// Something done to a disk, to rehearse.
+    Disk {
+        /// Its name or path.
+        name: String,
+        /// What.
+        deed: DiskDeed,
+    },
+    /// Faults that come by themselves, as a scenario says.
+    Rehearse {
+        /// The scenario's text; empty to end the one that is under way.
+        scenario: String,
+    },
+    /// A change of the spare pool.
+    Spare {
+        /// Name or path of the disk.
+        name: String,
+        /// Whether it goes in or comes out.
+        add: bool,
+        /// Take it though it holds something, which is lost when it is used.
+        yes: bool,
+    },
+    /// Another value of a setting.
+    Set {
+        /// Its key.
+        key: String,
+        /// The value, as JSON or as a word.
+        value: String,
+    },
+    /// Events.
+    Events {
+        /// Which.
+        query: Query,
+        /// How long to wait for one, in seconds.
+        wait_s: u64,
+    },
+    /// All events forgotten.
+    ClearEvents,
+    /// An event for a test of what is told about events.
+    TestEvent,
+}
+
+/// What is done to a disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DiskDeed {
+    /// It is unplugged.
+    Pull,
+    /// It is plugged in.
+    Insert,
+    /// It gets a fault, which is written as [`Fault`](super::disk::faults::Fault) says.
+    Inject(String),
+    /// It loses its faults.
+    Heal,
+    /// Its light blinks: the log and the facts say where it is.
+    Identify,
 }
 
 /// What is answered: any number of lines of progress, then one of the others.

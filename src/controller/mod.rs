@@ -5,10 +5,22 @@
 //! the one that serves the array. Progress and result are the same both ways.
 
 pub mod client;
+pub mod disk;
 pub mod error;
+pub mod event;
+pub mod hook;
 pub mod interface;
+pub mod log;
 pub mod order;
+pub mod running;
 pub mod served;
+pub mod settings;
 pub mod socket;
+pub mod store;
+pub mod telemetry;
+pub mod watch;
 
 pub use error::{Error, Kind, Told};
+pub use event::Event;
+pub use settings::Settings;
+pub use store::Store;

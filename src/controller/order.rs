@@ -163,50 +163,28 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
                 images: images.iter().map(new).collect::<Result<_>>()?,
                 ..Plan::default()
             };
-            reshape(keeper, &plan, tell)?;
+            begin_reshape(array, &plan)?;
             finish(keeper, tell)?;
         }
     }
     Ok(facts(keeper))
 }
 
-/// Moves an array to another shape; the rest of the time is left to those who use it.
-fn reshape(keeper: &Keeper, plan: &Plan, tell: Tell<'_>) -> Result<()> {
-    let array = keeper.array();
+/// Begins to move an array to another shape, or finds it on its way; the keeper does the work.
+fn begin_reshape(array: &Array, plan: &Plan) -> Result<()> {
     let wished = plan.level.is_some() || plan.chunk_bytes.is_some() || !plan.images.is_empty();
-    match (wished, array.status().reshape) {
-        (true, _) => array.begin_reshape(plan)?,
-        (false, Some(_)) => {}
-        (false, None) => {
-            let message = format!("array {} is not on its way to another shape", array.name());
-            return Err(Error::refused(
-                Kind::Usage,
-                message,
-                "images to take in, --level or --chunk",
-            ));
-        }
+    if wished {
+        return Ok(array.begin_reshape(plan)?);
     }
-    let mut gone = None;
-    let ending = array.reshape(&mut |progress| match tell(progress) {
-        Ok(()) if keeper.rest() => ControlFlow::Continue(()),
-        Ok(()) => ControlFlow::Break(()),
-        Err(error) => {
-            gone = Some(error);
-            ControlFlow::Break(())
-        }
-    })?;
-    match gone {
-        Some(error) => Err(error),
-        None if ending == Ending::Complete => Ok(()),
-        None => {
-            let message = format!("array {} was stopped on its way", array.name());
-            Err(Error::refused(
-                Kind::Busy,
-                message,
-                "'headstack array grow NAME' to go on",
-            ))
-        }
+    if array.status().reshape.is_some() {
+        return Ok(());
     }
+    let message = format!("array {} is not on its way to another shape", array.name());
+    Err(Error::refused(
+        Kind::Usage,
+        message,
+        "images to take in, --level or --chunk",
+    ))
 }
 
 /// Waits for the work of a keeper.
@@ -304,7 +282,7 @@ fn verify(keeper: &Keeper, repair: Repair, tell: Tell<'_>) -> Result<Value> {
 }
 
 /// Takes a member out, unless the array needs it.
-fn fail(array: &Array, member: &str) -> Result<()> {
+pub(super) fn fail(array: &Array, member: &str) -> Result<()> {
     let status = array.status();
     let slot = slot_of(&status, member)?;
     let absent = |seat: &&MemberStatus| seat.slot == slot || seat.path.is_none() || seat.rebuilt_bytes.is_some();

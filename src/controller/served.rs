@@ -14,7 +14,7 @@ use super::{
     interface::{Ask, Tell},
     order::{keeper_of, perform},
 };
-use crate::nbd::{Keeper, Server};
+use crate::nbd::{Export, Keeper, Server};
 
 /// How long requests that are under way may take at the end.
 pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,6 +39,17 @@ impl Served {
         &self.server
     }
 
+    /// The arrays, each with its keeper.
+    pub fn all(&self) -> Vec<Arc<Keeper>> {
+        self.keepers().clone()
+    }
+
+    /// Serves one more array.
+    pub fn add(&self, keeper: Arc<Keeper>, export: Export) {
+        self.keepers().push(keeper);
+        self.server.exports().add(export);
+    }
+
     fn keepers(&self) -> MutexGuard<'_, Vec<Arc<Keeper>>> {
         self.keepers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,6 +72,11 @@ impl Served {
                 }
                 stopped.map(|()| Map::from_iter([("ended".to_owned(), json!(ended))]))
             }
+            Ask::Store(_) => Err(Error::refused(
+                Kind::Unavailable,
+                "these arrays are served by themselves, without a store",
+                "'headstack serve STORE', which has what is asked for",
+            )),
         }
     }
 
@@ -70,7 +86,7 @@ impl Served {
     /// # Errors
     /// [`Kind::Busy`] where clients have it and `disconnect` does not say to cut them off. Where members could not be
     /// flushed it is out of service all the same.
-    fn stop_one(&self, name: Option<&str>, disconnect: bool) -> Result<()> {
+    pub(super) fn stop_one(&self, name: Option<&str>, disconnect: bool) -> Result<()> {
         let keeper = Arc::clone(keeper_of(&self.keepers(), name)?);
         let export = keeper.array().name().to_owned();
         let clients = self.server.clients_of(&export);

@@ -1,4 +1,5 @@
-//! One thread an array: tells it the time, and makes its redundancy whole again as soon as that is possible.
+//! One thread an array: tells it the time, and makes its redundancy whole again as soon as that is possible. A move to
+//! another shape that was left half-way is gone on with.
 //!
 //! The work goes in small steps. Between them the thread pauses for as long as it takes to leave the rest of the time to
 //! those who use the array; where nobody does, it does not pause. Work that failed is tried again when something has
@@ -16,7 +17,7 @@ use super::watcher::Watcher;
 use crate::raid::{
     Array,
     metadata::identity::Time,
-    rebuild::{Progress, pause_after},
+    rebuild::{Progress, Rebuild, pause_after},
 };
 
 /// How often the array is told the time.
@@ -24,13 +25,15 @@ const TICK: Duration = Duration::from_secs(1);
 /// Work after which a pause is due: shorter pauses are not worth a wake-up.
 const STINT: Duration = Duration::from_millis(10);
 
-/// What is done to the redundancy of an array.
+/// What is done to an array beside serving it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {
     /// Making it right where it may not be.
     Resync,
     /// Filling members.
     Rebuild,
+    /// Going on with a move to another shape.
+    Reshape,
 }
 
 impl Work {
@@ -39,6 +42,7 @@ impl Work {
         match self {
             Self::Resync => "resync",
             Self::Rebuild => "rebuild",
+            Self::Reshape => "reshape",
         }
     }
 }
@@ -82,6 +86,8 @@ pub enum Unfinished {
 #[derive(Debug, Default)]
 struct State {
     ending: bool,
+    /// A rebuild ends where nobody can give a sector, in place of noting that it is lost.
+    stops_at_unreadable: bool,
     /// Work may begin without being asked for.
     eager: bool,
     working: Option<Work>,
@@ -163,6 +169,17 @@ impl Keeper {
         );
         let left = began.elapsed().as_millis() * u128::from(left) / u128::from(done);
         Some(Duration::from_millis(u64::try_from(left).ok()?))
+    }
+
+    /// Says whether a rebuild ends at a sector that nobody can give; else it goes on and notes that the sector is lost.
+    pub fn set_stops_at_unreadable(&self, stops: bool) {
+        self.shared.lock().stops_at_unreadable = stops;
+    }
+
+    /// Why the last work failed; none where none did, or something has changed since.
+    pub fn fault(&self) -> Option<String> {
+        let state = self.shared.lock();
+        state.fault.as_ref().map(|(reason, _)| reason.clone())
     }
 
     /// Lets the thread look whether there is something to do.
@@ -296,6 +313,10 @@ impl Shared {
         if failed_at == Some(status.events) {
             return None;
         }
+        // Nothing else can be done before it has its new shape.
+        if let Some(reshape) = &status.reshape {
+            return (!reshape.running).then_some(Work::Reshape);
+        }
         if status.needs_resync {
             return Some(Work::Resync);
         }
@@ -315,7 +336,14 @@ impl Shared {
     fn work(&self, work: Work, ticked: &mut Instant, asked: u64) {
         let name = self.array.name();
         log::info!("array {name}: {} begins", work.name());
-        self.lock().working = Some(work);
+        let how = {
+            let mut state = self.lock();
+            state.working = Some(work);
+            Rebuild {
+                stop_at_unreadable: state.stops_at_unreadable,
+                ..Rebuild::default()
+            }
+        };
         let mut began = Instant::now();
         let mut pace = |progress: Progress| {
             self.tick(ticked);
@@ -338,7 +366,8 @@ impl Shared {
         };
         let ended = match work {
             Work::Resync => self.array.resync(&mut pace),
-            Work::Rebuild => self.array.rebuild(&mut pace),
+            Work::Rebuild => self.array.rebuild_as(how, &mut pace),
+            Work::Reshape => self.array.reshape(&mut pace),
         };
         let fault = match ended {
             Ok(ending) => {

@@ -164,10 +164,18 @@ impl Listener {
     /// it no name. `secure` says that TLS is required.
     #[must_use]
     pub fn uri(&self, export: &str, secure: bool) -> Option<String> {
+        self.uris(secure).map(|uris| uris.of(export))
+    }
+
+    /// The URIs of all exports, as [`Listener::uri`] has them.
+    #[must_use]
+    pub fn uris(&self, secure: bool) -> Option<Uris> {
         let scheme = if secure { "nbds" } else { "nbd" };
-        let name = escaped(export.as_bytes(), b"/");
         if let Some(address) = self.address() {
-            return Some(format!("{scheme}://{address}/{name}"));
+            return Some(Uris {
+                before: format!("{scheme}://{address}/"),
+                after: String::new(),
+            });
         }
         let path = match &self.place {
             Place::Unix { path, .. } => Some(path),
@@ -176,7 +184,25 @@ impl Listener {
         }?;
         let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
         let path = escaped(path.as_os_str().as_encoded_bytes(), b"/");
-        Some(format!("{scheme}+unix:///{name}?socket={path}"))
+        Some(Uris {
+            before: format!("{scheme}+unix:///"),
+            after: format!("?socket={path}"),
+        })
+    }
+}
+
+/// The URIs of all exports of a listener.
+#[derive(Debug, Clone)]
+pub struct Uris {
+    before: String,
+    after: String,
+}
+
+impl Uris {
+    /// The one of an export.
+    #[must_use]
+    pub fn of(&self, export: &str) -> String {
+        format!("{}{}{}", self.before, escaped(export.as_bytes(), b"/"), self.after)
     }
 }
 

@@ -65,7 +65,6 @@ impl Array {
         {
             return Err(bad_device(path, "it is in use in this array already"));
         }
-        self.check_still(&roster)?;
         image.claim(&*storage, 0, 0, Access::ReadWrite)?;
         let returning = own.as_ref().and_then(|found| self.returns_to(found, &control, &roster));
         let template = control.devices.first().map(|device| device.superblock.clone());
@@ -153,9 +152,11 @@ impl Array {
         self.commit_all()
     }
 
+    /// A slot for a new member; none while the array moves, for only then it is settled where data lie.
     fn free_slot(&self, roster: &Roster) -> Option<Slot> {
         let mut slots = (0..roster.geometry().slots()).map(Slot);
-        slots.find(|slot| roster.seat(*slot).is_none())
+        let free = slots.find(|slot| roster.seat(*slot).is_none());
+        free.filter(|_| roster.moving().is_none())
     }
 
     /// Slot that a device had, if it is free, the device was whole and the bitmap knows all that it missed.
@@ -182,7 +183,7 @@ impl Array {
             .devices
             .first()
             .is_some_and(|device| shape(&device.superblock) == shape(&found.superblock));
-        let was_whole = found.superblock.recovered_to().is_none() && same_shape;
+        let was_whole = found.superblock.recovered_to().is_none() && same_shape && roster.moving().is_none();
         let is_free = roster.seat(slot).is_none() && control.is_free(found.superblock.device_number);
         (covers && was_whole && is_free).then_some(slot)
     }
@@ -204,7 +205,7 @@ impl Array {
             let _gate = self.exclude();
             let mut control = self.control();
             let roster = self.roster();
-            let free = self.free_slot(&roster).filter(|_| roster.moving().is_none());
+            let free = self.free_slot(&roster);
             let spare = control
                 .devices
                 .iter()

@@ -62,6 +62,8 @@ pub struct ArraySet {
     pub updated: Time,
     /// True where it was not stopped cleanly, or never was in sync.
     pub dirty: bool,
+    /// True where it was left on its way to another shape.
+    pub reshapes: bool,
     /// All devices that say that they belong to the array, by slot; then those without one.
     pub members: Vec<SetMember>,
     /// Slots that no member in good standing fills.
@@ -288,6 +290,7 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
         created: view.created,
         updated: view.updated,
         dirty: !view.level.is_bare() && !view.is_clean(),
+        reshapes: view.reshaping().is_some(),
         conflicts: conflicts(&own, &members),
         members,
         missing,

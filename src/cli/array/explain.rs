@@ -17,6 +17,7 @@ use crate::{
         nbd::default_socket,
         output::{JsonOption, Output},
     },
+    controller::Store,
     raid::{
         discover::{ArraySet, SetMember, Standing},
         health::ArrayState,
@@ -79,7 +80,7 @@ fn doubtful(set: &ArraySet) -> impl Iterator<Item = &SetMember> {
 }
 
 /// What to do in a state.
-fn steps(set: &ArraySet, state: ArrayState) -> Vec<String> {
+pub fn steps(set: &ArraySet, state: ArrayState) -> Vec<String> {
     let name = &set.name;
     let directory = set
         .members
@@ -133,7 +134,8 @@ fn steps(set: &ArraySet, state: ArrayState) -> Vec<String> {
 fn critical(set: &ArraySet, state: ArrayState, missing: &[String], place: &str, steps: &mut Vec<String>) {
     let name = &set.name;
     let image = set.members.first().map(|member| member.image.path());
-    let socket = image.map(|image| default_socket(&image, name));
+    let socket =
+        image.map(|image| Store::around(&image).map_or_else(|| default_socket(&image, name), |store| store.socket()));
     let socket = socket.map_or_else(|| "SOCKET".to_owned(), |socket| socket.display().to_string());
     steps.push(format!(
         "Back up the array now, while it can be read: nbdcopy 'nbd+unix:///{name}?socket={socket}' BACKUP"

@@ -47,7 +47,7 @@ pub fn state(set: &ArraySet) -> ArrayState {
         missing: count(set.missing.len()),
         out_of_date: count(set.members.iter().filter(unfilled).count()),
         inconsistent: set.dirty,
-        initialization: Work::None,
+        reshape: if set.reshapes { Work::Stopped } else { Work::None },
         ..Facts::default()
     })
 }

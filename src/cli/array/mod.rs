@@ -8,7 +8,7 @@ mod create;
 mod delete;
 mod examine;
 mod explain;
-mod facts;
+pub mod facts;
 mod fail;
 mod grow;
 mod ls;
@@ -26,6 +26,7 @@ use clap::Subcommand;
 
 use super::exit::Code;
 
+pub use explain::steps;
 pub use facts::{level_name, standing_word};
 
 /// Verbs on arrays.

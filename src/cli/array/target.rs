@@ -21,7 +21,7 @@ use crate::{
         output::{Progress as Bar, Unit},
     },
     controller::{
-        client,
+        Store, client,
         interface::Ask,
         order::{Order, perform},
         socket::path_of,
@@ -159,13 +159,21 @@ enum Reached {
     Images(Box<ArraySet>),
 }
 
-/// A connection to the server of an array, if one has it on its default socket.
+/// A connection to the server of an array: the one on its default socket, or the controller of the store that its images
+/// are in.
 pub fn served(set: &ArraySet) -> Option<UnixStream> {
-    let mut sockets: Vec<PathBuf> = set
-        .members
-        .iter()
-        .map(|member| default_socket(&member.image.path(), &set.name))
-        .collect();
+    let images: Vec<PathBuf> = set.members.iter().map(|member| member.image.path()).collect();
+    let mut sockets: Vec<PathBuf> = images.iter().map(|image| default_socket(image, &set.name)).collect();
     sockets.dedup();
-    sockets.iter().find_map(|socket| client::connect(&path_of(socket)))
+    let beside = sockets.iter().find_map(|socket| client::connect(&path_of(socket)));
+    beside.or_else(|| {
+        let control = path_of(&Store::around(images.first()?)?.socket());
+        // An array that the controller does not serve, since it was stopped, is nobody's.
+        let ask = Ask::Array {
+            name: Some(set.uuid.to_string()),
+            order: Order::Status,
+        };
+        client::ask(client::connect(&control)?, ask, &mut |_| Ok(())).ok()?;
+        client::connect(&control)
+    })
 }

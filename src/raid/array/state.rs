@@ -31,6 +31,12 @@ impl Array {
         let seats = || (0..roster.slots()).map(|slot| roster.occupant(Slot(slot)));
         let missing = seats().filter(Option::is_none).count();
         let out_of_date = seats().flatten().filter(|member| member.recovered() != WHOLE).count();
+        // Who comes while the array moves is filled after that.
+        let waiting = match roster.moving() {
+            Some(_) if missing > 0 => self.spares(&roster).min(missing),
+            _ => 0,
+        };
+        let (missing, out_of_date) = (missing - waiting, out_of_date + waiting);
         let whole_bytes = synced_bytes(geometry);
         let unsynced = roster
             .intent()
@@ -60,6 +66,13 @@ impl Array {
                 (Some(_), false) => Work::Stopped,
             },
         }
+    }
+
+    /// Devices that wait for a slot.
+    fn spares(&self, roster: &Roster) -> usize {
+        let control = self.control();
+        let waits = |device: &&super::Device| !roster.has(&device.member);
+        control.devices.iter().filter(waits).count()
     }
 
     /// The state of the array now.
@@ -111,8 +124,10 @@ impl Array {
         self.disabled.load(Ordering::Acquire)
     }
 
-    /// Finds out, after something could not be done, whether too few members are left.
-    pub(in crate::raid) fn look_for_members(&self) {
+    /// Finds out, after something could not be done or a disk went, whether too few members are left; then the array is
+    /// disabled.
+    pub fn look_for_members(&self) {
+        self.legs().iter().for_each(|leg| leg.look_for_members());
         if self.is_disabled() {
             return;
         }

@@ -121,6 +121,7 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
         created: view.created,
         updated: legs.iter().map(|leg| leg.updated).max().unwrap_or_default(),
         dirty: legs.iter().any(|leg| leg.dirty),
+        reshapes: legs.iter().any(|leg| leg.reshapes),
         members: Vec::new(),
         missing: Vec::new(),
         conflicts: Vec::new(),

@@ -251,14 +251,6 @@ impl Array {
         self.flush_lost(error)
     }
 
-    /// Refuses to take members in while the array is reshaped.
-    pub(in crate::raid) fn check_still(&self, roster: &Roster) -> Result<()> {
-        match roster.moving() {
-            Some(_) => Err(self.wrong_state("it takes no members while it is reshaped; let that end first")),
-            None => Ok(()),
-        }
-    }
-
     pub(in crate::raid) fn wrong_state(&self, reason: &'static str) -> Error {
         Error::WrongState {
             array: self.name().to_owned(),

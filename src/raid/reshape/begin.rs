@@ -29,12 +29,17 @@ use crate::storage::{Access, Storage};
 /// How long to wait between two looks whether requests have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
 
-/// An image that was looked at and can become a member.
-struct Candidate {
-    image: Image,
-    uuid: Uuid,
-    storage: Arc<dyn Storage>,
-    device: Sector,
+/// What becomes a member.
+enum Candidate {
+    /// An image that was looked at.
+    New {
+        image: Image,
+        uuid: Uuid,
+        storage: Arc<dyn Storage>,
+        device: Sector,
+    },
+    /// The spare of this identity.
+    Spare(Uuid),
 }
 
 impl Array {
@@ -78,28 +83,40 @@ impl Array {
         Ok(())
     }
 
-    /// Opens the images and looks whether they can be members.
+    /// Looks whether images can be members, and opens those that are not in use here already.
     fn candidates(&self, plan: &Plan) -> Result<Vec<Candidate>> {
-        let open = |new: &NewImage| {
-            let image = new.image.watched(self.watch());
-            let path = &*image.path();
-            let storage = image.open(Access::ReadWrite)?;
-            image.claim(&*storage, 0, 0, Access::ReadWrite)?;
-            let (found, device) = look(path, &*storage)?;
-            let foreign = found.filter(|found| found.superblock.array_uuid != self.uuid());
-            if let Some(found) = foreign {
-                let reason = format!("it is a member of array {}", found.superblock.name.short());
+        plan.images.iter().map(|new| self.candidate(new)).collect()
+    }
+
+    fn candidate(&self, new: &NewImage) -> Result<Candidate> {
+        let image = new.image.watched(self.watch());
+        let path = &*image.path();
+        let (found, device) = look(path, &*image.open(Access::Read)?)?;
+        if let Some(found) = found {
+            let superblock = found.superblock;
+            if superblock.array_uuid != self.uuid() {
+                let reason = format!("it is a member of array {}", superblock.name.short());
                 return Err(bad_device(path, &reason));
             }
-            let uuid = new.uuid;
-            Ok(Candidate {
-                image,
-                uuid,
-                storage,
-                device,
-            })
-        };
-        plan.images.iter().map(open).collect()
+            let control = self.control();
+            let own = |device: &&Device| device.superblock.device_uuid == superblock.device_uuid;
+            match control.devices.iter().find(own) {
+                Some(member) if self.roster().has(&member.member) => {
+                    return Err(bad_device(path, "it is a member of this array already"));
+                }
+                Some(_) => return Ok(Candidate::Spare(superblock.device_uuid)),
+                None => {}
+            }
+        }
+        let storage = image.open(Access::ReadWrite)?;
+        image.claim(&*storage, 0, 0, Access::ReadWrite)?;
+        let uuid = new.uuid;
+        Ok(Candidate::New {
+            image,
+            uuid,
+            storage,
+            device,
+        })
     }
 
     /// Refuses an array that is not whole, or on its way already.
@@ -154,40 +171,31 @@ impl Array {
         Ok(())
     }
 
-    /// Members of the images, with the bitmap of the array and a part in its journal.
+    /// The devices that become members, with the bitmap of the array and a part in its journal.
     fn new_devices(&self, candidates: &[Candidate], control: &Control, target: &Target) -> Result<Vec<Device>> {
-        let template = control.devices.first().map(|device| device.superblock.clone());
         let mut numbers = control.clone();
         let mut devices = Vec::new();
         for candidate in candidates {
-            let path = &*candidate.image.path();
-            let template = template
-                .as_ref()
-                .ok_or_else(|| bad_device(path, "the array has no members"))?;
-            let mut template = template.clone();
-            template.size = Sector(target.view.old().used_bytes(Slot(0)) / SECTOR_BYTES);
-            let number = numbers.free_number();
-            let superblock = new_superblock(path, &template, number, candidate.uuid, candidate.device)?;
-            let found = Found {
-                image: 0,
-                superblock: superblock.clone(),
-                device: candidate.device,
+            let device = match candidate {
+                Candidate::New {
+                    image,
+                    uuid,
+                    storage,
+                    device,
+                } => new_device(image, *uuid, Arc::clone(storage), *device, &numbers, target)?,
+                Candidate::Spare(uuid) => {
+                    let is = |device: &&Device| device.superblock.device_uuid == *uuid;
+                    let spare = control.devices.iter().find(is).cloned();
+                    spare.ok_or_else(|| self.wrong_state("a spare that was to become a member has failed"))?
+                }
             };
-            let sidecar = Some(candidate.image.sidecar());
-            let member = Arc::new(Member::new(
-                path,
-                Arc::clone(&candidate.storage),
-                place_of(&found),
-                sidecar,
-            ));
             let failed = |source| Error::Member {
-                path: path.to_path_buf(),
+                path: device.member.path().to_path_buf(),
                 verb: "write its bitmap or journal",
                 source,
             };
-            self.write_bitmap(&member).map_err(failed)?;
-            self.journal().admit(&member).map_err(failed)?;
-            let device = Device { member, superblock };
+            self.write_bitmap(&device.member).map_err(failed)?;
+            self.journal().admit(&device.member).map_err(failed)?;
             numbers.devices.push(device.clone());
             devices.push(device);
         }
@@ -202,6 +210,7 @@ impl Array {
             if target.stored.filled == Some(slot) {
                 device.member.set_checkpoint(0);
             }
+            changed.devices.retain(|known| !known.member.is(&device.member));
             // They are told first: what the others say of them must not come before they know it themselves.
             changed.devices.insert(0, device);
         }
@@ -246,6 +255,32 @@ impl Array {
         }
         before.shaped(geometry, seats)
     }
+}
+
+/// The member that an image becomes.
+fn new_device(
+    image: &Image,
+    uuid: Uuid,
+    storage: Arc<dyn Storage>,
+    device: Sector,
+    control: &Control,
+    target: &Target,
+) -> Result<Device> {
+    let path = &*image.path();
+    let template = control.devices.first().map(|device| device.superblock.clone());
+    let mut template = template.ok_or_else(|| bad_device(path, "the array has no members"))?;
+    template.size = Sector(target.view.old().used_bytes(Slot(0)) / SECTOR_BYTES);
+    let superblock = new_superblock(path, &template, control.free_number(), uuid, device)?;
+    let found = Found {
+        image: 0,
+        superblock,
+        device,
+    };
+    let sidecar = Some(image.sidecar());
+    Ok(Device {
+        member: Arc::new(Member::new(path, storage, place_of(&found), sidecar)),
+        superblock: found.superblock,
+    })
 }
 
 /// Makes a superblock say what is to come.

@@ -1,15 +1,19 @@
 //! States of real arrays on simulated storage: each is reached by what happens to an array, not by setting facts.
 
-use std::ops::ControlFlow;
+use std::{
+    ops::ControlFlow,
+    sync::{Arc, Condvar, Mutex, atomic::AtomicUsize},
+};
 
 use super::*;
 use crate::{
     raid::{
         Level,
         add::Added,
-        create::Initialisation,
+        create::{Initialisation, NewImage},
         metadata::identity::Time,
         rebuild::Ending,
+        reshape::Plan,
         rig::{Make, Rig, contents, on, pattern, uuid},
         scrub::Repair,
     },
@@ -330,4 +334,203 @@ fn block_size_says_how_many_disks_a_request_engages() {
         .filter(|one| one.verb == Verb::Read)
         .count();
     assert_eq!((read, touched(&rig, Verb::Write)), (2, 2));
+}
+
+/// An array of three, filled, that began to grow by image 3 and has hardly any room to do so, which makes for many steps.
+fn growing() -> (Rig, Array, Vec<u8>) {
+    let (rig, array, bytes) = Rig::filled(Make::new(Level::Raid5, 3, 8));
+    array.begin_reshape(&by_image(&rig, 3)).unwrap();
+    (rig, array, bytes)
+}
+
+/// Growing by a new image.
+fn by_image(rig: &Rig, number: usize) -> Plan {
+    let image = match rig
+        .directory
+        .operations()
+        .iter()
+        .any(|one| one.path == rig.image(number).name)
+    {
+        true => rig.image(number),
+        false => rig.new_image(number),
+    };
+    Plan {
+        images: vec![NewImage {
+            image,
+            uuid: uuid(number as u64),
+        }],
+        room_bytes: Some(0),
+        ..Plan::default()
+    }
+}
+
+/// Moves an array on by one step, and tells what is seen meanwhile.
+fn step<T>(array: &Array, mut look: impl FnMut() -> T) -> T {
+    let mut seen = None;
+    let ending = array.reshape(&mut |_| {
+        seen = Some(look());
+        ControlFlow::Break(())
+    });
+    assert_eq!(ending.unwrap(), Ending::Stopped);
+    seen.unwrap()
+}
+
+/// R57, R58, R59: every state of an array that moves: stopped, moving, with a member lost, with one that waits to be
+/// filled; at the end it is what it was to become.
+#[test]
+fn a_reshape_goes_through_its_states() {
+    let (rig, array, bytes) = growing();
+    assert_eq!(array.state(), ArrayState::ReshapeStopped);
+    assert_eq!(disks(&array), [DiskState::ReshapeStopped; 4]);
+    assert!(array.check_allows(Action::ResumeReshape).is_ok());
+    let seen = step(&array, || {
+        let running = array.status().reshape.unwrap().running;
+        (
+            array.state(),
+            disks(&array),
+            array.check_allows(Action::StopReshape).is_ok(),
+            running,
+        )
+    });
+    assert_eq!(seen, (ArrayState::Reshaping, vec![DiskState::Reshaping; 4], true, true));
+    assert_eq!(array.state(), ArrayState::ReshapeStopped);
+    array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
+
+    let array = rig.assemble(0..4).unwrap();
+    assert_eq!(array.state(), ArrayState::ReshapeStopped);
+    array.fail_member(Slot(1)).unwrap();
+    let lost = (ArrayState::CriticalReshape, DiskState::CriticalMissingDisk);
+    assert_eq!((array.state(), disks(&array)[1]), lost);
+    assert_eq!(step(&array, || (array.state(), disks(&array)[1])), lost);
+    assert!(contents(&array) == bytes);
+
+    assert_eq!(array.add(&rig.new_image(4), uuid(4)).unwrap(), Added::Spare);
+    assert_eq!(array.state(), ArrayState::CriticalReshapeRebuild);
+    assert_eq!(step(&array, || array.state()), ArrayState::CriticalReshapeRebuild);
+    array.stop(Time::new(3000, 0)).unwrap();
+    drop(array);
+    let array = rig.assemble([0, 2, 3, 4]).unwrap();
+    assert_eq!(array.state(), ArrayState::CriticalReshapeRebuild);
+    array.reshape(&mut on).unwrap();
+    assert_eq!(array.state(), ArrayState::CriticalMissingDisk);
+    assert_eq!(array.activate_spare().unwrap(), Some(Slot(1)));
+    array.rebuild(&mut on).unwrap();
+    assert_eq!(array.state(), ArrayState::Normal);
+    array.fail_member(Slot(0)).unwrap();
+    assert!(contents(&array)[..bytes.len()] == bytes);
+}
+
+/// R58, R59: a request that fails in the middle of a reshape does not disable an array that can be read.
+#[test]
+fn a_request_that_fails_does_not_disable_an_array_that_moves() {
+    let (rig, array, mut bytes) = growing();
+    step(&array, || ());
+    let data = rig.place(0, 0);
+    let at = bytes.len() - 4096;
+    rig.directory.set_rule(move |operation| {
+        let bad = operation.verb == Verb::Write && operation.offset_bytes >= data;
+        bad.then_some(libc::EIO)
+    });
+    assert!(matches!(
+        array.write_at(&[1; 4096], at as u64, false),
+        Err(Error::NotWritten { .. })
+    ));
+    assert!(array.state() < ArrayState::Disabled, "{}", array.state());
+    assert!(contents(&array)[..at] == bytes[..at]);
+    rig.directory.clear_rule();
+    array.write_at(&[2; 4096], at as u64, false).unwrap();
+    bytes[at..].fill(2);
+    array.reshape(&mut on).unwrap();
+    array.resync(&mut on).unwrap();
+    assert_eq!(array.state(), ArrayState::Normal);
+    assert!(contents(&array)[..bytes.len()] == bytes);
+    assert!(array.verify(Repair::Report, &mut on).unwrap().is_clean());
+}
+
+/// R24, R59: a spare becomes a member of an array that grows; a kill at any moment of its beginning leaves the array as it
+/// was or on its way, with every byte.
+#[test]
+fn a_spare_joins_a_reshape() {
+    for dies_at in 0..40 {
+        let (rig, array, bytes) = Rig::filled(Make::new(Level::Raid5, 3, 8));
+        assert_eq!(array.add(&rig.new_image(3), uuid(3)).unwrap(), Added::Spare);
+        let taken: Arc<Mutex<Option<crate::storage::SimDirectory>>> = Arc::default();
+        let (place, disk, count) = (Arc::clone(&taken), rig.directory.clone(), AtomicUsize::new(0));
+        rig.directory.set_rule(move |operation| {
+            let changes = matches!(operation.verb, Verb::Write | Verb::Sync);
+            if changes && count.fetch_add(1, Ordering::Relaxed) == dies_at {
+                *place.lock().unwrap() = Some(disk.killed().unwrap());
+            }
+            None
+        });
+        array.begin_reshape(&by_image(&rig, 3)).unwrap();
+        assert!(array.status().spares.is_empty());
+        let left = taken.lock().unwrap().take();
+        rig.directory.clear_rule();
+        let (rig, array) = match left {
+            None => (rig, array),
+            Some(directory) => {
+                drop(array);
+                let rig = Rig { directory };
+                let array = rig.assemble(0..4).unwrap();
+                (rig, array)
+            }
+        };
+        assert!(contents(&array) == bytes, "killed at {dies_at}");
+        array.reshape(&mut on).unwrap();
+        assert!(contents(&array)[..bytes.len()] == bytes, "killed at {dies_at}");
+        let member = array.begin_reshape(&by_image(&rig, 0)).unwrap_err();
+        assert!(member.to_string().contains("already"), "{member}");
+    }
+}
+
+/// R10: a write that leaves out a member which failed another request is answered only once that member is out: it holds
+/// old data there.
+#[test]
+fn a_write_beside_one_that_fails_is_whole_without_the_member() {
+    let (rig, array, _) = Rig::filled(Make::new(Level::Raid5, 3, 8));
+    let (first, second) = (rig.place(2, 0), rig.place(2, 3 * 8192));
+    let hung = Arc::new((Mutex::new((false, false)), Condvar::new()));
+    let held = Arc::clone(&hung);
+    // The first write fails on member 1, then waits for member 2 and fails there too.
+    rig.directory.set_rule(move |operation| {
+        let data = operation.verb == Verb::Write && operation.offset_bytes >= first;
+        match operation.path.to_str() {
+            Some("m1") if data => Some(libc::EIO),
+            Some("m2") if data && operation.offset_bytes == first => {
+                let mut state = held.0.lock().unwrap();
+                state.0 = true;
+                held.1.notify_all();
+                drop(held.1.wait_while(state, |(_, open)| !*open).unwrap());
+                Some(libc::EIO)
+            }
+            _ => None,
+        }
+    });
+    std::thread::scope(|scope| {
+        let failing = scope.spawn(|| array.write_at(&[1; 4096], 8192, false));
+        drop(hung.1.wait_while(hung.0.lock().unwrap(), |(come, _)| !*come).unwrap());
+        let beside = scope.spawn(|| array.write_at(&[2; 4096], 3 * 16384 + 8192, false));
+        // Its parity is written, so it has left out member 1.
+        let written = || {
+            let all = rig.directory.operations();
+            let is = |one: &crate::storage::sim::Operation| one.verb == Verb::Write && one.offset_bytes == second;
+            all.iter()
+                .filter(|one| one.path == rig.image(2).name && is(one))
+                .count()
+                > 1
+        };
+        while !written() {
+            std::thread::yield_now();
+        }
+        hung.0.lock().unwrap().1 = true;
+        hung.1.notify_all();
+        assert!(failing.join().unwrap().is_err());
+        beside.join().unwrap().unwrap();
+    });
+    rig.directory.clear_rule();
+    let mut found = [0; 4096];
+    array.read_at(&mut found, 3 * 16384 + 8192).unwrap();
+    assert_eq!(found, [2; 4096]);
 }

@@ -1,0 +1,141 @@
+//! `headstack serve`: the controller of a store, in the foreground, until it is told to stop.
+//!
+//! It serves every array of the store and takes care of them. What it does is the controller's; here are its sockets, its
+//! signals, and what it tells a service manager.
+
+use std::{path::PathBuf, sync::Arc};
+
+use anyhow::{Context, Result};
+use clap::Args;
+use sd_notify::NotifyState;
+use serde_json::{Map, Value, json};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    iterator::Signals,
+};
+
+use super::{
+    exit::Code,
+    output::{self, JsonOption, Output},
+};
+use crate::{
+    controller::{
+        Store,
+        interface::{Ask, StoreAsk},
+        running::Controller,
+        served::PATIENCE,
+        socket::{self, Control},
+    },
+    nbd::{Exports, Limits, Listener, Server, Settings, listen::Uris},
+};
+
+/// Run the controller of a store: serve its arrays, replace failed members, tell what happens
+///
+/// Every array of the images in STORE/disks is an export of its name. A disk of the spare pool takes the place of a member
+/// that fails, a disk that comes back is recognised. What happens is told as events, which are a series of the store's own
+/// database. 'headstack status' says how all is. It stops cleanly on SIGTERM and SIGINT.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack init /srv/store
+  headstack disk create /srv/store/disks/disk{0,1,2,3}.img --size 1G
+  headstack array create r5 --level 5 /srv/store/disks/disk{0,1,2}.img
+  headstack serve /srv/store &
+  headstack spare add /srv/store/disks/disk3.img
+  headstack status /srv/store")]
+pub struct Arguments {
+    /// The store
+    #[arg(value_name = "STORE", value_hint = clap::ValueHint::DirPath)]
+    store: PathBuf,
+    /// Socket to serve the arrays on; STORE/state/nbd.sock by default
+    #[arg(long, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
+    socket: Option<PathBuf>,
+    /// Serve the arrays on this TCP port of 127.0.0.1 too; 0 takes a free one
+    #[arg(long, value_name = "N")]
+    nbd_port: Option<u16>,
+    /// Clients at a time
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    clients: usize,
+    /// Add what is logged to this file
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    log: Option<PathBuf>,
+    #[command(flatten)]
+    json: JsonOption,
+}
+
+impl Arguments {
+    /// Serves until the end.
+    ///
+    /// # Errors
+    /// [`Code::NotFound`] where there is no store, [`Code::Busy`] where it has a controller already or the socket is in use.
+    pub fn run(self) -> Result<Code> {
+        let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP]).context("signals")?;
+        let log = self.log.as_deref().map(output::open_log).transpose()?;
+        let store = Store::open(&self.store)?;
+        let tenure = store.take()?;
+        let path = self.socket.clone().unwrap_or_else(|| store.socket());
+        let mut listeners = vec![Listener::unix(&path)?];
+        if let Some(port) = self.nbd_port {
+            listeners.push(Listener::loopback(port)?);
+        }
+        let uris: Vec<Uris> = listeners.iter().filter_map(|listener| listener.uris(false)).collect();
+        let settings = Settings {
+            limits: Limits {
+                clients: self.clients,
+                ..Limits::default()
+            },
+            ..Settings::default()
+        };
+        let server = Arc::new(Server::start(Exports::default(), settings, listeners).context("the server")?);
+        let controller = Arc::new(Controller::start(store.clone(), tenure, Arc::clone(&server))?);
+        let answerer = Arc::clone(&controller);
+        // Verbs look for the controller where its store has it, wherever the arrays are served.
+        let control = socket::path_of(&store.socket());
+        let control = Control::start(&control, Arc::new(move |ask, tell| answerer.answer(ask, tell)))?;
+        self.tell(&controller, &uris)?;
+        log.as_ref().map(output::log_into).transpose()?;
+        if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
+            log::warn!("the service manager was not told that the store is served: {error}");
+        }
+        let handle = signals.handle();
+        let stopper = Arc::clone(&server);
+        let waiter = std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            if signals.forever().next().is_some() {
+                stopper.stop(PATIENCE);
+            }
+        });
+        waiter.context("a thread for signals")?;
+        server.wait_until_stopped();
+        handle.close();
+        server.stop(PATIENCE);
+        let stopped = controller.stop();
+        drop(control);
+        stopped?;
+        Ok(Code::Success)
+    }
+
+    /// Prints what is served.
+    fn tell(&self, controller: &Controller, uris: &[Uris]) -> Result<()> {
+        let facts = controller.answer(Ask::Store(StoreAsk::Status), &mut |_| Ok(()))?;
+        let arrays = facts["arrays"].as_array().into_iter().flatten();
+        let names = arrays.filter_map(|array| array["name"].as_str());
+        let served: Vec<String> = names
+            .flat_map(|name| uris.iter().map(move |uris| uris.of(name)))
+            .collect();
+        let output = Output::of_json("serve", self.json);
+        if output.is_json() {
+            return output.document(Map::from_iter([
+                ("store".to_owned(), facts["store"].clone()),
+                ("uris".to_owned(), json!(served)),
+                ("arrays".to_owned(), facts["arrays"].clone()),
+                ("not_started".to_owned(), facts["not_started"].clone()),
+            ]));
+        }
+        served.iter().try_for_each(|uri| output.told(uri, &[]))?;
+        let troubles = facts["not_started"].as_array().into_iter().flatten();
+        troubles
+            .filter_map(Value::as_str)
+            .for_each(|text| log::error!("{text}"));
+        Ok(())
+    }
+}

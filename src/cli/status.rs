@@ -1,0 +1,321 @@
+//! `headstack status`: how a store is, the worst first, and what to do about it.
+//!
+//! With a controller it is what that says; without one, what the images say of themselves. Steps have the real names, so
+//! that they can be copied.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::{
+    array::{facts::facts, steps},
+    exit::Code,
+    images::images,
+    output::{self, Cell, Column, FormOptions, Output, Table},
+    store::ask_if_running,
+};
+use crate::{
+    controller::{Store, interface::StoreAsk},
+    raid::{
+        discover::{Discovery, discover},
+        health::ArrayState,
+    },
+};
+
+const ARRAYS: &[Column] = &[
+    Column::left("name", "ARRAY"),
+    Column::left("level", "LEVEL"),
+    Column::right("size_bytes", "SIZE"),
+    Column::left("state", "STATE"),
+    Column::left("work", "WORK"),
+];
+
+const DISKS: &[Column] = &[
+    Column::left("name", "DISK"),
+    Column::right("size_bytes", "SIZE"),
+    Column::left("state", "STATE"),
+    Column::left("array", "ARRAY"),
+    Column::right("written_bytes", "WRITTEN"),
+    Column::left("faults", "FAULTS"),
+];
+
+/// Tell how a store is: the worst first, why, and what to do
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack status /srv/store
+  headstack status -x /srv/store
+      one line where all is well
+  headstack status --check /srv/store || echo look at it
+  headstack status --watch /srv/store
+      prints it again when something has happened")]
+pub struct Arguments {
+    /// The store
+    #[arg(value_name = "STORE", default_value = ".", value_hint = clap::ValueHint::DirPath)]
+    store: PathBuf,
+    /// Show only what is not well
+    #[arg(short = 'x', long = "unhealthy")]
+    unhealthy: bool,
+    /// Print nothing; the exit code is 0 for all well, 1 for degraded, 2 for not usable, 4 for an error
+    #[arg(long, conflicts_with = "watch")]
+    check: bool,
+    /// Print it again whenever something has happened
+    #[arg(long)]
+    watch: bool,
+    #[command(flatten)]
+    form: FormOptions,
+}
+
+impl Arguments {
+    /// Prints the status.
+    ///
+    /// # Errors
+    /// There is no such store.
+    pub fn run(self) -> Result<Code> {
+        if self.check {
+            return Ok(match self.look() {
+                Ok((status, _)) => verdict(&status),
+                Err(error) => {
+                    output::failure(&error);
+                    Code::CheckFailed
+                }
+            });
+        }
+        loop {
+            let (status, found) = self.look()?;
+            self.print(status, &found)?;
+            if !self.watch {
+                return Ok(Code::Success);
+            }
+            self.wait()?;
+        }
+    }
+
+    /// Facts of the store, and what its images say.
+    fn look(&self) -> Result<(Map<String, Value>, Discovery)> {
+        let store = Store::open(&self.store)?;
+        let found = discover(&images(&[store.disks()])?);
+        let status = match ask_if_running(&store, StoreAsk::Status)? {
+            Some(mut status) => {
+                status.insert("running".to_owned(), true.into());
+                status
+            }
+            None => at_rest(&store, &found)?,
+        };
+        Ok((status, found))
+    }
+
+    /// Waits until something has happened.
+    fn wait(&self) -> Result<()> {
+        let store = Store::open(&self.store)?;
+        let newest = crate::controller::log::Query {
+            count: 1,
+            ..Default::default()
+        };
+        let events = |query, wait_s| super::store::ask(&store, StoreAsk::Events { query, wait_s });
+        let last = events(newest.clone(), 0)?["events"][0]["time_us"].as_u64();
+        let next = crate::controller::log::Query {
+            after_us: Some(last.unwrap_or(0)),
+            ..newest
+        };
+        while events(next.clone(), 30)?["events"].as_array().is_none_or(Vec::is_empty) {}
+        Ok(())
+    }
+
+    fn print(&self, mut status: Map<String, Value>, found: &Discovery) -> Result<()> {
+        let output = Output::new("status", self.form);
+        let advice = advice(&status, found);
+        if output.is_json() {
+            let told = advice.iter().map(|(name, state, steps)| {
+                json!({"array": name, "state": state.name(), "explanation": state.explanation(), "steps": steps})
+            });
+            status.insert("advice".to_owned(), told.collect());
+            return output.document(status);
+        }
+        let troubles = list(&status, "not_started");
+        if advice.is_empty() && troubles.is_empty() && self.unhealthy {
+            return output.told("all arrays are well", &[]);
+        }
+        let mut text = String::new();
+        for (name, state, steps) in &advice {
+            text.push_str(&format!("{name}: {}. {}\n", state.name(), state.explanation()));
+            for (number, step) in (1..).zip(steps) {
+                text.push_str(&format!("  {number}. {step}\n"));
+            }
+        }
+        for trouble in troubles.iter().filter_map(Value::as_str) {
+            text.push_str(&format!("{trouble}\n"));
+        }
+        if advice.is_empty() && troubles.is_empty() {
+            text.push_str("All arrays are well.\n");
+        }
+        if let Some(trouble) = status.get("telemetry_trouble").and_then(Value::as_str) {
+            text.push_str(&format!("Events and counters cannot be stored: {trouble}\n"));
+        }
+        if status["running"] == false {
+            text.push_str("The controller does not run: this is what the images say.\n");
+        }
+        text.push('\n');
+        output.text(&text)?;
+        if self.unhealthy {
+            return Ok(());
+        }
+        output.table("arrays", &arrays_table(&status))?;
+        output.text("\n")?;
+        output.table("disks", &disks_table(&status))?;
+        let spares: Vec<&str> = list(&status, "spares").iter().filter_map(Value::as_str).collect();
+        let spares = if spares.is_empty() {
+            "none".to_owned()
+        } else {
+            spares.join(", ")
+        };
+        output.text(&format!("\nSpare pool: {spares}\n"))?;
+        let events = list(&status, "events");
+        if !events.is_empty() {
+            output.text("\nLast events:\n")?;
+        }
+        for event in events.iter().filter_map(Value::as_str) {
+            output.told(&format!("  {event}"), &[])?;
+        }
+        Ok(())
+    }
+}
+
+fn list<'a>(status: &'a Map<String, Value>, key: &str) -> &'a [Value] {
+    status.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// The status of a store whose controller does not run.
+fn at_rest(store: &Store, found: &Discovery) -> Result<Map<String, Value>> {
+    let mut arrays = Vec::new();
+    for set in &found.arrays {
+        arrays.push(Value::Object(facts(set)?));
+    }
+    arrays.sort_by_key(|array| std::cmp::Reverse(state_of(array)));
+    let disks: Vec<Value> = found
+        .images
+        .iter()
+        .map(|report| {
+            let path = report.image.path();
+            let is_member =
+                |set: &&crate::raid::discover::ArraySet| set.members.iter().any(|member| member.image.path() == path);
+            json!({
+                "name": report.image.name,
+                "path": path,
+                "size_bytes": report.size_bytes,
+                "state": report.contents.to_string(),
+                "array": found.arrays.iter().find(is_member).map(|set| set.name.clone()),
+            })
+        })
+        .collect();
+    let worst = arrays.first().map_or(ArrayState::Normal, state_of);
+    let spares = crate::controller::settings::Remembered::load(store).map(|remembered| remembered.spares);
+    let status = json!({
+        "store": store.root(),
+        "running": false,
+        "state": worst.name(),
+        "status": worst.status(),
+        "explanation": worst.explanation(),
+        "arrays": arrays,
+        "disks": disks,
+        "spares": spares.unwrap_or_default(),
+    });
+    match status {
+        Value::Object(status) => Ok(status),
+        _ => Ok(Map::new()),
+    }
+}
+
+fn state_of(array: &Value) -> ArrayState {
+    let name = array["state"].as_str().unwrap_or_default();
+    let known = ArrayState::ALL.into_iter().find(|state| state.name() == name);
+    known.unwrap_or(ArrayState::Disabled)
+}
+
+/// Each array that is not well, with its state and the steps that help.
+fn advice(status: &Map<String, Value>, found: &Discovery) -> Vec<(String, ArrayState, Vec<String>)> {
+    let arrays = list(status, "arrays").iter();
+    let unwell = arrays.filter(|array| state_of(array) > ArrayState::Initializing);
+    unwell
+        .map(|array| {
+            let state = state_of(array);
+            let uuid = array["uuid"].as_str();
+            let set = found
+                .arrays
+                .iter()
+                .find(|set| Some(set.uuid.to_string().as_str()) == uuid);
+            let name = array["name"].as_str().unwrap_or_default().to_owned();
+            (name, state, set.map_or_else(Vec::new, |set| steps(set, state)))
+        })
+        .collect()
+}
+
+/// What `--check` says.
+fn verdict(status: &Map<String, Value>) -> Code {
+    let worst = list(status, "arrays").iter().map(state_of).max();
+    match worst.unwrap_or(ArrayState::Normal) {
+        ArrayState::Disabled => Code::Unusable,
+        _ if !list(status, "not_started").is_empty() => Code::Unusable,
+        state if state.is_critical() || state == ArrayState::Rebuilding => Code::Failure,
+        _ => Code::Success,
+    }
+}
+
+fn cell(value: &Value) -> Cell {
+    match value {
+        Value::String(text) => Cell::text(text),
+        Value::Number(number) => number.as_u64().map_or(Cell::None, Cell::Bytes),
+        _ => Cell::None,
+    }
+}
+
+fn arrays_table(status: &Map<String, Value>) -> Table {
+    let mut table = Table::new(ARRAYS);
+    for array in list(status, "arrays") {
+        let work = &array["work"];
+        let done = work["done_bytes"].as_u64().zip(work["whole_bytes"].as_u64());
+        let percent = done.map_or(0, |(done, whole)| u128::from(done) * 100 / u128::from(whole.max(1)));
+        let left = work["eta_seconds"]
+            .as_u64()
+            .map_or(String::new(), |left| format!(", {left} s left"));
+        let work = work["kind"]
+            .as_str()
+            .map_or(Cell::None, |kind| Cell::text(format!("{kind} {percent} %{left}")));
+        table.push(vec![
+            cell(&array["name"]),
+            cell(&array["level"]),
+            cell(&array["size_bytes"]),
+            cell(&array["state"]),
+            work,
+        ]);
+    }
+    table
+}
+
+fn disks_table(status: &Map<String, Value>) -> Table {
+    let mut table = Table::new(DISKS);
+    for disk in list(status, "disks") {
+        let faults: Vec<&str> = disk["faults"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let faults = match (disk["pulled"].as_bool(), faults.is_empty()) {
+            (Some(true), _) => Cell::text("pulled"),
+            (_, true) => Cell::None,
+            _ => Cell::text(faults.join(" ")),
+        };
+        table.push(vec![
+            cell(&disk["name"]),
+            cell(&disk["size_bytes"]),
+            cell(&disk["state"]),
+            cell(&disk["array"]),
+            cell(&disk["written_bytes"]),
+            faults,
+        ]);
+    }
+    table
+}

@@ -1,0 +1,241 @@
+//! The disks of a store: each image with what was asked of it, what is wrong with it on purpose, and whether it is plugged in.
+//!
+//! [`watched`] stands between the array engine and the files: it counts ([`counters`]), and where somebody rehearses it
+//! behaves as a disk with the [`faults`] that were injected. A disk that is *pulled* is not there: neither its image nor the
+//! journal beside it can be opened, and what is open answers nothing but errors. [`smart`] is how a disk's health is stored.
+
+pub mod counters;
+pub mod faults;
+pub mod scenario;
+pub mod smart;
+mod watched;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use counters::Counters;
+use faults::{Fault, Faults};
+use watched::Watched;
+
+use super::error::{Error, Kind, Result};
+use crate::{
+    raid::assemble::Image,
+    storage::{Directory, HostDirectory},
+};
+
+/// How the name of an image ends.
+const ENDING: &str = "img";
+
+/// One disk.
+pub struct Disk {
+    name: String,
+    path: PathBuf,
+    /// What was asked of it since the controller began.
+    pub counters: Counters,
+    pulled: AtomicBool,
+    /// True where requests have to ask the faults.
+    armed: AtomicBool,
+    faults: Faults,
+    /// Requests to all disks, which scenarios count by.
+    clock: Arc<AtomicU64>,
+}
+
+impl Disk {
+    /// Name of its image in the store.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Path of its image.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// True where it is not plugged in.
+    pub fn is_pulled(&self) -> bool {
+        self.pulled.load(Ordering::Acquire)
+    }
+
+    /// The faults that it has now, as they are written.
+    pub fn faults(&self) -> Vec<String> {
+        self.faults.list()
+    }
+
+    /// Unplugs it: what it had not made durable though it said so is lost, and what hangs fails.
+    pub fn pull(&self) {
+        self.pulled.store(true, Ordering::Release);
+        self.faults.power_cut();
+    }
+
+    /// Plugs it in again.
+    pub fn insert(&self) {
+        self.faults.power_on();
+        self.pulled.store(false, Ordering::Release);
+    }
+
+    /// Gives it a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.faults.add(fault);
+        self.armed.store(true, Ordering::Release);
+    }
+
+    /// Takes all faults away; what hangs goes on.
+    pub fn heal(&self) {
+        self.faults.clear();
+        self.armed.store(false, Ordering::Release);
+    }
+}
+
+/// All disks of a store.
+pub struct Disks {
+    files: Arc<HostDirectory>,
+    disks: Arc<Table>,
+    clock: Arc<AtomicU64>,
+}
+
+/// The disks by the names of their images.
+#[derive(Default)]
+struct Table(Mutex<BTreeMap<String, Arc<Disk>>>);
+
+impl Table {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Disk>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The disk that a file belongs to: its image, or the journal beside it.
+    fn of(&self, path: &Path) -> Option<Arc<Disk>> {
+        let name = path.to_str()?;
+        let disks = self.lock();
+        disks
+            .get(name)
+            .or_else(|| disks.get(name.strip_suffix(".journal")?))
+            .cloned()
+    }
+}
+
+/// What a look at the directory of the images found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Change {
+    /// Disks that were not there before.
+    pub found: Vec<String>,
+    /// Disks whose image is gone.
+    pub gone: Vec<String>,
+}
+
+impl Disks {
+    /// The disks of a directory; they are looked for by [`Disks::rescan`].
+    ///
+    /// # Errors
+    /// The directory cannot be opened.
+    pub fn new(directory: &Path) -> Result<Self> {
+        Ok(Self {
+            files: Arc::new(HostDirectory::open(directory).map_err(Error::host(directory))?),
+            disks: Arc::default(),
+            clock: Arc::default(),
+        })
+    }
+
+    /// Looks which images there are.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn rescan(&self) -> Result<Change> {
+        let entries = self.files.list(Path::new(""));
+        let entries = entries.map_err(Error::host(self.files.path()))?;
+        let is_image = |entry: &crate::storage::Entry| {
+            entry.exact
+                && entry.kind == crate::storage::EntryKind::File
+                && Path::new(&entry.name)
+                    .extension()
+                    .is_some_and(|ending| ending == ENDING)
+        };
+        let names: Vec<String> = entries.into_iter().filter(is_image).map(|entry| entry.name).collect();
+        let mut disks = self.disks.lock();
+        let mut change = Change::default();
+        disks.retain(|name, _| {
+            let there = names.contains(name);
+            if !there {
+                change.gone.push(name.clone());
+            }
+            there
+        });
+        for name in names {
+            if !disks.contains_key(&name) {
+                change.found.push(name.clone());
+                disks.insert(name.clone(), Arc::new(self.disk(name)));
+            }
+        }
+        change.found.sort();
+        Ok(change)
+    }
+
+    fn disk(&self, name: String) -> Disk {
+        let faults = Faults::new(Arc::clone(&self.files) as Arc<dyn Directory>, PathBuf::from(&name));
+        Disk {
+            path: self.files.path().join(&name),
+            counters: Counters::default(),
+            pulled: AtomicBool::new(false),
+            armed: AtomicBool::new(false),
+            faults,
+            clock: Arc::clone(&self.clock),
+            name,
+        }
+    }
+
+    /// All of them, by name.
+    pub fn all(&self) -> Vec<Arc<Disk>> {
+        self.disks.lock().values().cloned().collect()
+    }
+
+    /// The disk of a name or a path.
+    ///
+    /// # Errors
+    /// [`Kind::NotFound`].
+    pub fn named(&self, name: &str) -> Result<Arc<Disk>> {
+        let disks = self.disks.lock();
+        let is = |disk: &&Arc<Disk>| disk.path == Path::new(name);
+        let found = disks.get(name).or_else(|| disks.values().find(is));
+        found.cloned().ok_or_else(|| {
+            let message = format!("there is no disk {name} in {}", self.files.path().display());
+            Error::refused(Kind::NotFound, message, "'headstack disk ls' for those there are")
+        })
+    }
+
+    /// The image of a disk, as the array engine is to see it.
+    pub fn image(&self, disk: &Disk) -> Image {
+        Image {
+            directory: Arc::new(Watched::new(
+                Arc::clone(&self.files) as Arc<dyn Directory>,
+                Arc::clone(&self.disks),
+            )),
+            name: PathBuf::from(&disk.name),
+        }
+    }
+
+    /// Images of all disks that are plugged in.
+    pub fn images(&self) -> Vec<Image> {
+        let disks = self.all();
+        let there = disks.iter().filter(|disk| !disk.is_pulled());
+        there.map(|disk| self.image(disk)).collect()
+    }
+
+    /// Requests to all disks so far.
+    pub fn requests(&self) -> u64 {
+        self.clock.load(Ordering::Relaxed)
+    }
+}
+
+/// What a disk that is not plugged in answers.
+fn unplugged() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENODEV)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! The arrays of a running controller: how they start, what joins them, and how those that lost too much come back.
+//!
+//! An array is started when its images suffice for it without force. A disk that comes back is taken in where it is known;
+//! a place that stays empty goes to the first disk of the spare pool that fits. An array that was disabled because disks
+//! were pulled has written nothing since: when they are back it is assembled again.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value, json};
+
+use super::{Inner, Looks, locked};
+use crate::{
+    controller::{
+        disk::Disk,
+        error::{Error, Kind, Result},
+        event::{Event, Level, Name},
+        order::{keeper_of, level_name, new_uuid},
+        watch::{Observed, work_failed},
+    },
+    nbd::{Export, Keeper},
+    raid::{
+        add::Added,
+        assemble::Assembly,
+        discover::{ArraySet, Discovery, discover, open},
+        health::ArrayState,
+    },
+};
+
+impl Inner {
+    fn start_found(&self, looks: &mut Looks, found: &Discovery) {
+        let running = self.served.all();
+        for set in &found.arrays {
+            let is = |keeper: &&Arc<Keeper>| keeper.array().uuid() == set.uuid;
+            if running.iter().any(|keeper| is(&keeper)) || looks.stopped.contains(&set.uuid) {
+                continue;
+            }
+            match self.start_set(set) {
+                Ok(observed) => {
+                    looks.told.remove(&set.uuid);
+                    observed.greeting().into_iter().for_each(|event| self.tell(event));
+                    looks.arrays.insert(set.uuid, observed);
+                }
+                Err(error) => {
+                    let text = format!("array {} is not started: {error}", set.name);
+                    if looks.told.insert(set.uuid, text.clone()).as_ref() != Some(&text) {
+                        self.tell(Event::new(Name::NotStarted, text).of(&set.name));
+                    }
+                }
+            }
+        }
+    }
+
+    fn start_set(&self, set: &ArraySet) -> Result<Observed> {
+        if let Some(conflict) = set.conflicts.first() {
+            let message = format!("its images contradict each other: {conflict}");
+            return Err(Error::refused(Kind::Corrupt, message, "to leave one of them out"));
+        }
+        if let Some(reason) = &set.refusal {
+            let remedy = "'headstack array explain' for the way back";
+            return Err(Error::refused(Kind::Corrupt, reason, remedy));
+        }
+        let array = Arc::new(open(set, Assembly::default())?);
+        let description = format!("{} of {} members", level_name(&array), array.status().members.len());
+        let export = Export::new(array.name(), Arc::clone(&array)).map_err(|error| {
+            let remedy = "'headstack array rename' while it is stopped";
+            Error::refused(Kind::Usage, error.to_string(), remedy)
+        })?;
+        let settings = self.settings();
+        let timeout = Some(Duration::from_secs(settings.member_timeout_s)).filter(|timeout| !timeout.is_zero());
+        let keeper = Keeper::start(array, true, Box::new(self.share()), timeout);
+        let keeper = keeper.map_err(Error::host(self.store.root()))?;
+        keeper.set_stops_at_unreadable(!settings.continue_on_error);
+        let observed = Observed::of(&keeper);
+        self.served.add(Arc::new(keeper), export.with_description(&description));
+        Ok(observed)
+    }
+
+    /// Takes an array out of service, until the next rescan.
+    pub(super) fn stop_array(&self, name: Option<&str>, disconnect: bool) -> Result<Map<String, Value>> {
+        let mut looks = locked(&self.changing);
+        let keepers = self.served.all();
+        let array = Arc::clone(keeper_of(&keepers, name)?.array());
+        drop(keepers);
+        self.served.stop_one(Some(&array.uuid().to_string()), disconnect)?;
+        looks.stopped.insert(array.uuid());
+        looks.arrays.remove(&array.uuid());
+        let text = format!("array {} was stopped by an operator", array.name());
+        let event = Event::new(Name::DeviceDisappeared, text).with_level(Level::Information);
+        self.tell(event.of(array.name()));
+        Ok(Map::from_iter([("ended".to_owned(), json!(false))]))
+    }
+
+    /// Tells what happened to the arrays, and lets disks join those that miss some.
+    pub(super) fn look_at_arrays(&self) {
+        let mut looks = locked(&self.changing);
+        for keeper in self.served.all() {
+            let uuid = keeper.array().uuid();
+            let now = Observed::of(&keeper);
+            let before = looks.arrays.insert(uuid, now.clone());
+            if let Some(before) = before {
+                now.since(&before).into_iter().for_each(|event| self.tell(event));
+            }
+            match keeper.fault() {
+                Some(fault) if looks.told.get(&uuid) != Some(&fault) => {
+                    self.tell(work_failed(&now.name, &fault));
+                    looks.told.insert(uuid, fault);
+                }
+                Some(_) => {}
+                None => {
+                    looks.told.remove(&uuid);
+                }
+            }
+            if now.state != ArrayState::Disabled && self.settings().auto_rebuild {
+                self.offer_spare(&mut looks, &keeper, &now);
+            }
+        }
+    }
+
+    /// Lets the first spare that fits take an empty place.
+    fn offer_spare(&self, looks: &mut Looks, keeper: &Keeper, now: &Observed) {
+        let array = keeper.array();
+        if now.empty_slots().next().is_none() || array.level().is_bare() || !array.status().spares.is_empty() {
+            return;
+        }
+        let pool = locked(&self.remembered).spares.clone();
+        for name in pool {
+            let offer = (array.uuid(), name.clone());
+            let Some(disk) = self.disks.named(&name).ok().filter(|disk| !disk.is_pulled()) else {
+                continue;
+            };
+            if looks.declined.contains(&offer) {
+                continue;
+            }
+            match self.join(keeper, &disk) {
+                Ok(_) => {
+                    self.leave_pool(&name);
+                    let text = format!("array {}: the spare {name} takes the place of a member", now.name);
+                    let path = disk.path().display().to_string();
+                    self.tell(Event::new(Name::MoveSpare, text).of(&now.name).at(path));
+                    return;
+                }
+                Err(error) => {
+                    looks.declined.insert(offer);
+                    self.tell(work_failed(
+                        &now.name,
+                        &format!("the spare {name} cannot be taken: {error}"),
+                    ));
+                }
+            }
+        }
+    }
+
+    fn join(&self, keeper: &Keeper, disk: &Disk) -> Result<Added> {
+        let added = keeper.array().add(&self.disks.image(disk), new_uuid()?)?;
+        keeper.nudge();
+        Ok(added)
+    }
+
+    /// Takes a name out of the spare pool.
+    pub(super) fn leave_pool(&self, name: &str) {
+        let mut remembered = locked(&self.remembered);
+        remembered.spares.retain(|spare| spare != name);
+        if let Err(error) = remembered.save(&self.store) {
+            drop(remembered);
+            self.tell(Event::new(Name::StateTrouble, error.to_string()));
+        }
+    }
+
+    /// Sees which images came and went.
+    pub(super) fn look_for_disks(&self) {
+        match self.disks.rescan() {
+            Ok(change) if change.found.is_empty() && change.gone.is_empty() => {}
+            Ok(change) => {
+                for name in &change.gone {
+                    let text = format!("the image {name} is not there any more");
+                    self.tell(
+                        Event::new(Name::DiskRemoved, text).at(self.store.disks().join(name).display().to_string()),
+                    );
+                }
+                for name in &change.found {
+                    let text = format!("there is a new image: {name}");
+                    self.tell(
+                        Event::new(Name::DiskInserted, text).at(self.store.disks().join(name).display().to_string()),
+                    );
+                }
+                self.take_in();
+            }
+            Err(error) => log::warn!("{error}"),
+        }
+    }
+
+    /// Looks at all disks that are plugged in: starts arrays, brings back disabled ones, takes returning members in.
+    pub(super) fn take_in(&self) {
+        let mut looks = locked(&self.changing);
+        looks.declined.clear();
+        let found = discover(&self.disks.images());
+        for keeper in self.served.all() {
+            let uuid = keeper.array().uuid();
+            let Some(set) = found.arrays.iter().find(|set| set.uuid == uuid) else {
+                continue;
+            };
+            if keeper.array().state() == ArrayState::Disabled {
+                if set.refusal.is_none() && set.conflicts.is_empty() {
+                    self.revive(&mut looks, &keeper);
+                }
+            } else if self.settings().auto_rebuild {
+                self.take_back(&keeper, set);
+            }
+        }
+        self.start_found(&mut looks, &found);
+    }
+
+    /// Assembles a disabled array again.
+    fn revive(&self, looks: &mut Looks, keeper: &Keeper) {
+        let array = keeper.array();
+        // Its members may be gone: what cannot be flushed any more was never told to be durable.
+        if let Err(error) = self.served.stop_one(Some(&array.uuid().to_string()), true) {
+            log::debug!("{error}");
+        }
+        looks.arrays.remove(&array.uuid());
+    }
+
+    /// Lets members that are back take their places.
+    fn take_back(&self, keeper: &Keeper, set: &ArraySet) {
+        let status = keeper.array().status();
+        let in_use = |path: &std::path::Path| {
+            status.members.iter().any(|seat| seat.path.as_deref() == Some(path))
+                || status.spares.iter().any(|spare| spare == path)
+        };
+        for member in &set.members {
+            if status.members.iter().all(|seat| seat.path.is_some()) {
+                return;
+            }
+            let path = member.image.path();
+            if in_use(&path) {
+                continue;
+            }
+            let added = new_uuid().and_then(|uuid| Ok(keeper.array().add(&member.image, uuid)?));
+            match added {
+                Ok(_) => {
+                    keeper.nudge();
+                    let text = format!("array {}: {} is back", status.name, path.display());
+                    self.tell(
+                        Event::new(Name::DiskInserted, text)
+                            .of(&status.name)
+                            .at(path.display().to_string()),
+                    );
+                }
+                Err(error) => self.tell(work_failed(&status.name, &format!("{}: {error}", path.display()))),
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! The controller of a store while it runs: one process that has all arrays of the store in use and takes care of them.
+//!
+//! A thread looks at everything once a second, or when it is woken: it tells what happened as events ([`watch`]),
+//! lets spares and returning disks join their arrays ([`arrays`]), stores counters ([`health`]) and lets a scenario go on
+//! ([`asks`]). What is asked through the socket is answered by the asker's thread ([`Controller::answer`]).
+
+mod arrays;
+mod asks;
+mod facts;
+mod health;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU8, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Map, Value};
+
+use super::{
+    disk::Disks,
+    error::{Error, Result},
+    event::{Event, Name},
+    hook,
+    interface::{Ask, Tell},
+    log::Log,
+    served::Served,
+    settings::Remembered,
+    store::{Store, Tenure},
+    telemetry::Telemetry,
+    watch::Observed,
+};
+use crate::{nbd::Server, raid::metadata::identity::Uuid};
+
+use asks::Rehearsal;
+use health::Health;
+
+/// How often everything is looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A running controller.
+pub struct Controller {
+    inner: Arc<Inner>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the controller's threads share.
+struct Inner {
+    store: Store,
+    _tenure: Tenure,
+    disks: Disks,
+    telemetry: Arc<Telemetry>,
+    log: Log,
+    served: Served,
+    /// Share of the time that work on redundancy takes while somebody uses an array.
+    share: Arc<AtomicU8>,
+    remembered: Mutex<Remembered>,
+    /// Held while arrays come and go, and while disks join them.
+    changing: Mutex<Looks>,
+    rehearsal: Mutex<Rehearsal>,
+    health: Mutex<Health>,
+    bell: Mutex<Bell>,
+    rung: Condvar,
+    began: Instant,
+}
+
+/// What the last looks found.
+#[derive(Default)]
+struct Looks {
+    arrays: BTreeMap<Uuid, Observed>,
+    /// Arrays that an operator stopped: they stay so until the next rescan.
+    stopped: BTreeSet<Uuid>,
+    /// What was told of arrays that cannot be started, or of work that failed, so that it is told once.
+    told: BTreeMap<Uuid, String>,
+    /// Spares that an array did not take: they are not offered to it again.
+    declined: BTreeSet<(Uuid, String)>,
+}
+
+#[derive(Default)]
+struct Bell {
+    rings: bool,
+    ending: bool,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Controller {
+    /// Takes over a store and starts its arrays, which the server serves from now on.
+    ///
+    /// # Errors
+    /// The store's directories cannot be read. An array that cannot be started is told as an
+    /// event and keeps nobody from the others.
+    pub fn start(store: Store, tenure: Tenure, server: Arc<Server>) -> Result<Self> {
+        let (remembered, trouble) = match Remembered::load(&store) {
+            Ok(remembered) => (remembered, None),
+            Err(error) => (Remembered::default(), Some(error)),
+        };
+        let telemetry = Arc::new(Telemetry::new(&store));
+        let log = Log::new(Arc::clone(&telemetry));
+        let disks = Disks::new(&store.disks())?;
+        disks.rescan()?;
+        let share = Arc::new(AtomicU8::new(remembered.settings.rebuild_priority.share()));
+        let inner = Arc::new(Inner {
+            store,
+            _tenure: tenure,
+            disks,
+            telemetry,
+            log,
+            served: Served::new(server, Vec::new()),
+            share,
+            remembered: Mutex::new(remembered),
+            changing: Mutex::default(),
+            rehearsal: Mutex::default(),
+            health: Mutex::default(),
+            bell: Mutex::default(),
+            rung: Condvar::new(),
+            began: Instant::now(),
+        });
+        inner.tell(Event::new(Name::ControllerStarted, "the controller has started"));
+        if let Some(trouble) = trouble {
+            let text = format!("{trouble}; the defaults hold");
+            inner.tell(Event::new(Name::StateTrouble, text));
+        }
+        locked(&inner.health).begin(&inner);
+        inner.take_in();
+        // Disks that failed before and are there now may only have been unplugged.
+        inner.take_in();
+        let thread = thread::Builder::new().name("controller".to_owned()).spawn({
+            let inner = Arc::downgrade(&inner);
+            move || run(&inner)
+        });
+        let thread = thread.map_err(Error::host(inner.store.root()))?;
+        Ok(Self {
+            inner,
+            thread: Mutex::new(Some(thread)),
+        })
+    }
+
+    /// Answers what is asked.
+    ///
+    /// # Errors
+    /// Those of what is asked.
+    pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> Result<Map<String, Value>> {
+        match ask {
+            Ask::Store(ask) => self.inner.answer(ask),
+            Ask::Stop { name, disconnect } => self.inner.stop_array(name.as_deref(), disconnect),
+            ask => {
+                let answered = self.inner.served.answer(ask, tell);
+                self.inner.ring();
+                answered
+            }
+        }
+    }
+
+    /// The server, which ends when the controller is to end.
+    pub fn server(&self) -> &Arc<Server> {
+        self.inner.served.server()
+    }
+
+    /// Ends: stops all arrays cleanly and gives the store back.
+    ///
+    /// # Errors
+    /// Members or the database could not be flushed.
+    pub fn stop(&self) -> Result<()> {
+        locked(&self.inner.bell).ending = true;
+        self.inner.rung.notify_all();
+        let Some(thread) = locked(&self.thread).take() else {
+            return Ok(());
+        };
+        // A panic of the thread has been told where it happened.
+        let _ = thread.join();
+        // What hangs on purpose would hang the end too.
+        for disk in self.inner.disks.all() {
+            disk.heal();
+        }
+        let stopped = self.inner.served.stop_all();
+        locked(&self.inner.health).end(&self.inner);
+        self.inner
+            .tell(Event::new(Name::ControllerStopped, "the controller has ended"));
+        self.inner.telemetry.close()?;
+        stopped
+    }
+}
+
+impl Inner {
+    /// Logs an event, and tells it to the hook.
+    fn tell(&self, event: Event) {
+        let event = self.log.record(event);
+        let program = locked(&self.remembered).settings.hook.clone();
+        if let Some(program) = program {
+            hook::run(&program, &event);
+        }
+    }
+
+    /// Lets the thread look at once.
+    fn ring(&self) {
+        locked(&self.bell).rings = true;
+        self.rung.notify_all();
+    }
+
+    /// Waits for the next look; false where there is none any more.
+    fn rest(&self) -> bool {
+        let bell = locked(&self.bell);
+        let quiet = |bell: &mut Bell| !bell.rings && !bell.ending;
+        let waited = self.rung.wait_timeout_while(bell, TICK, quiet);
+        let (mut bell, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        bell.rings = false;
+        !bell.ending
+    }
+
+    /// Looks at everything.
+    fn look(&self) {
+        self.log.settle();
+        self.go_on_with_rehearsal();
+        self.look_for_disks();
+        self.look_at_arrays();
+        locked(&self.health).tick(self);
+    }
+
+    /// Settings at the moment.
+    fn settings(&self) -> super::settings::Settings {
+        locked(&self.remembered).settings.clone()
+    }
+
+    /// Share of the time that work on redundancy may take.
+    fn share(&self) -> impl Fn() -> u8 + Send + Sync + 'static {
+        let (share, server) = (Arc::clone(&self.share), Arc::clone(self.served.server()));
+        move || {
+            if server.clients() == 0 {
+                100
+            } else {
+                share.load(Ordering::Relaxed)
+            }
+        }
+    }
+}
+
+/// Looks at everything until the controller ends.
+fn run(inner: &Weak<Inner>) {
+    while let Some(inner) = inner.upgrade() {
+        inner.look();
+        if !inner.rest() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What an operator can choose, with the defaults of the controller's guide, and the file that remembers it.
+//!
+//! The file is JSON with a version. Where it is damaged nothing of it is believed: the defaults hold, the controller says
+//! so, and the next change puts the damaged file aside.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    str::FromStr,
+};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::{
+    error::{Error, Kind, Result},
+    store::Store,
+};
+use crate::nbd::MEMBER_TIMEOUT;
+
+/// File of the settings, in the store's state.
+const FILE: &str = "settings.json";
+/// Longest file that is read.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+/// Version of the file.
+const VERSION: u32 = 1;
+
+/// How much of the time a rebuild may take while the array is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    /// Hardly any.
+    Lowest,
+    /// Little.
+    Low,
+    /// Some.
+    #[default]
+    Medium,
+    /// Most of it.
+    High,
+    /// All but what keeps the array alive.
+    Highest,
+}
+
+impl Priority {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Lowest, Self::Low, Self::Medium, Self::High, Self::Highest];
+
+    /// Share of the time, in percent, that work on redundancy takes while somebody uses the array.
+    pub const fn share(self) -> u8 {
+        match self {
+            Self::Lowest => 5,
+            Self::Low => 15,
+            Self::Medium => 30,
+            Self::High => 60,
+            Self::Highest => 90,
+        }
+    }
+}
+
+/// A named set of limits and defaults.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Profile {
+    /// What the engine can.
+    #[default]
+    Generic,
+    /// What the guide's controller can: four ports, RAID 0, 1 and 10, blocks of 128 to 512 KiB.
+    Ssd7103,
+}
+
+/// What an operator can choose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Settings {
+    /// A member that is put back, or a spare, is rebuilt without being asked for.
+    pub auto_rebuild: bool,
+    /// A rebuild goes on past sectors that nobody can give, and notes that they are lost.
+    pub continue_on_error: bool,
+    /// The console listens on the loopback only.
+    pub restrict_to_localhost: bool,
+    /// Share of a rebuild.
+    pub rebuild_priority: Priority,
+    /// TCP port of the console.
+    pub port: u16,
+    /// Limits and defaults for new arrays.
+    pub profile: Profile,
+    /// How long a member may take for a request before it counts as failed, in seconds, for arrays that are started from
+    /// now on; 0 for as long as it likes.
+    pub member_timeout_s: u64,
+    /// Program that is run for each event, with the arguments that mdadm gives: event, array, member.
+    pub hook: Option<PathBuf>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            auto_rebuild: true,
+            continue_on_error: true,
+            restrict_to_localhost: true,
+            rebuild_priority: Priority::default(),
+            port: 7402,
+            profile: Profile::default(),
+            member_timeout_s: MEMBER_TIMEOUT.as_secs(),
+            hook: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The same with another value under a key; a word or a JSON value.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a key that there is not, and a value that it cannot have.
+    pub fn with(&self, key: &str, value: &str) -> Result<Self> {
+        let wrong = |reason: String| {
+            let remedy = "'headstack setting ls' for the keys and their values";
+            Error::refused(Kind::Usage, format!("{key} cannot be {value:?}: {reason}"), remedy)
+        };
+        let Ok(Value::Object(mut map)) = serde_json::to_value(self) else {
+            return Err(wrong("it cannot be written down".to_owned()));
+        };
+        let Some(place) = map.get_mut(key) else {
+            let message = format!("there is no setting {key}");
+            return Err(Error::refused(
+                Kind::Usage,
+                message,
+                "'headstack setting ls' for all of them",
+            ));
+        };
+        let word = || Value::String(value.to_owned());
+        *place = serde_json::from_str(value).unwrap_or_else(|_| word());
+        let read = |map: &serde_json::Map<String, Value>| serde_json::from_value(Value::Object(map.clone()));
+        read(&map).or_else(|_: serde_json::Error| {
+            map.insert(key.to_owned(), word());
+            read(&map).map_err(|error| wrong(error.to_string()))
+        })
+    }
+}
+
+impl FromStr for Priority {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        let known = Self::ALL.into_iter().find(|known| known.to_string() == word);
+        known.ok_or_else(|| format!("{word} is no priority; they are lowest, low, medium, high and highest"))
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Lowest => "lowest",
+            Self::Low => "low",
+            Self::Medium => "medium",
+            Self::High => "high",
+            Self::Highest => "highest",
+        })
+    }
+}
+
+/// All that a store remembers of its operator's wishes.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Remembered {
+    /// The settings.
+    pub settings: Settings,
+    /// Names of the images in the spare pool, in the order in which they are taken.
+    pub spares: Vec<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned {
+    version: u32,
+    #[serde(flatten)]
+    remembered: serde_json::Map<String, Value>,
+}
+
+impl Remembered {
+    /// What a store remembers: the defaults where it is new.
+    ///
+    /// # Errors
+    /// [`Kind::Corrupt`] where the file is damaged or of another version; an error of the host.
+    pub fn load(store: &Store) -> Result<Self> {
+        let path = store.state().path().join(FILE);
+        let bytes = match store.state().read(Path::new(FILE), FILE_MAX_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            read => read.map_err(Error::host(&path))?,
+        };
+        let damaged = |reason: String| {
+            let message = format!("{}: the settings cannot be used: {reason}", path.display());
+            let remedy = "'headstack setting set' for each one again; the file is then put aside";
+            Error::refused(Kind::Corrupt, message, remedy)
+        };
+        let read: Versioned = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
+        if read.version != VERSION {
+            return Err(damaged(format!("they are of version {}, not {VERSION}", read.version)));
+        }
+        serde_json::from_value(Value::Object(read.remembered)).map_err(|error| damaged(error.to_string()))
+    }
+
+    /// Remembers it durably; a file that cannot be used is put aside first.
+    ///
+    /// # Errors
+    /// An error of the host.
+    pub fn save(&self, store: &Store) -> Result<()> {
+        let (state, file) = (store.state(), Path::new(FILE));
+        let host = |source: io::Error| Error::host(state.path().join(FILE))(source);
+        if matches!(Self::load(store), Err(error) if error.judge().0 == Kind::Corrupt) {
+            let aside = Path::new("settings.damaged.json");
+            match state.remove(aside) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(host(error)),
+                _ => state.rename(file, aside).map_err(host)?,
+            }
+        }
+        let Ok(Value::Object(remembered)) = serde_json::to_value(self) else {
+            return Err(host(io::ErrorKind::InvalidData.into()));
+        };
+        let versioned = Versioned {
+            version: VERSION,
+            remembered,
+        };
+        let mut text = serde_json::to_vec_pretty(&versioned).map_err(|error| host(error.into()))?;
+        text.push(b'\n');
+        state.replace(file, &text).map_err(host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R33, R34, R35, R36, R37, R38: the settings of the guide with its defaults.
+    #[test]
+    fn defaults_are_those_of_the_guide() {
+        let settings = Settings::default();
+        assert!(settings.auto_rebuild && settings.continue_on_error && settings.restrict_to_localhost);
+        assert_eq!(settings.rebuild_priority.to_string(), "medium");
+        assert_eq!(settings.port, 7402);
+        let names: Vec<String> = Priority::ALL.iter().map(ToString::to_string).collect();
+        assert_eq!(names, ["lowest", "low", "medium", "high", "highest"]);
+        assert!(Priority::ALL.is_sorted_by_key(|priority| priority.share()));
+    }
+
+    #[test]
+    fn a_setting_takes_words_and_numbers_and_nothing_else() {
+        let settings = Settings::default();
+        let changed = settings.with("rebuild_priority", "highest").unwrap();
+        assert_eq!(changed.rebuild_priority, Priority::Highest);
+        assert!(!settings.with("auto_rebuild", "false").unwrap().auto_rebuild);
+        assert_eq!(settings.with("port", "80").unwrap().port, 80);
+        assert_eq!(
+            settings.with("hook", "/bin/true").unwrap().hook,
+            Some("/bin/true".into())
+        );
+        for (key, value) in [
+            ("port", "65536"),
+            ("port", "x"),
+            ("auto_rebuild", "1"),
+            ("rebuild_priority", "top"),
+            ("x", "1"),
+        ] {
+            let refused = settings.with(key, value).unwrap_err();
+            assert_eq!(refused.judge().0, Kind::Usage, "{refused}");
+        }
+    }
+
+    #[test]
+    fn damaged_settings_are_told_and_put_aside_by_the_next_change() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::create(&place.path().join("s")).unwrap();
+        assert_eq!(Remembered::load(&store).unwrap(), Remembered::default());
+        let mut wish = Remembered::default();
+        wish.settings.port = 1234;
+        wish.spares.push("spare.img".to_owned());
+        wish.save(&store).unwrap();
+        assert_eq!(Remembered::load(&store).unwrap(), wish);
+        let path = place.path().join("s/state/settings.json");
+        for damage in [
+            "{",
+            "",
+            "{\"version\":2}",
+            "{\"version\":1,\"settings\":{\"port\":\"x\"},\"spares\":[]}",
+        ] {
+            std::fs::write(&path, damage).unwrap();
+            assert_eq!(
+                Remembered::load(&store).unwrap_err().judge().0,
+                Kind::Corrupt,
+                "{damage:?}"
+            );
+            wish.save(&store).unwrap();
+            assert_eq!(Remembered::load(&store).unwrap(), wish);
+            let aside = place.path().join("s/state/settings.damaged.json");
+            assert_eq!(std::fs::read_to_string(aside).unwrap(), damage);
+        }
+    }
+}

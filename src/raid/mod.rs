@@ -31,6 +31,7 @@ pub mod metadata;
 pub mod nested;
 pub mod overlay;
 pub mod parity;
+mod partial_parity;
 pub mod partition;
 pub mod rebuild;
 pub mod reshape;

@@ -3,6 +3,7 @@
 //! What no peer here can do is sent by hand; for the rest the peer is named.
 
 use std::{
+    fs::OpenOptions,
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::Command,
@@ -17,7 +18,7 @@ use headstack::{
 
 use super::{
     door::{Door, Images, done},
-    fixture::{Served, array, array_in, assembled, export, find, run},
+    fixture::{Served, array, array_in, assembled, export, find, pattern, run},
     raw::{BLOCK_STATUS, Chunk, DISC, FLUSH, READ, RESIZE, Raw, WRITE},
 };
 
@@ -153,6 +154,41 @@ fn a_flush_that_failed_goes_on_failing_for_every_client() {
             assert_eq!(raw.reply(), (4, 5), "no write is taken that could be lost as well");
         }
     }
+}
+
+/// Long reads are handed from the host's cache to the socket: they are right byte for byte wherever they begin, also where the
+/// client lets them pile up, and where the image was cut short they are an error and the client stays.
+#[test]
+fn long_reads_are_whole_though_the_client_takes_its_time() {
+    const LENGTH: u32 = (400 << 10) + 123;
+    let served = Served::new(16 << 20);
+    let bytes = pattern(7, 16 << 20);
+    served.array().write_at(&bytes, 0, false).unwrap();
+    let mut raw = Raw::simple(&served);
+    let starts: Vec<u64> = (0..30).map(|number| number * 500_001).collect();
+    for start in &starts {
+        raw.request(0, READ, *start, *start, LENGTH);
+    }
+    let mut seen = Vec::new();
+    for _ in &starts {
+        let (start, error) = raw.reply();
+        assert_eq!(error, 0);
+        let at = usize::try_from(start).unwrap();
+        assert!(
+            raw.take(LENGTH as usize) == bytes[at..at + LENGTH as usize],
+            "at {start}"
+        );
+        seen.push(start);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, starts);
+    let image = OpenOptions::new().write(true).open(served.image()).unwrap();
+    image.set_len(served.data_offset() + (1 << 20)).unwrap();
+    raw.request(0, READ, 1, (1 << 20) - 4096, LENGTH);
+    assert_eq!(raw.reply(), (1, 5), "a part of it is gone");
+    raw.request(0, READ, 2, 4096, LENGTH);
+    assert_eq!(raw.reply(), (2, 0));
+    assert!(raw.take(LENGTH as usize) == bytes[4096..4096 + LENGTH as usize]);
 }
 
 #[test]

@@ -96,6 +96,12 @@ pub enum Error {
         /// What.
         what: String,
     },
+    /// As many dumps and restores run as the machine's memory is good for.
+    #[error("{limit} dumps and restores are under way, and this machine's memory allows no more")]
+    TooManySessions {
+        /// How many may run.
+        limit: u32,
+    },
     /// The tape is not the one that is needed now.
     #[error("{}: {reason}", path.display())]
     WrongTape {

@@ -18,6 +18,7 @@ pub mod add;
 pub mod allot;
 pub mod array;
 pub mod assemble;
+pub mod buffer;
 pub mod create;
 pub mod device;
 pub mod discover;

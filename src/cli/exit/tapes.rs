@@ -38,6 +38,7 @@ pub(super) fn judge_dump(error: &dump::Error) -> (Code, Option<String>) {
         Error::Interrupted { .. } => (Code::Busy, "the dump again"),
         Error::NoContext { .. } => (Code::NotFound, "'headstack context ls' for those that are"),
         Error::NotRestartable { .. } => (Code::Refused, "'headstack context rm', and the dump anew"),
+        Error::TooManySessions { .. } => (Code::Busy, "again when one of them has ended"),
         Error::Busy { .. } => (Code::Busy, "again when that has ended"),
         Error::WrongTape { .. } => (Code::Refused, "the tapes of the chain in the order of their dates"),
     };

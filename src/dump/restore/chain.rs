@@ -86,8 +86,10 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
         date_s: label.date_s,
         folders: after.folders.clone(),
     };
-    // Before the root gets its times.
-    write_state(destination, &left)?;
+    // Before the root gets its times. A mounted database has no place for it, so no increment goes on top there.
+    if !destination.is_store() {
+        write_state(destination, &left)?;
+    }
     files.dress_directories(&catalogue, &after, |_| true);
     Ok(files.finish())
 }

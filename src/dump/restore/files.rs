@@ -3,6 +3,8 @@
 //! An object is made under its first name and linked to the others. It is dressed when the next one comes, as its
 //! attributes stand behind it on the tape.
 
+pub(super) mod series;
+
 use std::{
     collections::BTreeSet,
     ops::Range,
@@ -104,6 +106,9 @@ impl<'a> Files<'a> {
         catalogue: &mut Catalogue,
         space: &Space,
     ) -> Result<()> {
+        if self.destination.is_store() {
+            self.give_parameters(catalogue, space);
+        }
         loop {
             let item = match catalogue.next.take() {
                 Some(item) => item,
@@ -220,6 +225,9 @@ impl<'a> Files<'a> {
     }
 
     fn make_file(&mut self, reader: &mut Reader, header: &Header, path: &Path) -> Result<Result<(), String>> {
+        if self.destination.is_store() {
+            return self.make_series_file(reader, header, path);
+        }
         let file = match self.destination.make_file(path) {
             Ok(file) => file,
             Err(errno) => return Ok(Err(format!("cannot be made: {errno}"))),
@@ -272,6 +280,9 @@ impl<'a> Files<'a> {
     }
 
     fn dress(&mut self, path: &Path, node: &Node, attributes: &[Attribute]) {
+        if self.destination.is_store() {
+            return self.dress_series(path, node, attributes);
+        }
         match self.destination.dress(path, node, attributes, self.exact) {
             Ok(refused) => {
                 for what in refused {

@@ -33,6 +33,8 @@ const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
 pub struct Destination {
     root: OwnedFd,
     path: PathBuf,
+    /// True where it is the root of a mounted database.
+    store: bool,
 }
 
 impl Destination {
@@ -47,9 +49,15 @@ impl Destination {
             source: errno.into(),
         })?;
         Ok(Self {
+            store: super::files::series::is_store(&root),
             root,
             path: path.to_path_buf(),
         })
+    }
+
+    /// True where it is the root of a mounted database, in which directories are series.
+    pub(super) fn is_store(&self) -> bool {
+        self.store
     }
 
     /// Where it is, as it was opened.

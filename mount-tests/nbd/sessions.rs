@@ -3,7 +3,12 @@
 //! What no peer here can do is sent by hand; for the rest the peer is named.
 
 use std::{
-    fs::OpenOptions, os::unix::process::CommandExt as _, path::Path, process::Command, sync::Arc, time::Duration,
+    fs::OpenOptions,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
 };
 
 use headstack::{
@@ -12,6 +17,7 @@ use headstack::{
 };
 
 use super::{
+    door::{Door, Images, done},
     fixture::{Served, array, array_in, assembled, export, find, pattern, run},
     raw::{BLOCK_STATUS, Chunk, DISC, FLUSH, READ, RESIZE, Raw, WRITE},
 };
@@ -85,6 +91,42 @@ fn clients_see_the_size_of_the_array_and_do_not_change_it() {
     raw.take(1);
     raw.request(0, READ, 5, 1 << 20, 1);
     assert_eq!(raw.reply(), (5, 22));
+}
+
+/// R59: whoever is there while the array grows keeps the size that it saw until it asks; then it has the new one, as whoever
+/// comes later has.
+#[test]
+fn a_client_that_asks_sees_growth() {
+    let images = Images::new("0", 2, "16M");
+    let door = Door::of(&images);
+    let socket = PathBuf::from(images.at("a.sock"));
+    let client = || Raw::simple_to(&socket, b"a");
+    let size = || images.shown()["size_bytes"].as_u64().unwrap();
+    let last = |raw: &mut Raw, offset| {
+        raw.request(0, READ, 1, offset, 1);
+        let (_, error) = raw.reply();
+        if error == 0 {
+            raw.take(1);
+        }
+        error
+    };
+    let before = size();
+    let (mut asks, mut stays) = (client(), client());
+    asks.request(0, RESIZE, 2, before + (1 << 20), 0);
+    assert_eq!(asks.reply(), (2, 28), "more than there is");
+    let more = images.at("2.img");
+    done(&["disk", "create", "--size", "16M", &more]);
+    done(&["array", "grow", "a", &more]);
+    let after = size();
+    assert!(after > before, "{after}");
+    assert_eq!(last(&mut asks, before), 22, "nobody asked");
+    asks.request(0, RESIZE, 3, after, 0);
+    assert_eq!(asks.reply(), (3, 0));
+    assert_eq!((last(&mut asks, after - 1), last(&mut asks, after)), (0, 22));
+    assert_eq!((last(&mut stays, before - 1), last(&mut stays, before)), (0, 22));
+    assert_eq!(last(&mut client(), after - 1), 0);
+    drop((asks, stays));
+    assert_eq!(door.stop(), 0);
 }
 
 #[test]

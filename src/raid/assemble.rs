@@ -426,8 +426,13 @@ fn read_bitmap(images: &[Image], readers: &[Arc<dyn Storage>], choice: &Choice) 
         bitmap.header().belongs_to(view.array_uuid)?;
         Ok((bitmap.header().version != BitmapVersion::Lockless, bitmap))
     });
+    let covered = sync_size(view.level, view.layout, view.size, u64::from(view.slots));
     Ok(Some(match decoded {
         Ok((writable, mut bitmap)) => {
+            // A growth that a crash kept from being told told the bitmap first.
+            if view.reshaping().is_none() && bitmap.header().sync_size > covered {
+                bitmap = bitmap.resized(covered);
+            }
             if bitmap.header().is_stale(view.events) {
                 bitmap.set_all();
             }
@@ -438,7 +443,6 @@ fn read_bitmap(images: &[Image], readers: &[Arc<dyn Storage>], choice: &Choice) 
                 "{}: {damage}; all is taken for written",
                 images[found.image].path().display()
             );
-            let covered = sync_size(view.level, view.layout, view.size, u64::from(view.slots));
             let mut chunk = BITMAP_CHUNK_BYTES;
             let fits = |chunk| BitmapHeader::new(view.array_uuid, covered, chunk).area_bytes() <= room as u64;
             while !fits(chunk) && chunk < 1 << 31 {

@@ -19,7 +19,7 @@ use headstack::{
         metadata::{
             gpt::{Gpt, HEAD_BYTES, LINUX_RAID, Partition, PartitionName},
             identity::{Guid, Time, Uuid},
-            private::Label,
+            ppl::{self, HEADER_BYTES, PplHeader},
             superblock::{Area, checksum},
         },
         overlay::over,
@@ -42,8 +42,8 @@ pub enum Place {
     Sidecar,
     /// Header of an overlay.
     Overlay,
-    /// Label of a private area; nothing is opened with it.
-    Label,
+    /// Partial parity log, behind its signature; nothing is opened with it.
+    Ppl,
 }
 
 const MEMBERS: u8 = 3;
@@ -52,6 +52,9 @@ const SUPERBLOCK_AT: usize = 4096;
 const BITMAP_AT: usize = 8192;
 const TABLE_AT: u64 = 1 << 20;
 const OVERLAY_HEADER: usize = 65_536;
+/// Where the bytes go in a partial parity log: behind its signature.
+const PPL_AT: usize = 516;
+const PPL_CHECKSUM: std::ops::Range<usize> = 532..536;
 const SIDECAR_BYTES: usize = 8192 + 135_168;
 
 /// A small array of which one member was lost in use, so that its journal is active, and what it holds.
@@ -60,6 +63,17 @@ struct Healthy {
     sidecars: Vec<Option<Vec<u8>>>,
     overlay: Vec<u8>,
     data: Vec<u8>,
+}
+
+/// A log with these bytes, and with the checksum that they need.
+fn partial_parity_log(bytes: &[u8]) -> Vec<u8> {
+    let mut log = PplHeader::encode_empty(uuid(1), 1);
+    log.resize(log.len().max(PPL_AT + bytes.len()), 0);
+    log[PPL_AT..PPL_AT + bytes.len()].copy_from_slice(bytes);
+    log[PPL_CHECKSUM].fill(0);
+    let checksum = crc32c::crc32c(&log[..HEADER_BYTES]).to_le_bytes();
+    log[PPL_CHECKSUM].copy_from_slice(&checksum);
+    log
 }
 
 static HEALTHY: LazyLock<Healthy> = LazyLock::new(healthy);
@@ -169,7 +183,14 @@ pub fn seed(place: Place) -> Vec<u8> {
             [&sidecar[..80], &sidecar[4096..4096 + 80], &sidecar[8192..8192 + 128]].concat()
         }
         Place::Overlay => HEALTHY.overlay[OVERLAY_HEADER..OVERLAY_HEADER + 64 + 2 * 96].to_vec(),
-        Place::Label => b"HSlabel0".iter().copied().chain(0..120).collect(),
+        // One entry: 4 KiB of data of one member, and as much partial parity, which is what follows.
+        Place::Ppl => {
+            let partial = vec![0x5a; 4096];
+            let numbers = [0_u32, 1, 0, 1, 0, 0, 0, 4096, 4096, 0, crc32c::crc32c(&partial)];
+            let mut log: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+            log.resize(HEADER_BYTES - PPL_AT, 0);
+            [log, partial].concat()
+        }
     }
 }
 
@@ -301,8 +322,8 @@ fn read(array: &Array) -> Vec<Option<u8>> {
 
 /// Looks for arrays, opens and uses what there is.
 pub fn play(place: Place, bytes: &[u8]) {
-    if place == Place::Label {
-        let _ = Label::decode(bytes, uuid(1), 16 << 20);
+    if place == Place::Ppl {
+        let _ = ppl::replay(&partial_parity_log(bytes), uuid(1), 128, u16::from(MEMBERS));
         return;
     }
     let directory = stage(place, bytes);

@@ -84,9 +84,25 @@ const EMPTY_NAMES: &[&str] = &[
     "util", "utils", "common", "misc", "helpers", "helper", "shared", "manager",
 ];
 
-/// Capability rows that tests must quote: those of the time series (T44 without its upload target), then of the arrays.
-const CAPABILITIES: &[(char, std::ops::RangeInclusive<u32>)] =
-    &[('T', 1..=44), ('R', 8..=23), ('R', 27..=30), ('R', 50..=59)];
+/// Capability rows that tests must quote: those of the time series (T44 without its upload target), of the arrays, and of
+/// the dumps.
+const CAPABILITIES: &[(char, std::ops::RangeInclusive<u32>)] = &[
+    ('T', 1..=44),
+    ('R', 8..=23),
+    ('R', 27..=30),
+    ('R', 50..=59),
+    ('D', 1..=2),
+    ('D', 4..=5),
+    ('D', 7..=14),
+    ('D', 16..=18),
+    ('D', 29..=35),
+    ('D', 38..=44),
+    ('D', 46..=47),
+    ('D', 55..=55),
+    ('D', 58..=58),
+    ('D', 62..=65),
+    ('D', 70..=70),
+];
 
 /// A file holds fewer lines than this, its tests aside.
 const FILE_LINES: usize = 500;
@@ -313,7 +329,7 @@ fn quoted(text: &str) -> BTreeSet<String> {
 }
 
 fn is_capability(word: &str) -> bool {
-    word.len() == 3 && word.starts_with(['T', 'R']) && word[1..].bytes().all(|byte| byte.is_ascii_digit())
+    word.len() == 3 && word.starts_with(['T', 'R', 'D']) && word[1..].bytes().all(|byte| byte.is_ascii_digit())
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod failures;
 mod generated;
 mod interop;
 mod mounting;
+mod restores;
 mod series;
 mod snapshots;
 mod tapes;

@@ -8,15 +8,15 @@ use super::{Place, Ran, headstack};
 use crate::peer::top;
 
 /// A place with a small tree, whose state is kept beside it.
-struct Reels {
-    place: Place,
-    tree: String,
-    tape: String,
-    state: String,
+pub(super) struct Reels {
+    pub(super) place: Place,
+    pub(super) tree: String,
+    pub(super) tape: String,
+    pub(super) state: String,
 }
 
 impl Reels {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let place = Place::new();
         let tree = place.at("tree");
         fs::create_dir_all(Path::new(&tree).join("a/b")).unwrap();
@@ -33,17 +33,17 @@ impl Reels {
     }
 
     /// Runs a verb that remembers.
-    fn run(&self, words: &[&str]) -> Ran {
+    pub(super) fn run(&self, words: &[&str]) -> Ran {
         let mut all = words.to_vec();
         all.extend(["--state", &self.state]);
         headstack(&all)
     }
 
-    fn dump(&self, level: &str) -> Ran {
+    pub(super) fn dump(&self, level: &str) -> Ran {
         self.run(&["dump", level, "-u", "-f", &self.tape, &self.tree, "--json"])
     }
 
-    fn out(&self, name: &str) -> String {
+    pub(super) fn out(&self, name: &str) -> String {
         let out = self.place.at(name);
         fs::create_dir_all(&out).unwrap();
         out
@@ -51,7 +51,7 @@ impl Reels {
 }
 
 /// Names and contents of a tree.
-fn contents(tree: &str) -> Vec<(String, Vec<u8>)> {
+pub(super) fn contents(tree: &str) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut open = vec![Path::new(tree).to_path_buf()];
     while let Some(directory) = open.pop() {
@@ -291,4 +291,41 @@ fn a_damaged_tape_is_salvaged() {
     assert_eq!(fs::read(Path::new(&out).join("a/b/deep")).unwrap(), b"deep\n");
     assert_eq!(fs::metadata(Path::new(&out).join("top")).unwrap().len(), 300_000);
     headstack(&["restore", "-r", "-f", tape, "-D", &reels.out("again")]).ends(74);
+}
+
+/// What was noted of tapes is found without them, and by it single files come back.
+#[test]
+fn files_are_found_in_the_catalogue() {
+    let reels = Reels::new();
+    reels.dump("-0").json();
+    fs::write(Path::new(&reels.tree).join("new"), "new\n").unwrap();
+    reels.dump("-1").json();
+    let tape = reels.tape.as_str();
+    reels.run(&["tape", "find", "deep"]).fails(66, &["deep", "no dump"]);
+    let noted = reels.run(&["tape", "catalogue", "-f", tape, "--json"]).json();
+    assert_eq!(noted["objects"], 5);
+    reels.run(&["tape", "catalogue", "-f", tape, "-s", "2"]).text();
+    let history = reels.run(&["tape", "history", "--json"]).json();
+    let dumps = history["dumps"].as_array().unwrap();
+    let facts: Vec<_> = dumps
+        .iter()
+        .map(|dump| (&dump["level"], &dump["file"], &dump["path"]))
+        .collect();
+    let tree = serde_json::Value::from(reels.tree.as_str());
+    assert_eq!(facts, [(&0.into(), &1.into(), &tree), (&1.into(), &2.into(), &tree)]);
+    fs::rename(tape, reels.place.at("away")).unwrap();
+    let found = |text: &str| -> Vec<(serde_json::Value, serde_json::Value)> {
+        let found = reels.run(&["tape", "find", text, "--json"]).json();
+        let rows = found["found"].as_array().unwrap().iter();
+        rows.map(|row| (row["file"].clone(), row["path"].clone())).collect()
+    };
+    // What changed in the second of the base is on the increment too.
+    assert_eq!(found("deep")[0], (1.into(), "./a/b/deep".into()));
+    assert_eq!(found("./new"), [(2.into(), "./new".into())]);
+    let inside: Vec<_> = found("./a/b").into_iter().filter(|(file, _)| *file == 1).collect();
+    assert_eq!(inside.len(), 2);
+    fs::rename(reels.place.at("away"), tape).unwrap();
+    let out = reels.out("out");
+    reels.run(&["restore", "-x", "-f", tape, "-D", &out, "a/b/deep"]).text();
+    assert_eq!(contents(&out).len(), 3);
 }

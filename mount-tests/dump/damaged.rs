@@ -15,7 +15,7 @@ use headstack::{
     dump::{
         Error, Lost,
         reader::Reader,
-        restore::{Destination, Restored, extract, restore_chain},
+        restore::{Choice, Destination, Restored, extract, restore_chain},
         salvage::salvage,
         verify::verify,
     },
@@ -101,7 +101,7 @@ fn what_has_lost_its_name_is_found_under_its_number() {
     assert_eq!(fs::read(found.join("#12")).unwrap(), b"hello\n");
     assert_eq!(fs::metadata(found.join("#29")).unwrap().len(), 9 << 20);
     let destination = Destination::open(&place.path("state")).unwrap();
-    let plain = extract(&mut Reader::open(volumes, 0).unwrap(), &destination, &[]).unwrap();
+    let plain = extract(&mut Reader::open(volumes, 0).unwrap(), &destination, &Choice::all()).unwrap();
     let told = plain
         .troubles
         .iter()

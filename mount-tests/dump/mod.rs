@@ -3,10 +3,15 @@
 //! Trees are filled and changed by the scripts in `tools/peers/dump`, which also made the tapes in `images/tape`; what a
 //! tree holds is told by `describe.py` of the same place, so both sides are compared in everything a restore must bring back.
 
+mod catalog;
+mod chains;
 mod damaged;
+mod interactive;
+mod mounted;
 mod odd;
 mod ours;
 mod restart;
+mod rmt;
 mod stock;
 
 use std::{
@@ -20,7 +25,7 @@ use headstack::{
     dump::{
         dumpdates::Dumpdates,
         tree::Tree,
-        writer::{Order, Summary, dump},
+        writer::{Order, Scope, Summary, dump},
     },
     storage::HostDirectory,
     tape::{Container, Limits, Names, Volumes},
@@ -120,6 +125,7 @@ impl Place {
             identity,
             path: "/tree".into(),
             update: true,
+            scope: Scope::Store,
         };
         dump(&tree, &order, volumes, &mut dates, &mut |_| ()).unwrap()
     }

@@ -12,7 +12,7 @@ use std::{
 use headstack::{
     dump::{
         reader::Reader,
-        restore::{Destination, extract},
+        restore::{Choice, Destination, extract},
         writer::Summary,
     },
     tape::Container,
@@ -30,7 +30,7 @@ fn told<'a>(summary: &'a Summary, path: &str) -> Option<(&'a str, bool)> {
 fn restored(place: &Place, name: &str) {
     let mut reader = Reader::open(place.listed(name, Container::Tap), 0).unwrap();
     let destination = Destination::open(&place.path("out")).unwrap();
-    assert_eq!(extract(&mut reader, &destination, &[]).unwrap().troubles, []);
+    assert_eq!(extract(&mut reader, &destination, &Choice::all()).unwrap().troubles, []);
 }
 
 /// Names of 255 bytes and times before 1970 are kept by us, and told of, as others lose them.

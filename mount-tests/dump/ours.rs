@@ -12,7 +12,7 @@ use headstack::{
     dump::{
         Error,
         reader::Reader,
-        restore::{Catalogue, Destination, Restored, compare, extract, restore_chain},
+        restore::{Catalogue, Choice, Destination, Restored, compare, extract, restore_chain},
     },
     tape::{Container, Limits, Names, Volumes},
 };
@@ -160,7 +160,12 @@ fn chosen_names_are_extracted() {
     let place = Place::new();
     let tape = fs::read(golden("level0.dump")).unwrap();
     let wanted = ["a/b", "many/f7", "hard/link", "not/there"].map(PathBuf::from);
-    let restored = extract(&mut reader_of(&place, &tape), &destination(&place), &wanted).unwrap();
+    let restored = extract(
+        &mut reader_of(&place, &tape),
+        &destination(&place),
+        &Choice::of(&wanted),
+    )
+    .unwrap();
     let troubles: Vec<&Path> = restored.troubles.iter().map(|trouble| trouble.path.as_path()).collect();
     assert_eq!(troubles, [Path::new("not/there")]);
     let names = |lines: &[String]| -> Vec<String> {
@@ -264,7 +269,12 @@ fn nothing_is_written_outside_the_target() {
     std::os::unix::fs::symlink(&outside, out.join("many")).unwrap();
     std::os::unix::fs::symlink(outside.join("f1"), out.join("file")).unwrap();
     let before = describe(&outside);
-    let restored = extract(&mut Reader::open(volumes, 0).unwrap(), &destination(&place), &[]).unwrap();
+    let restored = extract(
+        &mut Reader::open(volumes, 0).unwrap(),
+        &destination(&place),
+        &Choice::all(),
+    )
+    .unwrap();
     assert_eq!(describe(&outside), before);
     let told = |name: &str| restored.troubles.iter().any(|trouble| trouble.path == Path::new(name));
     assert!(told("many") && told("many/f1"), "{:?}", restored.troubles);
@@ -326,7 +336,7 @@ fn a_lost_record_costs_what_was_in_it() {
     let record = 10 * 1024;
     let at = tape.len() - 12 * record;
     tape[at..at + record].fill(0);
-    let restored = extract(&mut reader_of(&place, &tape), &destination(&place), &[]).unwrap();
+    let restored = extract(&mut reader_of(&place, &tape), &destination(&place), &Choice::all()).unwrap();
     let found = describe(&place.path("out"));
     let expected = lines("level0.txt");
     let missing = expected.iter().filter(|line| !found.contains(line)).count();
@@ -343,4 +353,37 @@ fn a_lost_record_costs_what_was_in_it() {
                 .iter()
                 .any(|trouble| trouble.what.contains("are lost"))
     );
+}
+
+/// D65: compressed tapes of stock dump come back, in whichever way they were compressed; damage in them costs records only.
+#[test]
+fn compressed_tapes_of_stock_dump_come_back() {
+    if !root() {
+        return;
+    }
+    let folder = top().join("images/tape").join("compressed-dump-0.4b47");
+    let expected = fs::read_to_string(folder.join("level0.txt")).unwrap();
+    let expected: Vec<String> = expected.lines().map(str::to_owned).collect();
+    for kind in ["zlib", "bzip2", "lzo"] {
+        let place = Place::new();
+        let mut tape = fs::read(folder.join(kind).with_extension("dump")).unwrap();
+        let restored = extract(&mut reader_of(&place, &tape), &destination(&place), &Choice::all()).unwrap();
+        assert_eq!(restored.troubles, [], "{kind}");
+        same(&describe(&place.path("out")), &expected, kind);
+        // Somewhere in the files that come last.
+        let at = tape.len() - 3000;
+        tape[at] ^= 0x55;
+        let restored = extract(&mut reader_of(&place, &tape), &destination(&place), &Choice::all()).unwrap();
+        let losses = restored.troubles.iter().filter(|trouble| trouble.loss).count();
+        assert!((1..12).contains(&losses), "{kind}: {restored:?}");
+        tape.truncate(at);
+        let restored = extract(&mut reader_of(&place, &tape), &destination(&place), &Choice::all()).unwrap();
+        assert!(
+            restored
+                .troubles
+                .iter()
+                .any(|trouble| trouble.what.contains("ends before")),
+            "{kind}"
+        );
+    }
 }

@@ -21,7 +21,7 @@ use headstack::{
         context::{Context, Contexts},
         dumpdates::Dumpdates,
         tree::Tree,
-        writer::{Notice, Order, Summary, Watch, dump, dump_kept, resume},
+        writer::{Notice, Order, Scope, Summary, Watch, dump, dump_kept, resume},
     },
     storage::HostDirectory,
     tape::{Container, Limits, Names, Volumes},
@@ -59,7 +59,7 @@ fn fill(tree: &Path) {
     );
 }
 
-fn order(level: u8) -> Order {
+pub fn order(level: u8) -> Order {
     Order {
         level,
         now_s: 1_900_000_000,
@@ -70,6 +70,7 @@ fn order(level: u8) -> Order {
         identity: [9; 16],
         path: "/tree".into(),
         update: false,
+        scope: Scope::Subtree,
     }
 }
 
@@ -129,7 +130,7 @@ fn until(stop_at: u64, mut dump: impl FnMut(&mut Watch<'_>) -> Result<Summary>) 
     dump(&mut Watch { notice, stop: &stop })
 }
 
-fn dates(place: &Place, name: &str) -> Dumpdates {
+pub fn dates(place: &Place, name: &str) -> Dumpdates {
     let directory = place.path("state").join(name);
     fs::create_dir_all(&directory).unwrap();
     Dumpdates::open(Arc::new(HostDirectory::open(&directory).unwrap())).unwrap()

@@ -7,7 +7,7 @@
 mod coherence;
 mod damage;
 mod differential;
-mod fixture;
+pub mod fixture;
 mod inodes;
 mod life;
 mod model;

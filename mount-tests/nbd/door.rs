@@ -591,3 +591,38 @@ fn a_reshape_that_was_left_half_way_is_gone_on_with() {
     assert_eq!(door.stop(), 0);
     assert_eq!(shown()["state"], "Normal");
 }
+
+/// R22, R59: larger images make a larger array, and a mirror takes another copy, while both are served.
+#[test]
+fn an_array_uses_more_of_its_members_while_it_is_served() {
+    if find("nbdinfo").is_none() {
+        return;
+    }
+    let images = Images::new("5", 3, "16M");
+    let door = Door::of(&images);
+    let before = size_of(door.uri());
+    for image in images.words() {
+        fs::OpenOptions::new()
+            .write(true)
+            .open(image)
+            .unwrap()
+            .set_len(24 << 20)
+            .unwrap();
+    }
+    done(&["array", "grow", "a", "--size", "max", "--in", images.place()]);
+    assert_eq!(size_of(door.uri()), before + (16 << 20));
+    assert_eq!(images.shown()["state"], "Normal");
+    assert_eq!(door.stop(), 0);
+
+    let images = Images::new("1", 2, "16M");
+    let door = Door::of(&images);
+    let third = images.at("2.img");
+    done(&["disk", "create", "--size", "16M", &third]);
+    done(&["array", "grow", "a", &third, "--copies", "3"]);
+    let shown = images.shown();
+    assert_eq!(
+        (&shown["state"], shown["members"].as_array().unwrap().len()),
+        (&"Normal".into(), 3)
+    );
+    assert_eq!(door.stop(), 0);
+}

@@ -4,7 +4,9 @@
 
 mod door;
 mod fixture;
+mod guest;
 mod hostile;
+mod kernel;
 mod peers;
 mod plugin;
 mod raw;

@@ -6,6 +6,7 @@ use std::{
     io::{ErrorKind, Read, Write},
     net::Shutdown,
     os::unix::net::UnixStream,
+    path::Path,
 };
 
 use super::fixture::{LIMIT, Served};
@@ -34,7 +35,11 @@ pub struct Chunk {
 
 impl Raw {
     pub fn connect(served: &Served) -> Self {
-        let stream = UnixStream::connect(served.socket()).unwrap();
+        Self::connect_to(&served.socket())
+    }
+
+    fn connect_to(socket: &Path) -> Self {
+        let stream = UnixStream::connect(socket).unwrap();
         stream.set_read_timeout(Some(LIMIT)).unwrap();
         stream.set_write_timeout(Some(LIMIT)).unwrap();
         Self { stream }
@@ -42,18 +47,29 @@ impl Raw {
 
     /// Reads the greeting and sends the flags of fixed newstyle without zeros.
     pub fn greeted(served: &Served) -> Self {
-        let mut raw = Self::connect(served);
-        assert_eq!(raw.take(18), b"NBDMAGICIHAVEOPT\0\x03");
-        raw.send(&[0, 0, 0, 3]);
-        raw
+        Self::connect(served).greet()
+    }
+
+    fn greet(mut self) -> Self {
+        assert_eq!(self.take(18), b"NBDMAGICIHAVEOPT\0\x03");
+        self.send(&[0, 0, 0, 3]);
+        self
     }
 
     /// In the transmission, with simple replies.
     pub fn simple(served: &Served) -> Self {
-        let mut raw = Self::greeted(served);
-        raw.option(1, b"disk");
-        raw.take(10);
-        raw
+        Self::greeted(served).choose(b"disk")
+    }
+
+    /// The same with another server's export.
+    pub fn simple_to(socket: &Path, export: &[u8]) -> Self {
+        Self::connect_to(socket).greet().choose(export)
+    }
+
+    fn choose(mut self, export: &[u8]) -> Self {
+        self.option(1, export);
+        self.take(10);
+        self
     }
 
     /// In the transmission, with extended headers and the context `base:allocation`.

@@ -2,7 +2,14 @@
 //!
 //! What no peer here can do is sent by hand; for the rest the peer is named.
 
-use std::{os::unix::process::CommandExt as _, path::Path, process::Command, sync::Arc, time::Duration};
+use std::{
+    fs::OpenOptions,
+    os::unix::process::CommandExt as _,
+    path::{Path, PathBuf},
+    process::Command,
+    sync::Arc,
+    time::Duration,
+};
 
 use headstack::{
     nbd::{Exports, Keys, Limits, Listener, Server, Settings, Tls, TlsError},
@@ -10,7 +17,8 @@ use headstack::{
 };
 
 use super::{
-    fixture::{Served, array, array_in, assembled, export, find, run},
+    door::{Door, Images, done},
+    fixture::{Served, array, array_in, assembled, export, find, pattern, run},
     raw::{BLOCK_STATUS, Chunk, DISC, FLUSH, READ, RESIZE, Raw, WRITE},
 };
 
@@ -85,6 +93,42 @@ fn clients_see_the_size_of_the_array_and_do_not_change_it() {
     assert_eq!(raw.reply(), (5, 22));
 }
 
+/// R59: whoever is there while the array grows keeps the size that it saw until it asks; then it has the new one, as whoever
+/// comes later has.
+#[test]
+fn a_client_that_asks_sees_growth() {
+    let images = Images::new("0", 2, "16M");
+    let door = Door::of(&images);
+    let socket = PathBuf::from(images.at("a.sock"));
+    let client = || Raw::simple_to(&socket, b"a");
+    let size = || images.shown()["size_bytes"].as_u64().unwrap();
+    let last = |raw: &mut Raw, offset| {
+        raw.request(0, READ, 1, offset, 1);
+        let (_, error) = raw.reply();
+        if error == 0 {
+            raw.take(1);
+        }
+        error
+    };
+    let before = size();
+    let (mut asks, mut stays) = (client(), client());
+    asks.request(0, RESIZE, 2, before + (1 << 20), 0);
+    assert_eq!(asks.reply(), (2, 28), "more than there is");
+    let more = images.at("2.img");
+    done(&["disk", "create", "--size", "16M", &more]);
+    done(&["array", "grow", "a", &more]);
+    let after = size();
+    assert!(after > before, "{after}");
+    assert_eq!(last(&mut asks, before), 22, "nobody asked");
+    asks.request(0, RESIZE, 3, after, 0);
+    assert_eq!(asks.reply(), (3, 0));
+    assert_eq!((last(&mut asks, after - 1), last(&mut asks, after)), (0, 22));
+    assert_eq!((last(&mut stays, before - 1), last(&mut stays, before)), (0, 22));
+    assert_eq!(last(&mut client(), after - 1), 0);
+    drop((asks, stays));
+    assert_eq!(door.stop(), 0);
+}
+
 #[test]
 fn a_flush_that_failed_goes_on_failing_for_every_client() {
     let directory = tempfile::tempdir().unwrap();
@@ -110,6 +154,41 @@ fn a_flush_that_failed_goes_on_failing_for_every_client() {
             assert_eq!(raw.reply(), (4, 5), "no write is taken that could be lost as well");
         }
     }
+}
+
+/// Long reads are handed from the host's cache to the socket: they are right byte for byte wherever they begin, also where the
+/// client lets them pile up, and where the image was cut short they are an error and the client stays.
+#[test]
+fn long_reads_are_whole_though_the_client_takes_its_time() {
+    const LENGTH: u32 = (400 << 10) + 123;
+    let served = Served::new(16 << 20);
+    let bytes = pattern(7, 16 << 20);
+    served.array().write_at(&bytes, 0, false).unwrap();
+    let mut raw = Raw::simple(&served);
+    let starts: Vec<u64> = (0..30).map(|number| number * 500_001).collect();
+    for start in &starts {
+        raw.request(0, READ, *start, *start, LENGTH);
+    }
+    let mut seen = Vec::new();
+    for _ in &starts {
+        let (start, error) = raw.reply();
+        assert_eq!(error, 0);
+        let at = usize::try_from(start).unwrap();
+        assert!(
+            raw.take(LENGTH as usize) == bytes[at..at + LENGTH as usize],
+            "at {start}"
+        );
+        seen.push(start);
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, starts);
+    let image = OpenOptions::new().write(true).open(served.image()).unwrap();
+    image.set_len(served.data_offset() + (1 << 20)).unwrap();
+    raw.request(0, READ, 1, (1 << 20) - 4096, LENGTH);
+    assert_eq!(raw.reply(), (1, 5), "a part of it is gone");
+    raw.request(0, READ, 2, 4096, LENGTH);
+    assert_eq!(raw.reply(), (2, 0));
+    assert!(raw.take(LENGTH as usize) == bytes[4096..4096 + LENGTH as usize]);
 }
 
 #[test]

@@ -72,6 +72,6 @@ fn hostile_overlays_are_survived() {
 }
 
 #[test]
-fn hostile_labels_are_survived() {
-    replay(Place::Label, 1);
+fn hostile_partial_parity_logs_are_survived() {
+    replay(Place::Ppl, 4);
 }

@@ -9,10 +9,10 @@ mod flawed;
 mod hostile;
 mod md;
 mod nested;
+mod partial;
 mod partitioned;
 mod reshaped;
 mod served;
-
 mod taken;
 
 use std::{

@@ -261,9 +261,13 @@ const WAYS: &[Way] = &[
     ("w0_2to3", Level::Raid0, 0, 2, 64, Level::Raid0, 64, 1),
 ];
 
-/// Makes an array, fills it with its words and leaves it half-way.
-fn leave_ours(folder: &Path, number: u8, way: &Way) -> Set {
-    let (name, level, layout, members, chunk_kib, to, new_chunk_kib, more) = *way;
+/// Makes an array and fills it with its words; images that are to become members too.
+fn ours(
+    folder: &Path,
+    number: u8,
+    (name, level, layout, members, chunk_kib): (&str, Level, u32, u16, u64),
+    more: u16,
+) -> (Array, Vec<NewImage>) {
     make(folder, name, members + more);
     let uuid = |member: u16| {
         Uuid([
@@ -309,6 +313,13 @@ fn leave_ours(folder: &Path, number: u8, way: &Way) -> Set {
     let array = create(&wish, &new.into_iter().map(Some).collect::<Vec<_>>(), &[]).unwrap();
     let words: Vec<u8> = (0..array.size_bytes() / 8).flat_map(u64::to_le_bytes).collect();
     array.write_at(&words, 0, false).unwrap();
+    (array, added)
+}
+
+/// Makes an array, fills it with its words and leaves it half-way.
+fn leave_ours(folder: &Path, number: u8, way: &Way) -> Set {
+    let (name, level, layout, members, chunk_kib, to, new_chunk_kib, more) = *way;
+    let (array, added) = ours(folder, number, (name, level, layout, members, chunk_kib), more);
     let plan = Plan {
         level: Some(to),
         chunk_bytes: Some(new_chunk_kib << 10),
@@ -362,4 +373,61 @@ fn kernel_finishes_reshapes_that_we_left_half_way() {
         assert_eq!(array.status().degraded, set.bare, "{}", set.name);
         check_first_words(&array, set.bytes, set.name);
     }
+}
+
+/// R22, R59: arrays that we made larger by larger members, and a mirror that took another copy, are Linux's: it finds every
+/// word, also in what is new, makes redundancy where we did not, and finds it right.
+#[test]
+fn the_kernel_takes_what_grew_without_moving() {
+    let Some(kernel) = Kernel::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let cases = [
+        ("g1", Level::Raid1, 0, 2, 0),
+        ("g5", Level::Raid5, 2, 3, 64),
+        ("g6", Level::Raid6, 2, 4, 64),
+        ("g10", Level::Raid10, 0x102, 4, 64),
+    ];
+    let mut sets = Vec::new();
+    for (number, case) in (20..).zip(cases) {
+        let (name, _, _, members, _) = case;
+        let (array, _) = ours(folder.path(), number, case, 0);
+        let before = array.size_bytes();
+        for name in names(name, members) {
+            let file = fs::OpenOptions::new()
+                .write(true)
+                .open(folder.path().join(name))
+                .unwrap();
+            file.set_len(MEMBER_BYTES + 4 * MIB).unwrap();
+        }
+        let bytes = array.grow_members(None).unwrap();
+        assert!(bytes > before, "{name}");
+        let words: Vec<u8> = (before / 8..bytes / 8).flat_map(u64::to_le_bytes).collect();
+        array.write_at(&words, before, true).unwrap();
+        if name != "g5" {
+            array.resync(&mut |_| ControlFlow::Continue(())).unwrap();
+        }
+        array.stop(Time::new(1_700_000_100, 0)).unwrap();
+        sets.push(Set {
+            name,
+            members,
+            bytes,
+            bare: false,
+            right: true,
+        });
+    }
+    let (array, added) = ours(folder.path(), 30, ("c1", Level::Raid1, 0, 2, 0), 1);
+    array.add(&added[0].image, added[0].uuid).unwrap();
+    array.set_copies(3).unwrap();
+    array.activate_spare().unwrap();
+    array.rebuild(&mut |_| ControlFlow::Continue(())).unwrap();
+    array.stop(Time::new(1_700_000_100, 0)).unwrap();
+    sets.push(Set {
+        name: "c1",
+        members: 3,
+        bytes: array.size_bytes(),
+        bare: false,
+        right: true,
+    });
+    drop(array);
+    kernel_checks(&kernel, folder.path(), &sets);
 }

@@ -9,7 +9,11 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::{
-    dumping::{self, told},
+    dumping::{
+        self,
+        source::{is_there, release},
+        told,
+    },
     exit::{Code, resumable},
     output::{Cell, JsonOption, Output, confirm},
     reels::StateArgument,
@@ -190,7 +194,7 @@ fn show_text(facts: &[(&'static str, Value)]) -> String {
 
 /// A label as a key of JSON: `Is Context Busy?` as `is_context_busy`.
 fn key_of(label: &str) -> String {
-    label.replace(' ', "_").replace(['?', '-'], "").to_lowercase()
+    label.replace([' ', '-'], "_").replace('?', "").to_lowercase()
 }
 
 /// What filers tell of a context, in their order.
@@ -226,7 +230,7 @@ fn facts(context: &Context, busy: bool, updated_s: u64) -> Vec<(&'static str, Va
         ("Offset Verify", context.history.into()),
         (
             "Is Context Restartable?",
-            context.hindrance(dumping::is_there(context)).is_none().into(),
+            context.hindrance(is_there(context)).is_none().into(),
         ),
         ("Is Context Busy?", busy.into()),
         ("Restart Pass", context.pass.into()),
@@ -242,20 +246,27 @@ fn facts(context: &Context, busy: bool, updated_s: u64) -> Vec<(&'static str, Va
 impl Resume {
     fn run(self) -> Result<Code> {
         let state = self.state.open()?;
+        let _session = dumping::session(&*state)?;
         let mut keeper = Contexts::of(state.clone()).take(&self.id)?;
-        let mut dates = Dumpdates::open(state)?;
-        let level = keeper.context().order.level;
-        let there = dumping::is_there(keeper.context());
-        let result = dumping::watched(&mut |watch| Ok(resume(&mut keeper, there, &mut dates, watch)?));
+        let mut dates = Dumpdates::open(state.clone())?;
+        let there = is_there(keeper.context());
+        let context = keeper.context().clone();
+        let log = dumping::log_of(&*state, &context);
+        log.tell("Start", &format!("Level {}, restart", context.order.level));
+        let volumes = context.reels.volumes()?;
+        let result = dumping::watched(&log, &volumes, context.clone(), &mut |watch| {
+            Ok(resume(&mut keeper, there, &mut dates, watch)?)
+        });
         if let Err(error) = result {
+            log.tell("Abort", &error.to_string());
             return Err(if is_refused(&error) {
                 error
             } else {
                 resumable(&error, &self.id)
             });
         }
-        let summary = dumping::ended(keeper, result)?;
-        told(Output::of_json("context resume", self.json), level, &summary)
+        let summary = dumping::ended(keeper, &log, result)?;
+        told(Output::of_json("context resume", self.json), &context.order, &summary)
     }
 }
 
@@ -270,9 +281,10 @@ fn is_refused(error: &anyhow::Error) -> bool {
 impl Rm {
     fn run(self) -> Result<Code> {
         let contexts = Contexts::of(self.state.open()?);
-        let keeper = contexts.take(&self.id)?;
+        let mut keeper = contexts.take(&self.id)?;
         let loss = format!("the dump of {} could not go on any more", keeper.context().order.path);
         confirm(&loss, &self.id, self.yes)?;
+        release(&mut keeper)?;
         keeper.remove()?;
         let facts = [("context", Cell::text(&self.id))];
         Output::of_json("context rm", self.json).done("removed", &facts)?;

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::{
-    dumping::{self, told},
+    dumping::{self, source::Source, told},
     exit::Code,
     output::{JsonOption, Output},
     reels::{StateArgument, TapesArgument, absolute},
@@ -32,7 +32,7 @@ use crate::{
 ///
 /// Level 0 takes everything, a higher one what changed since the latest dump of a lower level that was made with -u. The
 /// dump goes behind what is on the tape. One that is stopped or killed while it writes files is kept as a context, which
-/// `headstack context resume` goes on with.
+/// `headstack context resume` goes on with. Of a mounted database a snapshot is dumped, so that it may be written meanwhile.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -62,6 +62,9 @@ pub struct Arguments {
     /// Leave out what is flagged nodump (chattr +d) from this level on
     #[arg(long, value_name = "N", default_value_t = 1)]
     honour_nodump_from: u8,
+    /// Snapshot to dump, of the mounted database that PATH is in; one is made, and removed afterwards, by default
+    #[arg(long, value_name = "NAME")]
+    snapshot: Option<String>,
     /// Keep no file history: a dump that stops cannot be resumed
     #[arg(long)]
     no_history: bool,
@@ -107,7 +110,7 @@ impl Arguments {
     /// # Errors
     /// The engine's, as [`dump`] has them; [`tape::Error::WriteProtected`].
     pub fn run(self) -> Result<Code> {
-        let tree = Tree::open(&self.path)?;
+        let source = Source::of(&self.path)?;
         let tape = self.tapes.first();
         let remembered = self.state.memory()?.of(&absolute(tape)?);
         if remembered.write_protected {
@@ -122,8 +125,29 @@ impl Arguments {
             .tapes
             .volumes(container, self.blocks.clamp(1, 1024), remembered.limits())?;
         let state = self.state.open()?;
+        let order = self.order(&source)?;
+        check(&order)?;
+        let _session = dumping::session(&*state)?;
         let mut dates = Dumpdates::open(state.clone())?;
-        let order = Order {
+        let kept = Kept::new(order.clone(), source.path().to_path_buf(), &volumes, self.history());
+        let log = dumping::log_of(&*state, &kept);
+        log.tell("Start", &format!("Level {}", self.level));
+        log.tell("Options", &format!("b={}, u={}", self.blocks, self.update));
+        let mut keeper = Contexts::of(state.clone()).begin(kept)?;
+        let frozen = source.freeze(self.snapshot.as_deref(), &mut keeper, &*state);
+        let result = frozen.and_then(|()| {
+            let tree = Tree::open(&keeper.context().tree)?;
+            dumping::watched(&log, &volumes, keeper.context().clone(), &mut |watch| {
+                let keeper = Some(&mut keeper);
+                Ok(dump_kept(&tree, &order, volumes.clone(), &mut dates, keeper, watch)?)
+            })
+        });
+        let summary = dumping::ended(keeper, &log, result)?;
+        told(Output::of_json("dump", self.json), &order, &summary)
+    }
+
+    fn order(&self, source: &Source) -> Result<Order> {
+        Ok(Order {
             level: self.level,
             now_s: now_s()?,
             factor: self.blocks,
@@ -133,23 +157,8 @@ impl Arguments {
             identity: identity(),
             path: absolute(&self.path)?,
             update: self.update,
-        };
-        check(&order)?;
-        let source = std::path::absolute(&self.path).context("the working directory")?;
-        let kept = Kept::new(order.clone(), source, &volumes, self.history());
-        let mut keeper = Contexts::of(state).begin(kept)?;
-        let result = dumping::watched(&mut |watch| {
-            Ok(dump_kept(
-                &tree,
-                &order,
-                volumes.clone(),
-                &mut dates,
-                Some(&mut keeper),
-                watch,
-            )?)
-        });
-        let summary = dumping::ended(keeper, result)?;
-        told(Output::of_json("dump", self.json), self.level, &summary)
+            scope: source.scope(),
+        })
     }
 
     /// True where what is needed to go on is kept; as backup programs have it, `HIST=N` in the environment says no too.

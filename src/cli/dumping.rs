@@ -3,6 +3,9 @@
 //! The first signal stops the dump in good order, a second one ends the process at once. What a dump keeps of itself stays
 //! where it can go on, and is removed where not.
 
+pub mod backup_log;
+pub mod source;
+
 use std::sync::{Arc, atomic::AtomicBool};
 
 use anyhow::{Context as _, Result};
@@ -11,35 +14,94 @@ use signal_hook::{
     flag,
 };
 
+use self::{backup_log::Log, source::release};
 use super::{
+    arguments::size,
     dump::time_of,
     exit::{Code, resumable},
-    output::{Cell, Output, Progress, Unit},
+    output::{Cell, Output, Progress, Unit, time_text},
     reels::tell,
 };
-use crate::dump::{
-    context::{Context, Keeper, Snapshot},
-    writer::{Notice, Summary, Watch},
+use crate::{
+    dump::{
+        context::{Context, Keeper},
+        locks::{self, Held},
+        writer::{Notice, Order, Summary, Watch},
+    },
+    storage::Directory,
+    tape::Volumes,
 };
 
-/// Runs a dump that signals stop, and tells how far it is.
+/// Roman numbers of the passes.
+const PASSES: [&str; 6] = ["0", "I", "II", "III", "IV", "V"];
+
+/// Memory of this machine, in bytes; `HEADSTACK_MEM` in the environment says otherwise.
+pub fn memory_bytes() -> u64 {
+    let told = std::env::var("HEADSTACK_MEM").ok().and_then(|text| size(&text).ok());
+    told.or_else(|| {
+        let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+        let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kib * 1024)
+    })
+    .unwrap_or(0)
+}
+
+/// Takes a place among the dumps and restores that the machine's memory is good for.
+///
+/// # Errors
+/// All are taken.
+pub fn session(state: &dyn Directory) -> Result<Held> {
+    Ok(locks::session(state, locks::session_limit(memory_bytes()))?)
+}
+
+/// The backup log for a dump.
+pub fn log_of(state: &dyn Directory, context: &Context) -> Log {
+    let id = context.id();
+    let number = id.split('-').next().unwrap_or_default();
+    Log::open(state.path(), &context.order.path, number)
+}
+
+/// Runs a dump that signals stop, and tells how far it is, on standard error and in the log.
 ///
 /// # Errors
 /// The dump's.
-pub fn watched(dump: &mut dyn FnMut(&mut Watch<'_>) -> Result<Summary>) -> Result<Summary> {
+pub fn watched(
+    events: &Log,
+    volumes: &Volumes,
+    context: Context,
+    dump: &mut dyn FnMut(&mut Watch<'_>) -> Result<Summary>,
+) -> Result<Summary> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // The first in the list ends the process, but only once the second has set the flag.
         flag::register_conditional_default(signal, stop.clone()).context("signals")?;
         flag::register(signal, stop.clone()).context("signals")?;
     }
-    let mut progress = None;
+    if let Some(snapshot) = &context.snapshot {
+        events.tell("Snapshot", &snapshot.name);
+    }
+    let tape = |number| {
+        let name = volumes.names.of(number);
+        name.map_or_else(String::new, |name| name.display().to_string())
+    };
+    let (mut progress, mut open) = (None, None);
     let notice = &mut |notice: &Notice| match notice {
         Notice::Pass(pass, what) => {
             log::info!("pass {pass}: {what}");
+            events.tell("Phase_change", PASSES.get(usize::from(*pass)).unwrap_or(&"?"));
             if let Some(progress) = &mut progress {
                 Progress::enter(progress, &format!("pass {pass}"));
             }
+        }
+        Notice::Base(level, date_s) => {
+            events.tell("Base_dump", &format!("Level {level}, {}", time_text(time_of(*date_s))));
+        }
+        Notice::Volume(number) => {
+            if let Some(before) = open.replace(*number) {
+                events.tell("Tape_close", &tape(before));
+            }
+            events.tell("Tape_open", &tape(*number));
         }
         Notice::Estimate(blocks) => progress = Some(Progress::new("dump", Unit::Bytes, blocks * 1024, false)),
         Notice::Written(blocks) => {
@@ -47,29 +109,33 @@ pub fn watched(dump: &mut dyn FnMut(&mut Watch<'_>) -> Result<Summary>) -> Resul
                 progress.reach(blocks * 1024);
             }
         }
-        Notice::Trouble(_) => {}
+        Notice::Trouble(trouble) => events.tell("Error", &format!("{}: {}", trouble.path.display(), trouble.what)),
     };
-    dump(&mut Watch { notice, stop: &stop })
+    let result = dump(&mut Watch { notice, stop: &stop });
+    if let Some(last) = open {
+        events.tell("Tape_close", &tape(last));
+    }
+    result
 }
 
-/// True where the snapshot that a dump reads is there, or it reads none.
-pub fn is_there(context: &Context) -> bool {
-    let path = |snapshot: &Snapshot| snapshot.volume.join(".snapshot").join(&snapshot.name);
-    context.snapshot.as_ref().is_none_or(|snapshot| path(snapshot).is_dir())
-}
-
-/// Removes the context of a dump that is done or cannot go on; what can go on says how.
+/// Removes the context of a dump that is done or cannot go on, and its snapshot; what can go on says how.
 ///
 /// # Errors
-/// The dump's; the context cannot be removed.
-pub fn ended(keeper: Keeper, result: Result<Summary>) -> Result<Summary> {
+/// The dump's; the snapshot or the context cannot be removed.
+pub fn ended(mut keeper: Keeper, log: &Log, result: Result<Summary>) -> Result<Summary> {
     match result {
         Ok(summary) => {
+            log.tell("End", &format!("{} KB", summary.blocks));
+            release(&mut keeper)?;
             keeper.remove()?;
             Ok(summary)
         }
-        Err(error) if keeper.context().hindrance(true).is_none() => Err(resumable(&error, &keeper.context().id())),
         Err(error) => {
+            log.tell("Abort", &error.to_string());
+            if keeper.context().hindrance(true).is_none() {
+                return Err(resumable(&error, &keeper.context().id()));
+            }
+            release(&mut keeper)?;
             keeper.remove()?;
             Err(error)
         }
@@ -80,7 +146,8 @@ pub fn ended(keeper: Keeper, result: Result<Summary>) -> Result<Summary> {
 ///
 /// # Errors
 /// Standard output cannot be written.
-pub fn told(output: Output, level: u8, summary: &Summary) -> Result<Code> {
+pub fn told(output: Output, order: &Order, summary: &Summary) -> Result<Code> {
+    let level = order.level;
     let code = tell(&summary.troubles);
     let losses = summary.troubles.iter().filter(|trouble| trouble.loss).count();
     let sentence = format!(
@@ -92,6 +159,7 @@ pub fn told(output: Output, level: u8, summary: &Summary) -> Result<Code> {
         ("level", Cell::Number(level.into())),
         ("date", Cell::Time(time_of(summary.date_s))),
         ("base", base),
+        ("scope", Cell::Json(serde_json::to_value(order.scope)?)),
         ("objects", Cell::Number(summary.objects)),
         ("size_bytes", Cell::Bytes(summary.blocks * 1024)),
         ("volumes", Cell::Number(summary.volumes.into())),

@@ -24,6 +24,7 @@ mod nbd;
 mod output;
 mod reels;
 mod restore;
+mod rmt;
 mod series;
 mod serve;
 mod setting;
@@ -104,6 +105,7 @@ enum Verb {
     /// List, show, resume and remove dumps that stopped
     #[command(subcommand)]
     Context(context::Verb),
+    Rmt(rmt::Arguments),
     Init(init::Arguments),
     Serve(serve::Arguments),
     Status(status::Arguments),
@@ -126,7 +128,7 @@ enum Verb {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
-    ("Dumps", &["dump", "restore", "tape", "dumpdates", "context"]),
+    ("Dumps", &["dump", "restore", "tape", "dumpdates", "context", "rmt"]),
     ("Controller", &["init", "serve", "status", "spare", "event", "setting"]),
     ("This machine", &["doctor", "help", "completions", "man"]),
 ];
@@ -189,6 +191,7 @@ impl Verb {
             Self::Tape(verb) => verb.run(),
             Self::Dumpdates(verb) => verb.run(),
             Self::Context(verb) => verb.run(),
+            Self::Rmt(arguments) => arguments.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Serve(arguments) => arguments.run(),
             Self::Status(arguments) => arguments.run(),

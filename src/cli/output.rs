@@ -22,7 +22,7 @@ use serde_json::{Map, Value, json};
 use super::exit::{Code, Failure, ReaderGone, Report};
 
 pub use progress::{Progress, Unit};
-pub use table::{Cell, Column, Table};
+pub use table::{Cell, Column, Table, printable};
 
 /// What a process says on its standard output when it is ready.
 pub const READY: &[u8; 6] = b"ready\n";
@@ -244,7 +244,11 @@ impl Data {
         }
     }
 
-    fn flush(&mut self) -> Result<()> {
+    /// Writes what is held, for a reader that waits for it.
+    ///
+    /// # Errors
+    /// As [`Data::write`].
+    pub fn flush(&mut self) -> Result<()> {
         let result = put(&mut self.file, &self.buffer);
         self.buffer.clear();
         result

@@ -20,7 +20,7 @@ use crate::{
 /// Where is remembered what outlives a command.
 #[derive(Debug, Clone, Args)]
 pub struct StateArgument {
-    /// Directory of dump dates and tape positions; $XDG_STATE_HOME/headstack by default
+    /// Directory of dump dates, tape positions and the catalogue; $XDG_STATE_HOME/headstack by default
     #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     state: Option<PathBuf>,
 }
@@ -41,6 +41,12 @@ impl StateArgument {
         let place = || path.display().to_string();
         std::fs::create_dir_all(&path).with_context(place)?;
         Ok(Arc::new(HostDirectory::open(&path).with_context(place)?))
+    }
+
+    /// Opens the directory if it is there.
+    pub fn existing(&self) -> Option<Arc<HostDirectory>> {
+        let path = self.state.clone().or_else(default_state)?;
+        Some(Arc::new(HostDirectory::open(&path).ok()?))
     }
 
     /// What is remembered of tapes.
@@ -109,6 +115,14 @@ impl TapesArgument {
         })
     }
 
+    /// The tapes as what is remembered names them.
+    ///
+    /// # Errors
+    /// There is no working directory.
+    pub fn absolute(&self) -> Result<Vec<String>> {
+        self.tapes.iter().map(|tape| absolute(tape)).collect()
+    }
+
     /// Opens the dump in a tape file, counted from 1.
     ///
     /// # Errors
@@ -127,6 +141,17 @@ const READ_FACTOR: u32 = 256;
 pub fn parent_of(tape: &Path) -> PathBuf {
     let parent = tape.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// The directory that a file is in, and its name there.
+///
+/// # Errors
+/// The directory cannot be opened.
+pub fn host(path: &Path) -> Result<(HostDirectory, &Path)> {
+    let parent = parent_of(path);
+    let directory = HostDirectory::open(&parent).with_context(|| parent.display().to_string())?;
+    let name = path.file_name().map_or(Path::new(""), Path::new);
+    Ok((directory, name))
 }
 
 /// The absolute path by which something is remembered.

@@ -1,21 +1,29 @@
 //! `headstack restore`: a tree or parts of it back from tapes; what is on them; what differs.
 //!
-//! One mode of four has to be given, as with other programs of the name: list, whole chain, extract, compare.
+//! One mode has to be given, as with other programs of the name: list, whole chain, extract, look around, compare.
 
-use std::path::{Component, Path, PathBuf};
+mod interactive;
+mod options;
+mod plan;
 
-use anyhow::Result;
+use std::{
+    path::{Component, Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::{
     exit::{Code, Failure},
     output::{Cell, Column, FormOptions, Output, Table},
-    reels::{TapesArgument, tell},
+    reels::{StateArgument, TapesArgument, host, tell},
 };
 use crate::dump::{
     Trouble,
+    catalog::{Catalog, Places, contents, key_of},
     reader::Reader,
-    restore::{Catalogue, Destination, Restored, compare, extract, restore_chain},
+    restore::{Catalogue, Choice, Destination, Restored, compare, extract, extract_placed, restore_chain},
 };
 
 const COLUMNS: &[Column] = &[Column::right("number", "NUMBER"), Column::left("path", "PATH")];
@@ -32,6 +40,10 @@ Examples:
   headstack restore -r -s 2 -f full.tap -D /srv/new
       the second dump on the tape, on top of its base
   headstack restore -x -f full.tap etc/hosts
+  headstack restore -r --dry-run -f full.tap -D /srv/new
+      what it needs, and what is missing
+  headstack restore -x -f full.tap --rename etc/hosts=etc/hosts.old --extract-as E etc/hosts
+  headstack restore -i -f full.tap
   headstack restore -C -f full.tap -D /srv/data")]
 pub struct Arguments {
     #[command(flatten)]
@@ -47,6 +59,16 @@ pub struct Arguments {
     /// Objects to extract or list, as the listing names them; everything by default
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    /// Table of contents of the dump, as stock dump -A writes it; what the catalogue has by default
+    #[arg(short = 'A', long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    contents: Option<PathBuf>,
+    /// Where the files of the dump lie, as stock dump -Q writes it; what the catalogue has by default
+    #[arg(short = 'Q', long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
+    places: Option<PathBuf>,
+    #[command(flatten)]
+    options: options::Options,
+    #[command(flatten)]
+    state: StateArgument,
     #[command(flatten)]
     form: FormOptions,
 }
@@ -68,6 +90,9 @@ struct Mode {
     /// Extract the objects named, or all
     #[arg(short = 'x', long)]
     extract: bool,
+    /// Look around in the dump, mark what is wanted, extract it
+    #[arg(short = 'i', long)]
+    interactive: bool,
     /// Compare the dump with what is there
     #[arg(short = 'C', long)]
     compare: bool,
@@ -81,27 +106,88 @@ impl Arguments {
     pub fn run(self) -> Result<Code> {
         let wanted = self.wanted()?;
         let mut reader = self.tapes.reader(self.file)?;
+        self.options.check_factor(reader.label().factor)?;
         if self.mode.list {
             return self.list(&mut reader, &wanted);
         }
-        let destination = Destination::open(&self.directory)?;
+        if self.mode.restore && (self.options.renames() || !wanted.is_empty()) {
+            let remedy = "-x for single objects and other names";
+            return Err(Failure::new(Code::Usage, "-r restores the whole dump as it is", remedy).into());
+        }
+        let choice = Choice::of(&wanted);
+        let direct = self.mode.extract && !choice.is_all() && self.known(&reader)?.is_some();
+        let destination = self.options.onto(Destination::open(&self.directory)?, direct)?;
+        if self.options.dry_run {
+            return plan::tell_plan(&mut reader, &destination, &choice, self.mode.restore, self.form);
+        }
+        if !self.mode.compare {
+            destination.claim()?;
+        }
+        if self.mode.interactive {
+            let names = self.names(&mut reader)?;
+            let mut take = |reader: &mut Reader, choice: &Choice| self.extract(reader, &destination, choice);
+            return interactive::run(&mut reader, names, self.form, &mut take);
+        }
         if self.mode.compare {
             let found = compare(&mut reader, &destination)?;
             tell(&found);
             self.told(found.len() as u64, &found, "compared")?;
             return Ok(if found.is_empty() { Code::Success } else { Code::Failure });
         }
-        if self.mode.restore && !wanted.is_empty() {
-            return Err(Failure::new(Code::Usage, "-r restores the whole dump", "-x for single objects").into());
-        }
         let Restored { objects, troubles, .. } = if self.mode.restore {
             restore_chain(&mut reader, &destination)?
         } else {
-            extract(&mut reader, &destination, &wanted)?
+            self.extract(&mut reader, &destination, &choice)?
         };
         let code = tell(&troubles);
         self.told(objects, &troubles, "restored")?;
         Ok(code)
+    }
+
+    /// Extracts objects, from where they lie if that is known.
+    fn extract(&self, reader: &mut Reader, destination: &Destination, choice: &Choice) -> Result<Restored> {
+        let known = if choice.is_all() { None } else { self.known(reader)? };
+        Ok(match known {
+            Some((mut contents, places)) => extract_placed(&mut contents, reader, &places, destination, choice)?,
+            None => extract(reader, destination, choice)?,
+        })
+    }
+
+    /// What stands before the files of the dump.
+    fn names(&self, reader: &mut Reader) -> Result<Catalogue> {
+        Ok(match self.known(reader)? {
+            Some((mut contents, _)) => Catalogue::read(&mut contents)?,
+            None => Catalogue::read(reader)?,
+        })
+    }
+
+    /// The names of the dump and where its files lie, if both are known.
+    fn known(&self, reader: &Reader) -> Result<Option<(Reader, Places)>> {
+        let catalog = self.state.existing().map(|directory| Catalog::new(directory));
+        let key = key_of(reader.label());
+        let listed = match &self.contents {
+            Some(path) => {
+                let (directory, name) = host(path)?;
+                Some(contents(Arc::new(directory), name.to_path_buf())?)
+            }
+            None => catalog.as_ref().and_then(|catalog| catalog.contents(&key)),
+        };
+        let places = match &self.places {
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| path.display().to_string())?;
+                let places = Places::decode(&text).ok_or_else(|| {
+                    let message = format!("{}: it does not say where files lie", path.display());
+                    Failure::new(
+                        Code::Corrupt,
+                        message,
+                        "a file that dump -Q or 'headstack tape catalogue -Q' wrote",
+                    )
+                })?;
+                Some(places)
+            }
+            None => catalog.as_ref().and_then(|catalog| catalog.places(&key)),
+        };
+        Ok(listed.zip(places))
     }
 
     fn told(&self, objects: u64, troubles: &[Trouble], done: &str) -> Result<()> {
@@ -114,7 +200,7 @@ impl Arguments {
     }
 
     fn list(&self, reader: &mut Reader, wanted: &[PathBuf]) -> Result<Code> {
-        let mut catalogue = Catalogue::read(reader)?;
+        let mut catalogue = self.names(reader)?;
         let mut table = Table::new(COLUMNS);
         for (path, target) in catalogue.list() {
             if wanted.is_empty() || wanted.iter().any(|wanted| path.starts_with(wanted)) {
@@ -133,19 +219,24 @@ impl Arguments {
     /// Paths as the tape has them: from the root of the tree.
     fn wanted(&self) -> Result<Vec<PathBuf>> {
         let clean = |path: &PathBuf| {
-            let mut clean = PathBuf::new();
-            for component in path.components() {
-                match component {
-                    Component::Normal(name) => clean.push(name),
-                    Component::CurDir | Component::RootDir => {}
-                    _ => {
-                        let message = format!("{}: no path on a tape goes up", path.display());
-                        return Err(Failure::new(Code::Usage, message, "a path as 'restore -t' lists it").into());
-                    }
-                }
-            }
-            Ok(clean)
+            cleaned(path).ok_or_else(|| {
+                let message = format!("{}: no path on a tape goes up", path.display());
+                Failure::new(Code::Usage, message, "a path as 'restore -t' lists it").into()
+            })
         };
         self.paths.iter().map(clean).collect()
     }
+}
+
+/// A path from the root of a tree; none where it goes up.
+fn cleaned(path: &Path) -> Option<PathBuf> {
+    let mut clean = PathBuf::new();
+    for component in path.components() {
+        match component {
+            Component::Normal(name) => clean.push(name),
+            Component::CurDir | Component::RootDir => {}
+            Component::ParentDir | Component::Prefix(_) => return None,
+        }
+    }
+    Some(clean)
 }

@@ -66,6 +66,20 @@ pub enum Order {
     },
     /// Fill members that are new, and make redundancy right where it may not be.
     Rebuild,
+    /// Use more of each member.
+    Enlarge {
+        /// Bytes of each member; none for all that they have.
+        member_bytes: Option<u64>,
+    },
+    /// Let a mirror have another number of copies.
+    Copies {
+        /// How many.
+        count: u16,
+        /// Images that become members.
+        images: Vec<PathBuf>,
+        /// Take them though they hold something else, which is lost.
+        yes: bool,
+    },
     /// Move to another shape; without any wish, go on with a move that was stopped.
     Reshape {
         /// md's number of the level afterwards.
@@ -137,37 +151,58 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
         }
         Order::Remove { image, yes } => remove(array, image, *yes)?,
         Order::Rebuild => finish(keeper, tell)?,
+        Order::Enlarge { member_bytes } => {
+            array.grow_members(*member_bytes)?;
+            finish(keeper, tell)?;
+        }
+        Order::Copies { count, images, yes } => {
+            copies(array, *count, images, *yes)?;
+            finish(keeper, tell)?;
+        }
         Order::Reshape {
             level,
             chunk_bytes,
             images,
             yes,
         } => {
-            let new = |path: &PathBuf| {
-                let (image, uuid) = (device_of(array, path, *yes)?, new_uuid()?);
-                Ok(NewImage { image, uuid })
-            };
-            let known = |code: i32| {
-                let unknown = || {
-                    Error::refused(
-                        Kind::Usage,
-                        format!("{code} is no level"),
-                        "the same version on both sides",
-                    )
-                };
-                Level::from_code(code).ok_or_else(unknown)
-            };
-            let plan = Plan {
-                level: level.map(known).transpose()?,
-                chunk_bytes: *chunk_bytes,
-                images: images.iter().map(new).collect::<Result<_>>()?,
-                ..Plan::default()
-            };
+            let plan = plan(array, *level, *chunk_bytes, images, *yes)?;
             begin_reshape(array, &plan)?;
             finish(keeper, tell)?;
         }
     }
     Ok(facts(keeper))
+}
+
+/// Lets a mirror have another number of copies; images wait as spares until there are slots for them.
+fn copies(array: &Array, count: u16, images: &[PathBuf], yes: bool) -> Result<()> {
+    for path in images {
+        array.add(&device_of(array, path, yes)?, new_uuid()?)?;
+    }
+    Ok(array.set_copies(count)?)
+}
+
+/// What an array is asked to become.
+fn plan(array: &Array, level: Option<i32>, chunk_bytes: Option<u64>, images: &[PathBuf], yes: bool) -> Result<Plan> {
+    let new = |path: &PathBuf| {
+        let (image, uuid) = (device_of(array, path, yes)?, new_uuid()?);
+        Ok(NewImage { image, uuid })
+    };
+    let known = |code: i32| {
+        let unknown = || {
+            Error::refused(
+                Kind::Usage,
+                format!("{code} is no level"),
+                "the same version on both sides",
+            )
+        };
+        Level::from_code(code).ok_or_else(unknown)
+    };
+    Ok(Plan {
+        level: level.map(known).transpose()?,
+        chunk_bytes,
+        images: images.iter().map(new).collect::<Result<_>>()?,
+        ..Plan::default()
+    })
 }
 
 /// Begins to move an array to another shape, or finds it on its way; the keeper does the work.

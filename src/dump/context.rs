@@ -40,6 +40,9 @@ pub struct Snapshot {
     /// Root of the file system that it is of.
     #[serde(with = "path")]
     pub volume: PathBuf,
+    /// The database behind it.
+    #[serde(with = "path")]
+    pub database: PathBuf,
     /// Its name.
     pub name: String,
     /// True where the dump made it, and removes it.

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     error::{Error, Result},
+    locks::{Held, briefly},
     numbers::Numbers,
 };
 use crate::storage::Directory;
@@ -64,16 +65,15 @@ impl Dumpdates {
     /// # Errors
     /// [`Error::State`] and [`Error::DamagedState`].
     pub fn open(directory: Arc<dyn Directory>) -> Result<Self> {
-        let path = Path::new(FILE);
-        let remembered = match directory.read(path, LIMIT_BYTES) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| Error::DamagedState {
-                path: directory.path().join(path),
-                reason: "it is no list of dumps",
-            })?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
-            Err(source) => return Err(failed(&*directory, path, source)),
-        };
+        let remembered = read(&*directory)?;
         Ok(Self { directory, remembered })
+    }
+
+    /// Keeps others from changing the dates, and takes over what they changed since.
+    fn refresh(&mut self) -> Result<Held> {
+        let lock = briefly(&*self.directory, "dumpdates.lock")?;
+        self.remembered = read(&*self.directory)?;
+        Ok(lock)
     }
 
     /// All dumps, in the order of their trees and levels.
@@ -118,6 +118,7 @@ impl Dumpdates {
     /// # Errors
     /// [`Error::State`]: then nothing has changed.
     pub fn remember(&mut self, dump: Remembered, numbers: &Numbers) -> Result<()> {
+        let _lock = self.refresh()?;
         let path = numbers_path(&dump.chain);
         let replaced = self.directory.replace(&path, &numbers.encode());
         replaced.map_err(|source| failed(&*self.directory, &path, source))?;
@@ -133,6 +134,7 @@ impl Dumpdates {
     /// # Errors
     /// [`Error::State`]: then nothing has changed.
     pub fn forget(&mut self, unwanted: impl Fn(&Remembered) -> bool) -> Result<usize> {
+        let _lock = self.refresh()?;
         let next: Vec<_> = self.remembered.iter().filter(|dump| !unwanted(dump)).cloned().collect();
         let forgotten = self.remembered.len() - next.len();
         if forgotten > 0 {
@@ -162,6 +164,18 @@ impl Dumpdates {
         }
         self.remembered = next;
         Ok(())
+    }
+}
+
+fn read(directory: &dyn Directory) -> Result<Vec<Remembered>> {
+    let path = Path::new(FILE);
+    match directory.read(path, LIMIT_BYTES) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map_err(|_| Error::DamagedState {
+            path: directory.path().join(path),
+            reason: "it is no list of dumps",
+        }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(source) => Err(failed(directory, path, source)),
     }
 }
 

@@ -68,6 +68,24 @@ pub enum Error {
         /// What is there.
         reason: String,
     },
+    /// The directory that is restored into has no room for the dump.
+    #[error("{}: {needed} {what} are needed, {free} are free", path.display())]
+    NoRoom {
+        /// The directory.
+        path: PathBuf,
+        /// Bytes or inodes.
+        what: &'static str,
+        /// How many.
+        needed: u64,
+        /// How many there are.
+        free: u64,
+    },
+    /// Another restore goes into the same directory.
+    #[error("{}: another restore goes into it", path.display())]
+    Claimed {
+        /// The directory.
+        path: PathBuf,
+    },
     /// The dump was stopped by whoever ran it.
     #[error("{}: stopped in pass {pass}", path.display())]
     Interrupted {
@@ -95,6 +113,12 @@ pub enum Error {
     Busy {
         /// What.
         what: String,
+    },
+    /// As many dumps and restores run as the machine's memory is good for.
+    #[error("{limit} dumps and restores are under way, and this machine's memory allows no more")]
+    TooManySessions {
+        /// How many may run.
+        limit: u32,
     },
     /// The tape is not the one that is needed now.
     #[error("{}: {reason}", path.display())]

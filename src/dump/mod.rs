@@ -5,7 +5,7 @@
 //! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it, [`numbers`] gives numbers to
 //! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it, [`context`] lets one that was stopped go on. The
 //! other way, [`reader`] takes a tape apart, and [`restore`] makes a tree of it; [`verify`] only reads, [`salvage`] takes
-//! what can be had of a damaged one.
+//! what can be had of a damaged one. [`catalog`] keeps what is where, so that single files are found without reading all.
 //!
 //! Glossary: a *tape block* is 1024 bytes, the unit of everything on a tape; the *blocking factor* is how many of them
 //! one record holds; a *cell* is a stretch of 1024 bytes of a file, on the tape unless it is a hole; a *segment* is a
@@ -13,16 +13,19 @@
 //! everything, 1 to 31 for what changed since the *base*, the latest dump of a lower level.
 
 pub mod attributes;
+pub mod catalog;
 pub mod context;
 pub mod directory;
 pub mod dumpdates;
 mod error;
 pub mod inode_map;
+pub mod locks;
 pub mod numbers;
 pub mod reader;
 pub mod record;
 pub mod restore;
 pub mod salvage;
+pub mod snapshots;
 mod stream;
 pub mod tree;
 pub mod verify;

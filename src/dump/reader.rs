@@ -2,22 +2,26 @@
 //!
 //! Whatever the tape says, the reader goes on to the next header that belongs to this dump, and says what was lost on the
 //! way: which tape blocks, and of every object which bytes. `blocks.rs` gives tape blocks, `segment.rs` puts those behind a
-//! header to their places.
+//! header to their places, `object.rs` puts an object together from its segments.
 
 mod blocks;
+mod compressed;
+mod object;
 mod segment;
 
 use std::{ops::Range, path::PathBuf};
 
 use self::{
     blocks::{Blocks, Next},
-    segment::{Gathered, add_range, offset_of},
+    object::told_offset,
+    segment::Gathered,
 };
 use super::{
     TAPE_BLOCK_BYTES,
+    catalog::Place,
     error::{Error, Result, Trouble},
     inode_map::InodeMap,
-    record::{CELLS_MAX, FLAG_COMPRESSED, FLAG_EXTENDED, Header, Kind, TapeBlock},
+    record::{FLAG_COMPRESSED, FLAG_EXTENDED, Header, Kind, TapeBlock},
 };
 use crate::tape::Volumes;
 
@@ -40,6 +44,9 @@ pub enum Item {
 pub struct Reader {
     blocks: Blocks,
     label: Header,
+    label_block: TapeBlock,
+    /// True until a header says which block it is.
+    astray: bool,
     /// A header that was read too early.
     held: Option<Header>,
     /// Tape blocks that were lost before the header that was read last.
@@ -53,6 +60,8 @@ pub struct Reader {
     gathered: Gathered,
     troubles: Vec<Trouble>,
     ended: bool,
+    /// True where the end that was met is the dump's own.
+    complete: bool,
 }
 
 impl std::fmt::Debug for Reader {
@@ -70,7 +79,7 @@ impl Reader {
     /// Opens the dump in a tape file, counted from 0, of a set's first volume.
     ///
     /// # Errors
-    /// [`Error::NoDump`] where none begins there or it is compressed, [`Error::Tape`].
+    /// [`Error::NoDump`] where none begins there, [`Error::Tape`].
     pub fn open(volumes: Volumes, file: u32) -> Result<Self> {
         match Self::begin(Blocks::open(volumes.clone(), file)?) {
             // The beginning of an image may be damaged so that it looks like a stream.
@@ -97,16 +106,22 @@ impl Reader {
                 Next::End => return Err(blocks.no_dump(reason)),
             }
         };
-        if label.kind == Kind::Tape && label.flags & FLAG_COMPRESSED != 0 {
-            return Err(blocks.no_dump("its records are compressed by dump -z or -j".into()));
-        }
         let passed = blocks.ordinal() - 1;
         blocks.count_from(label.tape_block + 1);
         blocks.in_records_of(label.factor);
+        if label.kind == Kind::Tape && label.flags & FLAG_COMPRESSED != 0 {
+            blocks.unpack(label.factor);
+            // What is copied is not.
+            let mut plain = label.clone();
+            plain.flags &= !FLAG_COMPRESSED;
+            block = plain.encode();
+        }
         let mut reader = Self {
             blocks,
             held: (label.kind != Kind::Tape).then(|| label.clone()),
             label,
+            label_block: block,
+            astray: false,
             gap: 0,
             cut: false,
             junk_in: None,
@@ -114,6 +129,7 @@ impl Reader {
             gathered: Gathered::default(),
             troubles: Vec::new(),
             ended: false,
+            complete: false,
         };
         if passed > 0 || torn {
             reader.lose("the tape begins with blocks that make no sense".into());
@@ -131,6 +147,70 @@ impl Reader {
     pub fn lenient(mut self) -> Self {
         self.blocks.be_lenient();
         self
+    }
+
+    /// Number of the volume that is read, from 1.
+    #[must_use]
+    pub fn volumes(&self) -> u32 {
+        self.blocks.volume()
+    }
+
+    /// True once the end of the dump was read.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete
+    }
+
+    /// Keeps what is read, for [`Reader::take_copy`].
+    #[must_use]
+    pub fn copying(mut self) -> Self {
+        self.blocks.keep(&self.label_block);
+        self
+    }
+
+    /// Everything that was read since [`Reader::copying`], the label first. Nothing is kept any more.
+    pub fn take_copy(&mut self) -> Vec<u8> {
+        self.blocks.take_copy()
+    }
+
+    /// Where the record begins in which the object that [`Reader::item`] just gave begins.
+    #[must_use]
+    pub fn place(&self) -> Place {
+        self.blocks.place()
+    }
+
+    /// Goes to a record; the next thing on the tape is the first that begins in it or behind.
+    ///
+    /// # Errors
+    /// [`Error::Tape`].
+    pub fn go_to(&mut self, place: Place) -> Result<()> {
+        (self.held, self.unread, self.astray) = (None, None, true);
+        self.ended = false;
+        self.blocks.go_to(place)
+    }
+
+    /// The most that the dump can take on its tapes, in bytes: what their files hold.
+    #[must_use]
+    pub fn most_bytes(&self) -> u64 {
+        self.blocks.most_bytes()
+    }
+
+    /// What the dump takes on its tapes, in bytes. The tapes are read for it, but stand as they stood.
+    ///
+    /// # Errors
+    /// [`Error::Tape`].
+    pub fn dump_bytes(&self) -> Result<u64> {
+        self.blocks.dump_bytes()
+    }
+
+    /// Goes to the beginning of the dump.
+    ///
+    /// # Errors
+    /// [`Error::Tape`].
+    pub fn rewind(&mut self) -> Result<()> {
+        (self.held, self.unread, self.astray) = (None, None, true);
+        self.ended = false;
+        self.blocks.rewind()
     }
 
     /// What the first volume says of the dump.
@@ -163,6 +243,7 @@ impl Reader {
             match header.kind {
                 Kind::End => {
                     self.ended = true;
+                    self.complete = true;
                     return Ok(Item::End);
                 }
                 Kind::Clear | Kind::Bits => {
@@ -233,117 +314,6 @@ impl Reader {
         // What is missing at the end is a hole, but of no more than the tape may claim.
         bytes.resize(if whole { size } else { bytes.len() }, 0);
         Ok((bytes, whole))
-    }
-
-    fn data_of(&mut self, mut header: Header, sink: Sink<'_>) -> Result<Vec<Range<u64>>> {
-        let number = header.number;
-        let size = header.node.size_bytes;
-        let mut offset = told_offset(&header).unwrap_or(0);
-        let mut lost = Vec::new();
-        add_range(&mut lost, 0..offset.min(size));
-        // Where a segment was lost whose length nobody told.
-        let mut guessed_from = None;
-        let mut gathered = std::mem::take(&mut self.gathered);
-        loop {
-            let start = offset;
-            let segment_lost = self.segment(&header, start, &mut gathered, sink)?;
-            segment_lost.into_iter().for_each(|range| add_range(&mut lost, range));
-            offset += header.cells().len() as u64 * TAPE_BLOCK_BYTES as u64;
-            // A device has a size on some tapes, and no data on any.
-            let empty = header.kind == Kind::Inode && header.count == 0;
-            if offset >= size || empty {
-                if empty && matches!(header.node.mode & 0o170_000, 0o40_000 | 0o100_000 | 0o120_000) {
-                    add_range(&mut lost, 0..size);
-                }
-                self.judge_tail(&header, start, &gathered, &mut lost)?;
-                break;
-            }
-            let next = loop {
-                match self.header()? {
-                    Some(next) if next.kind == Kind::Tape => self.pass(&next)?,
-                    next => break next,
-                }
-            };
-            if self.cut && header.private.is_none() {
-                add_range(&mut lost, start..offset.min(size));
-            }
-            let Some(next) = next else {
-                add_range(&mut lost, offset..size);
-                break;
-            };
-            if next.kind != Kind::Address || next.number != number {
-                add_range(&mut lost, offset..size);
-                self.hold(next);
-                break;
-            }
-            let at = told_offset(&next).unwrap_or_else(|| {
-                // Every segment but the last is full, and without holes it has a block a cell.
-                let full = CELLS_MAX as u64;
-                let segments = self.gap.div_ceil(full + 1);
-                guessed_from = guessed_from.or((segments > 0).then_some(offset));
-                offset.saturating_add(segments * full * TAPE_BLOCK_BYTES as u64)
-            });
-            add_range(&mut lost, offset..at.min(size));
-            offset = at;
-            header = next;
-        }
-        self.gathered = gathered;
-        // A guess that does not come out at the end was wrong, and all behind it is in the wrong place.
-        if let Some(from) = guessed_from.filter(|_| offset != size.next_multiple_of(TAPE_BLOCK_BYTES as u64)) {
-            lost.retain(|range| range.start < from);
-            add_range(&mut lost, from..size);
-        }
-        Ok(lost)
-    }
-
-    /// Reads the cells behind a header; returns what of them is lost.
-    fn segment(
-        &mut self,
-        header: &Header,
-        start: u64,
-        gathered: &mut Gathered,
-        sink: Sink<'_>,
-    ) -> Result<Vec<Range<u64>>> {
-        let size = header.node.size_bytes;
-        self.gather(header, gathered)?;
-        let mut lost = gathered.give(header, start, sink);
-        let told = header.private.as_ref().map(|private| private.checksum);
-        if gathered.is_whole() && told.is_some_and(|told| told != crc32c::crc32c(gathered.bytes())) {
-            let length = header.cells().len() as u64 * TAPE_BLOCK_BYTES as u64;
-            // A flipped bit behind the end of a file still is one, but costs nothing.
-            lost.clear();
-            add_range(&mut lost, start.min(size)..start.saturating_add(length).min(size));
-        }
-        Ok(lost)
-    }
-
-    /// Without checksums, what stands in the same record as blocks that make no sense is not to be trusted, nor is a
-    /// segment from which some may be missing.
-    fn judge_tail(
-        &mut self,
-        header: &Header,
-        start: u64,
-        gathered: &Gathered,
-        lost: &mut Vec<Range<u64>>,
-    ) -> Result<()> {
-        if header.private.is_some() || header.blocks() == 0 {
-            return Ok(());
-        }
-        if self.held.is_none() {
-            let next = self.header()?;
-            self.held = next;
-        }
-        if self.cut {
-            add_range(lost, start..header.node.size_bytes);
-        }
-        let (record, index) = gathered.last_record();
-        if record.is_some()
-            && self.junk_in == record
-            && let Some(from) = offset_of(header, start, index)
-        {
-            add_range(lost, from..header.node.size_bytes);
-        }
-        Ok(())
     }
 
     /// All blocks behind a header that are not cells of a file.
@@ -424,7 +394,9 @@ impl Reader {
                     let searching = torn || self.junk_in.is_some();
                     match Header::decode(&block) {
                         // In the data of a dump of its own tape stand headers of blocks before.
-                        Ok(header) if self.is_ours(&header) && (!searching || header.tape_block >= from) => {
+                        Ok(header)
+                            if self.is_ours(&header) && (!searching || self.astray || header.tape_block >= from) =>
+                        {
                             break Some(header);
                         }
                         _ => {
@@ -443,7 +415,10 @@ impl Reader {
         if let Some(header) = &found {
             self.blocks.count_from(header.tape_block + 1);
         }
-        if self.gap > 0 {
+        if std::mem::take(&mut self.astray) {
+            // Where it went to was in the middle of something.
+            (self.gap, self.cut, self.junk_in) = (0, false, None);
+        } else if self.gap > 0 {
             let last = to - 1;
             self.lose(format!("tape blocks {from} to {last} are lost"));
         } else if to < from {
@@ -471,12 +446,6 @@ impl Reader {
             loss: true,
         });
     }
-}
-
-/// Where in its object a segment belongs, as our own tapes tell.
-fn told_offset(header: &Header) -> Option<u64> {
-    let private = header.private.as_ref()?;
-    (header.kind == Kind::Address && private.offset_bytes > 0).then_some(private.offset_bytes)
 }
 
 impl From<(PathBuf, String)> for Error {

@@ -5,25 +5,29 @@
 //! are there are overwritten, directories are not. `chain.rs` turns the tree of one dump into that of the next.
 
 mod chain;
+mod choice;
 mod compare;
 mod files;
 mod names;
+mod room;
 mod target;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    path::{Path, PathBuf},
+    path::PathBuf,
 };
 
 use super::{
     ROOT,
     attributes::{self, Attribute},
+    catalog::{Places, key_of},
     directory,
     error::{Lost, Result, Trouble},
     inode_map::InodeMap,
     reader::{Item, Reader},
     record::{Dialect, Header, Node},
 };
+pub use choice::Choice;
 pub use compare::compare;
 pub(super) use files::{FOUND, Files, Unnamed};
 pub use names::{Folders, Space, Target};
@@ -76,6 +80,7 @@ impl Catalogue {
     /// # Errors
     /// [`super::Error::Tape`]. Damage is in [`Catalogue::troubles`].
     pub fn read(reader: &mut Reader) -> Result<Self> {
+        log::info!("stage 1: reading the names on the tape");
         let mut catalogue = Self {
             label: reader.label().clone(),
             used: InodeMap::default(),
@@ -227,79 +232,59 @@ pub fn restore_chain(reader: &mut Reader, destination: &Destination) -> Result<R
     chain::restore(reader, destination)
 }
 
-/// Restores the objects at and under `wanted`, or all of them where it names none.
+/// Date of the dump that a chain was last restored to in a directory; none where none was.
+///
+/// # Errors
+/// As [`restore_chain`].
+pub fn last_restored(destination: &Destination) -> Result<Option<i64>> {
+    chain::last_restored(destination)
+}
+
+/// Restores what is chosen.
 ///
 /// # Errors
 /// [`super::Error::Tape`]. Names that are not on the tape are among the troubles.
-pub fn extract(reader: &mut Reader, destination: &Destination, wanted: &[PathBuf]) -> Result<Restored> {
+pub fn extract(reader: &mut Reader, destination: &Destination, choice: &Choice) -> Result<Restored> {
     let mut catalogue = Catalogue::read(reader)?;
     let mut troubles = std::mem::take(&mut catalogue.troubles);
     let mut space = catalogue.reach(&mut troubles);
-    narrow(&mut space, wanted, &mut troubles);
-    let unnamed = if wanted.is_empty() {
-        Unnamed::Tell
-    } else {
-        Unnamed::Pass
-    };
+    choice.narrow(&mut space, &mut troubles);
+    let unnamed = if choice.is_all() { Unnamed::Tell } else { Unnamed::Pass };
+    room::check(destination, reader, space.objects(), choice.is_all())?;
     let mut files = Files::new(destination, troubles).with(unnamed);
-    for number in &space.order {
-        files.make_directory(space.paths.get(number).map_or(Path::new(""), |path| path));
-    }
+    files.make_directories(&space);
     files.restore(reader, &mut catalogue, &space)?;
     // A directory that is only on the way is not dressed.
-    let chosen = |path: &Path| wanted.is_empty() || wanted.iter().any(|wanted| path.starts_with(wanted));
-    files.dress_directories(&catalogue, &space, chosen);
+    files.dress_directories(&catalogue, &space, |path| choice.takes(path));
     Ok(files.finish())
 }
 
-/// Leaves only what is at, under, or on the way to what is wanted.
-fn narrow(space: &mut Space, wanted: &[PathBuf], troubles: &mut Vec<Trouble>) {
-    if wanted.is_empty() {
-        return;
-    }
-    let inside = |path: &Path| wanted.iter().any(|wanted| path.starts_with(wanted));
-    let mut kept = HashSet::from([ROOT]);
-    let mut found: HashSet<&PathBuf> = HashSet::new();
-    let names: Vec<_> = space.file_names.clone().into_iter().collect();
-    let mut files = BTreeMap::new();
-    let mut note = |path: &Path| found.extend(wanted.iter().filter(|wanted| path.starts_with(wanted)));
-    let mut keep_up = |space: &Space, mut folder: u32| {
-        while kept.insert(folder) {
-            let Some((parent, _)) = space.folder_names.get(&folder) else {
-                break;
-            };
-            folder = *parent;
-        }
-    };
-    for (number, names) in names {
-        let names: std::collections::BTreeSet<_> =
-            names.into_iter().filter(|name| inside(&space.path_of(name))).collect();
-        for name in &names {
-            note(&space.path_of(name));
-            keep_up(space, name.0);
-        }
-        if !names.is_empty() {
-            files.insert(number, names);
-        }
-    }
-    let folders: Vec<(u32, PathBuf)> = space
-        .paths
-        .iter()
-        .map(|(number, path)| (*number, path.clone()))
-        .collect();
-    for (number, path) in folders {
-        if inside(&path) {
-            note(&path);
-            keep_up(space, number);
-        }
-    }
-    for missing in wanted.iter().filter(|wanted| !found.contains(wanted)) {
-        troubles.push(Trouble {
-            path: missing.clone(),
-            what: "is not on the tape".into(),
-            loss: true,
+/// Restores what is chosen from where it lies, without reading what is between them: the names come from
+/// `contents`, which is a table of contents of the same dump.
+///
+/// # Errors
+/// [`super::Error::WrongTape`] where the two are not of one dump; [`super::Error::Tape`].
+pub fn extract_placed(
+    contents: &mut Reader,
+    reader: &mut Reader,
+    places: &Places,
+    destination: &Destination,
+    choice: &Choice,
+) -> Result<Restored> {
+    if key_of(contents.label()) != key_of(reader.label()) {
+        return Err(super::Error::WrongTape {
+            path: reader.path(),
+            reason: format!("{} tells of another dump", contents.path().display()),
         });
     }
-    space.file_names = files;
-    space.order.retain(|number| kept.contains(number));
+    let mut catalogue = Catalogue::read(contents)?;
+    let mut troubles = std::mem::take(&mut catalogue.troubles);
+    let mut space = catalogue.reach(&mut troubles);
+    choice.narrow(&mut space, &mut troubles);
+    room::check(destination, reader, space.objects(), false)?;
+    let mut files = Files::new(destination, troubles).with(Unnamed::Pass);
+    files.make_directories(&space);
+    files.restore_placed(reader, places, &catalogue, &space)?;
+    files.dress_directories(&catalogue, &space, |path| choice.takes(path));
+    Ok(files.finish())
 }

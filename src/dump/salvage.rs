@@ -4,7 +4,7 @@
 //! leads any more and files without names go to `lost+found` under their numbers, and nothing that is there is a reason
 //! to stop. What is lost is told to the byte.
 
-use std::{collections::BTreeSet, path::Path};
+use std::collections::BTreeSet;
 
 use super::{
     ROOT,
@@ -25,9 +25,7 @@ pub fn salvage(reader: Reader, destination: &Destination) -> Result<Restored> {
     adopt(&mut catalogue.folders);
     let space = catalogue.reach(&mut troubles);
     let mut files = Files::new(destination, troubles).with(Unnamed::Adopt);
-    for number in &space.order {
-        files.make_directory(space.paths.get(number).map_or(Path::new(""), |path| path));
-    }
+    files.make_directories(&space);
     files.restore(&mut reader, &mut catalogue, &space)?;
     files.dress_directories(&catalogue, &space, |_| true);
     Ok(files.finish())
@@ -95,6 +93,7 @@ fn children(folders: &Folders, number: u32) -> impl Iterator<Item = u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     fn folder(names: &[(&str, u32)]) -> std::collections::BTreeMap<Vec<u8>, Target> {
         let target = |number| Target {

@@ -127,6 +127,11 @@ impl Stream {
         })
     }
 
+    /// Volume that is written, from 1.
+    pub(super) fn volume(&self) -> u32 {
+        self.volume
+    }
+
     /// Tape blocks so far.
     pub(super) fn blocks(&self) -> u64 {
         self.blocks

@@ -28,6 +28,11 @@ use super::{
 const ATTRIBUTE_NODUMP: u64 = 0x40;
 const ATTRIBUTE_MOUNT_ROOT: u64 = 0x2000;
 
+/// `FUSE_SUPER_MAGIC` of Linux.
+const FUSE_MAGIC: i64 = 0x6573_5546;
+/// Immutable and append-only.
+const FLAGS_OF_MOUNTS: u32 = 0x10 | 0x20;
+
 /// How paths beneath a root are resolved.
 pub(super) const BENEATH: ResolveFlags = ResolveFlags::BENEATH
     .union(ResolveFlags::NO_SYMLINKS)
@@ -116,6 +121,8 @@ pub struct Tree {
     root: OwnedFd,
     path: PathBuf,
     status: Status,
+    /// True on a file system in user space.
+    fuse: bool,
 }
 
 impl Tree {
@@ -131,11 +138,20 @@ impl Tree {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = retry(|| fs::openat(fs::CWD, path, flags, Mode::empty())).map_err(failed)?;
         let status = status_at(&root, c"").map_err(failed)?;
+        let fuse = fs::fstatfs(&root).is_ok_and(|facts| facts.f_type == FUSE_MAGIC);
         Ok(Self {
             root,
             path: path.to_path_buf(),
             status,
+            fuse,
         })
+    }
+
+    /// Flags of the inode of a file or directory, 0 where its file system has none.
+    pub(super) fn flags_of(&self, file: impl AsFd) -> u32 {
+        let flags = fs::ioctl_getflags(file).map_or(0, |flags| flags.bits());
+        // A mount says by them what can be done with its files, which is not so where they are restored.
+        if self.fuse { flags & !FLAGS_OF_MOUNTS } else { flags }
     }
 
     /// Where it is, as it was opened.
@@ -182,11 +198,6 @@ pub(super) fn status_at(directory: impl AsFd, name: &CStr) -> Result<Status, Err
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     let statx = retry(|| fs::statx(&directory, name, flags, wanted))?;
     Ok(Status::of(&statx))
-}
-
-/// Flags of the inode of a file or directory, 0 where its file system has none.
-pub(super) fn flags_of(file: impl AsFd) -> u32 {
-    fs::ioctl_getflags(file).map_or(0, |flags| flags.bits())
 }
 
 /// What a symlink says that is open as a path.

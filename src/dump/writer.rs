@@ -4,6 +4,7 @@
 //! in whatever way, and [`resume`] goes on. Behind every object stand its extended attributes, so that stock `restore`
 //! finds them; what does not fit there is told.
 
+mod ahead;
 mod data;
 mod load;
 mod objects;
@@ -28,6 +29,19 @@ use crate::tape::Volumes;
 /// Seconds by which a change may carry an earlier time than the clock showed.
 const CLOCK_SLACK_S: i64 = 1;
 
+/// How much of its file system a tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Scope {
+    /// All of it.
+    #[default]
+    Store,
+    /// A directory in its root, such as a series.
+    Group,
+    /// Anything else.
+    Subtree,
+}
+
 /// What a dump is asked to be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -49,6 +63,9 @@ pub struct Order {
     pub path: String,
     /// True where the dump is remembered and may be a base.
     pub update: bool,
+    /// How much of its file system the tree is.
+    #[serde(default)]
+    pub scope: Scope,
 }
 
 /// Where a dump is.
@@ -56,8 +73,12 @@ pub struct Order {
 pub enum Notice {
     /// A pass begins, 1 to 5, with what it does.
     Pass(u8, &'static str),
+    /// The dump builds on one of this level and date.
+    Base(u8, i64),
     /// Tape blocks that the dump will take, about.
     Estimate(u64),
+    /// A volume is written from now on, from 1.
+    Volume(u32),
     /// Tape blocks written so far.
     Written(u64),
     /// An object is told of.
@@ -130,11 +151,19 @@ pub fn dump_kept(
         Some(base) => dates.numbers(base)?,
     };
     let chain_next = numbers.next();
+    if let Some(base) = &base {
+        (watch.notice)(&Notice::Base(base.level, base.date_s));
+    }
     // Chains are told apart by their dates, so no two of a tree are alike.
     let after = dates.latest_s(&order.path).map_or(i64::MIN, |latest| latest + 1);
     let date_s = order.now_s.max(after);
     numbers.set_root(tree.status().identity);
-    (watch.notice)(&Notice::Pass(1, "walking the tree"));
+    // Of a whole tree nothing is left out on the way, so its directories are known as it is walked.
+    let first = match order.scope {
+        Scope::Subtree => "walking the tree to find files",
+        Scope::Store | Scope::Group => "walking the tree, combined with pass 2",
+    };
+    (watch.notice)(&Notice::Pass(1, first));
     let mut walk = Walk::over(tree, &mut numbers, order.level >= order.honour_nodump_from, watch.stop)?;
     (watch.notice)(&Notice::Pass(2, "choosing directories"));
     walk.choose(base.as_ref().map(|base| Since {
@@ -212,6 +241,7 @@ fn finish(
     dates: &mut Dumpdates,
 ) -> Result<Summary> {
     writer.write_files()?;
+    writer.tell_last();
     let (stream, objects, troubles) = writer.into_parts();
     let (blocks, volumes) = stream.finish()?;
     remember(order, date_s, base, numbers, dates)?;

@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -14,6 +14,7 @@ use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec},
     io::Errno,
     net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown},
+    pipe::SpliceFlags,
 };
 
 use super::tls::{Session, Tls};
@@ -72,6 +73,8 @@ impl Stream {
     /// No descriptor is left to wake it with.
     pub(super) fn new(socket: Arc<OwnedFd>) -> io::Result<Self> {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        // To send out of a pipe waits unless the socket itself does not.
+        rustix::io::ioctl_fionbio(&socket, true)?;
         Ok(Self {
             socket,
             tls: None,
@@ -99,13 +102,28 @@ impl Stream {
         }
     }
 
-    /// Sends as much of `parts` as there is room for; returns how much.
+    /// True where bytes can go out of a pipe, without being seen here.
+    pub(super) fn takes_pipes(&self) -> bool {
+        self.tls.is_none()
+    }
+
+    /// Sends up to `length` bytes out of a pipe; returns how much.
     ///
     /// # Errors
     /// `WouldBlock` where there is no room.
-    pub(super) fn send(&self, parts: &[IoSlice<'_>]) -> io::Result<usize> {
+    pub(super) fn send_pipe(&self, pipe: BorrowedFd<'_>, length: usize) -> io::Result<usize> {
+        let sent = rustix::pipe::splice(pipe, None, &*self.socket, None, length, SpliceFlags::NONBLOCK);
+        Ok(sent?)
+    }
+
+    /// Sends as much of `parts` as there is room for; returns how much. More follows at once where `more` says so.
+    ///
+    /// # Errors
+    /// `WouldBlock` where there is no room.
+    pub(super) fn send(&self, parts: &[IoSlice<'_>], more: bool) -> io::Result<usize> {
         let Some(tls) = &self.tls else {
-            let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            let mut flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
+            flags.set(SendFlags::MORE, more);
             let sent = match parts {
                 [part] => rustix::net::send(&*self.socket, part, flags),
                 parts => rustix::net::sendmsg(&*self.socket, parts, &mut SendAncillaryBuffer::default(), flags),
@@ -197,7 +215,7 @@ impl Stream {
             let sent = if bytes.is_empty() {
                 self.push().map(|()| 0)
             } else {
-                self.send(&[IoSlice::new(bytes)])
+                self.send(&[IoSlice::new(bytes)], false)
             };
             match sent {
                 Ok(_) if bytes.is_empty() => return Ok(()),

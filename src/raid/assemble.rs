@@ -20,8 +20,9 @@ use super::{
     member::{Member, Place, WHOLE},
     metadata::{
         bitmap::{Bitmap, BitmapHeader, BitmapVersion, sync_size},
-        superblock::{SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
+        superblock::{MAX_SECTOR, SUPERBLOCK_BYTES, Superblock, SuperblockDamage, Version},
     },
+    partial_parity::Logs,
     rebuild, reshape,
     watch::Watch,
 };
@@ -180,7 +181,8 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     }
     let choice = choose(images, &of_all, how)?;
     let bitmap = read_bitmap(images, &readers, &choice)?;
-    let replay = read_journal(images, &choice, how)?;
+    let logs = Logs::read(images, &choice)?;
+    let replay = read_journal(images, &choice, &logs, how)?;
     let read_only = how.read_only || choice.read_only || bitmap.as_ref().is_some_and(|(_, writable)| !writable);
     let readers = read_only.then_some(&*readers);
     let (seats, new_seats, mut devices) = open_all(images, &of_all, &choice, readers)?;
@@ -192,16 +194,23 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     if replay.active && !read_only {
         replay_all(&replay, &members, &new_seats, &journal, !choice.missing.is_empty())?;
     }
+    let mut dirty = choice.dirty;
+    // A clean stop in the middle of a resync says how far that was; after a crash it says 0.
+    let mut synced_to = freshest.resync_offset;
+    if !read_only {
+        devices.iter_mut().for_each(|device| device.superblock.leave_ppl());
+        if logs.replay(choice.shape.geometry(), &members)? && synced_to == Sector(0) {
+            (dirty, synced_to) = (false, MAX_SECTOR);
+        }
+    }
     let mut control = Control::new(freshest.level, freshest, devices, Arc::clone(&journal));
     control.forget_absent();
     let in_use = |one: &Found| choice.devices.iter().any(|(found, _)| found.image == one.image);
     let left_out = of_all.iter().filter(|one| !in_use(one));
     control.seen = left_out.map(|one| one.superblock.events).max().unwrap_or(0);
-    let dirty = choice.dirty;
     control.dirty = dirty;
-    // A clean stop in the middle of a resync says how far that was; after a crash it says 0.
-    control.synced_to = freshest.resync_offset;
-    let unsynced_from = dirty.then(|| freshest.resync_offset.bytes().unwrap_or(0));
+    control.synced_to = synced_to;
+    let unsynced_from = dirty.then(|| synced_to.bytes().unwrap_or(0));
     let whole_bytes = rebuild::synced_bytes(choice.shape.geometry());
     Ok(Array::new(Parts {
         name: freshest.name.short(),
@@ -280,7 +289,7 @@ fn by_slot(choice: &Choice, devices: &[Device]) -> Vec<Option<Arc<Member>>> {
 }
 
 /// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.
-pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> Result<Replay> {
+pub(super) fn read_journal(images: &[Image], choice: &Choice, logs: &Logs, how: Assembly) -> Result<Replay> {
     let view = &choice.freshest.superblock;
     if view.level.parities() == 0 {
         return Ok(Replay::default());
@@ -298,14 +307,14 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, how: Assembly) -> 
         source,
     })?;
     let torn = choice.dirty && !choice.missing.is_empty();
-    let refusal = if torn && !replay.covers && !how.force && !how.read_only {
+    let refusal = if torn && !replay.covers && !logs.cover() && !how.force && !how.read_only {
         Some((
             "it was not stopped cleanly and members are missing: what parity gives for them may be wrong",
             "give all members, or start it with --force and check what is on it",
         ))
-    } else if torn && how.read_only && !replay.entries.is_empty() {
+    } else if torn && how.read_only && (!replay.entries.is_empty() || logs.ask_for_writes()) {
         Some((
-            "writes in its stripe journal are to be done again first",
+            "writes in its stripe journal or partial parity log are to be done again first",
             "start it once for writing",
         ))
     } else {
@@ -417,8 +426,13 @@ fn read_bitmap(images: &[Image], readers: &[Arc<dyn Storage>], choice: &Choice) 
         bitmap.header().belongs_to(view.array_uuid)?;
         Ok((bitmap.header().version != BitmapVersion::Lockless, bitmap))
     });
+    let covered = sync_size(view.level, view.layout, view.size, u64::from(view.slots));
     Ok(Some(match decoded {
         Ok((writable, mut bitmap)) => {
+            // A growth that a crash kept from being told told the bitmap first.
+            if view.reshaping().is_none() && bitmap.header().sync_size > covered {
+                bitmap = bitmap.resized(covered);
+            }
             if bitmap.header().is_stale(view.events) {
                 bitmap.set_all();
             }
@@ -429,7 +443,6 @@ fn read_bitmap(images: &[Image], readers: &[Arc<dyn Storage>], choice: &Choice) 
                 "{}: {damage}; all is taken for written",
                 images[found.image].path().display()
             );
-            let covered = sync_size(view.level, view.layout, view.size, u64::from(view.slots));
             let mut chunk = BITMAP_CHUNK_BYTES;
             let fits = |chunk| BitmapHeader::new(view.array_uuid, covered, chunk).area_bytes() <= room as u64;
             while !fits(chunk) && chunk < 1 << 31 {

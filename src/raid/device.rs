@@ -258,6 +258,11 @@ impl Storage for Window {
         }))
     }
 
+    fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<bool> {
+        self.storage
+            .is_hole(self.inside(offset_bytes, length_bytes)?, length_bytes)
+    }
+
     fn never_waits(&self) -> bool {
         self.storage.never_waits()
     }

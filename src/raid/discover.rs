@@ -21,6 +21,7 @@ use super::{
     },
     nested::assemble_nested,
     overlay::over,
+    partial_parity::Logs,
 };
 
 pub use image::{Contents, ImageReport};
@@ -276,7 +277,10 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
     let slots = u16::try_from(view.slots).unwrap_or(u16::MAX);
     let missing = (0..slots).map(Slot).filter(|slot| !in_sync(slot)).collect();
     let refusal = choose(&images, &found, Assembly::default())
-        .and_then(|choice| read_journal(&images, &choice, Assembly::default()))
+        .and_then(|choice| {
+            let logs = Logs::read(&images, &choice)?;
+            read_journal(&images, &choice, &logs, Assembly::default())
+        })
         .err();
     Some(ArraySet {
         name: view.name.short(),

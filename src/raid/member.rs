@@ -11,6 +11,7 @@ mod flaws;
 use std::{
     io,
     num::NonZeroU64,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -18,7 +19,7 @@ use std::{
     },
 };
 
-use rustix::io::Errno;
+use rustix::{io::Errno, pipe::SpliceFlags};
 
 use super::journal::Sidecar;
 use crate::storage::{Span, Storage};
@@ -127,6 +128,15 @@ impl Member {
         self.device.device_bytes
     }
 
+    /// Length that the device has by now, which may be more than when it was opened.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn current_bytes(&self) -> io::Result<u64> {
+        let size = self.device.storage.size_bytes()?;
+        Ok(size.saturating_sub(self.device.device_start_bytes))
+    }
+
     /// The place for its part of a stripe journal.
     pub fn sidecar(&self) -> Option<&Sidecar> {
         self.device.sidecar.as_ref()
@@ -194,6 +204,37 @@ impl Member {
             return Ok(false);
         }
         self.device.storage.read_cached_at(buffer, at)
+    }
+
+    /// True where its device is memory, for which nobody ever waits.
+    pub fn never_waits(&self) -> bool {
+        self.device.storage.never_waits()
+    }
+
+    /// Puts a part of the data area into a pipe, as pages of the host's cache; `false`, and what the pipe holds is lost,
+    /// where the device cannot do that or the pipe is too small.
+    ///
+    /// # Errors
+    /// As [`Member::read`].
+    pub fn splice(&self, pipe: BorrowedFd<'_>, offset_bytes: u64, length_bytes: u64) -> io::Result<bool> {
+        let mut at = self.raw(offset_bytes, length_bytes)?;
+        let Some(file) = self.device.storage.as_fd() else {
+            return Ok(false);
+        };
+        if self.is_flawed(offset_bytes, length_bytes) {
+            return Ok(false);
+        }
+        let end = at + length_bytes;
+        while at < end {
+            let left = usize::try_from(end - at).unwrap_or(usize::MAX);
+            // A full pipe must not be waited for: nobody empties it meanwhile. The host moves the offset on.
+            match rustix::pipe::splice(file, Some(&mut at), pipe, None, left, SpliceFlags::NONBLOCK) {
+                Ok(0) | Err(Errno::AGAIN | Errno::INVAL | Errno::NOSYS) => return Ok(false),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(true)
     }
 
     /// Writes to the data area.
@@ -284,8 +325,10 @@ impl Member {
 
     /// True where the host says that all of a range of the data area is a hole, so that it reads as zeros for sure.
     pub fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> bool {
-        let span = self.span(offset_bytes);
-        span.is_ok_and(|span| span.hole && span.end_bytes >= offset_bytes + length_bytes)
+        let hole = self
+            .raw(offset_bytes, length_bytes)
+            .and_then(|at| self.device.storage.is_hole(at, length_bytes));
+        hole.unwrap_or(false)
     }
 
     /// Makes all that was written durable.

@@ -11,18 +11,20 @@
 //! [`metadata`] holds the formats that stand beside the data: bytes in, bytes out. I/O begins with [`member`]; [`allot`] shares
 //! images out by [`partition`]s, each a [`device`] of its own; [`create`] and [`assemble`], for which [`discover`] sorts
 //! images into sets, lead to an [`Array`], which serves; [`overlay`] keeps members as they are, [`journal`] keeps stripes
-//! whole, [`rebuild`] redundancy, [`scrub`] looks whether it is, [`add`] takes devices in,
+//! whole, [`rebuild`] redundancy, [`scrub`] looks whether it is, [`add`] takes devices in, [`grow`] uses more of them,
 //! [`watch`] gives up members that hang.
 
 pub mod add;
 pub mod allot;
 pub mod array;
 pub mod assemble;
+pub mod buffer;
 pub mod create;
 pub mod device;
 pub mod discover;
 pub mod error;
 pub mod geometry;
+pub mod grow;
 pub mod health;
 pub mod journal;
 pub mod member;
@@ -30,6 +32,7 @@ pub mod metadata;
 pub mod nested;
 pub mod overlay;
 pub mod parity;
+mod partial_parity;
 pub mod partition;
 pub mod rebuild;
 pub mod reshape;

@@ -111,6 +111,12 @@ impl Storage for Leg {
         self.0.write_zeroes(offset_bytes, length, how).map_err(host_error)
     }
 
+    fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<bool> {
+        let extents = self.0.block_status(offset_bytes, length_bytes).map_err(host_error)?;
+        let hole = extents.first().filter(|extent| extent.kind == ExtentKind::Hole);
+        Ok(hole.is_some_and(|hole| hole.length_bytes >= length_bytes))
+    }
+
     fn span_at(&self, offset_bytes: u64) -> io::Result<Option<Span>> {
         let size = self.0.size_bytes();
         if offset_bytes >= size {

@@ -1,25 +1,40 @@
 //! Making redundancy whole again: a *resync* after a crash or for a new array, a *rebuild* of a member that is new.
 //!
 //! Both go in steps that hold the lanes of what they change, so that the array is in use meanwhile, and both report after
-//! each step, which is where the caller may pause or stop them. What a rebuild has done is noted on the member with each
-//! checkpoint, and only after it was made durable.
+//! each step, which is where the caller may pause or stop them. A step is a batch of runs, which several threads read, make
+//! and write. What a rebuild has done is noted on the member with each checkpoint, and only after it was made durable.
 
-use std::{io, ops::ControlFlow, sync::Arc, time::Duration};
+mod resync;
+
+use std::{
+    io,
+    ops::ControlFlow,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use super::{
-    SECTOR_BYTES, Sector, Slot,
-    array::{Array, Failures, Roster, SLAB_BYTES, Slab, Source, put_on, trusted},
+    SECTOR_BYTES, Slot,
+    array::{Array, Failures, Held, Parities, Roster, SLAB_BYTES, Slab, Source, crew, put_on, trusted},
+    buffer::Buffer,
     error::{Error, Result},
     geometry::{Cell, Geometry},
     member::{Member, WHOLE},
-    metadata::superblock::MAX_SECTOR,
 };
+
+pub(in crate::raid) use resync::synced_bytes;
 
 /// Bytes of a member between two checkpoints.
 const CHECKPOINT_BYTES: u64 = 64 << 20;
 
+/// Most bytes of a member (of the array for a resync of copies) in a step, where a stripe is not more.
+const BATCH_BYTES: u64 = 4 << 20;
+
+/// Bytes of the array over which the copies of a step may be strewn.
+const SPREAD_BYTES: u64 = 4 * BATCH_BYTES;
+
 /// Most bytes of a copy that are made at once.
-const STEP_BYTES: u64 = 128 * 1024;
+const RUN_BYTES: u64 = 128 * 1024;
 
 /// How far the work is, in bytes of a member (of the array for a resync of copies).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,64 +88,6 @@ pub enum Ending {
 }
 
 impl Array {
-    /// Makes redundancy right wherever it may not be.
-    ///
-    /// # Errors
-    /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`], [`Error::WrongState`]
-    /// where a resync is under way already.
-    pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
-        if let Some(ending) = self.work_on_legs(|leg| leg.resync(&mut *pace))? {
-            return Ok(ending);
-        }
-        let _running = self
-            .activity()
-            .resyncing()
-            .ok_or_else(|| self.busy("it is being resynced already"))?;
-        self.check_enabled(0)?;
-        if self.roster().moving().is_some() {
-            return Err(self.busy("it is reshaped; the resync comes after that"));
-        }
-        let whole_bytes = synced_bytes(&self.geometry());
-        let mut position = 0;
-        while let Some((start, end)) = self
-            .intent()
-            .next_unsynced(position)
-            .filter(|(start, _)| *start < whole_bytes)
-        {
-            let end = end.min(whole_bytes);
-            position = start;
-            let mut noted = start;
-            while position < end {
-                position += self.resync_step(position, end)?;
-                let done_bytes = position;
-                let stopped = pace(Progress {
-                    done_bytes,
-                    whole_bytes,
-                })
-                .is_break();
-                if stopped || position >= end || position - noted >= CHECKPOINT_BYTES {
-                    self.note_resync(start, position, whole_bytes)?;
-                    noted = position;
-                }
-                if stopped {
-                    return Ok(Ending::Stopped);
-                }
-            }
-        }
-        self.control().synced_to = MAX_SECTOR;
-        Ok(Ending::Complete)
-    }
-
-    /// Notes what a resync has done, once that is durable; a clean stop tells the superblocks.
-    fn note_resync(&self, start: u64, position: u64, whole_bytes: u64) -> Result<()> {
-        self.flush()?;
-        self.intent().mark_synced(start, position, whole_bytes);
-        let left = self.intent().next_unsynced(0).map(|(start, _)| start);
-        let left = left.filter(|start| *start < whole_bytes);
-        self.control().synced_to = left.map_or(MAX_SECTOR, |start| Sector(start / SECTOR_BYTES));
-        Ok(())
-    }
-
     fn busy(&self, reason: &'static str) -> Error {
         Error::WrongState {
             array: self.name().to_owned(),
@@ -138,76 +95,14 @@ impl Array {
         }
     }
 
-    /// Resyncs what begins at a position and returns its length.
-    fn resync_step(&self, position: u64, end: u64) -> Result<u64> {
-        let mut failures = Failures::default();
-        let result = {
-            let _inside = self.enter();
-            self.mark_dirty(&mut failures)?;
-            let roster = self.roster();
-            if self.level().parities() > 0 {
-                self.resync_stripe(&roster, position, &mut failures)
-            } else {
-                self.resync_copies(&roster, position, end, &mut failures)
-            }
-        };
-        if failures.lacks_space() {
-            return result.and(Err(self.not_written(position, failures.into_error())));
-        }
-        if !failures.is_empty() {
-            self.expel(&failures);
-        }
-        result
-    }
-
-    fn resync_stripe(&self, roster: &Roster, position: u64, failures: &mut Failures) -> Result<u64> {
-        let chunk = self.geometry().chunk_bytes();
-        let Some(stripe) = self.geometry().stripe(position / chunk) else {
-            return Ok(chunk);
-        };
-        let _held = self.hold_stripe(&stripe, 0, chunk);
-        for column in (0..chunk).step_by(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
-            let length = (chunk - column).min(SLAB_BYTES);
-            let slab = Slab::unwritten(stripe, column, length);
-            let rows = self.recovered_rows(roster, &slab, Vec::new(), None)?;
-            self.put_parity(roster, &slab, &rows, failures);
-        }
-        Ok((stripe.number + 1) * chunk - position)
-    }
-
-    fn resync_copies(&self, roster: &Roster, position: u64, end: u64, failures: &mut Failures) -> Result<u64> {
-        let Some(piece) = roster.geometry().map(position, (end - position).min(STEP_BYTES)).next() else {
-            return Ok(end - position);
-        };
-        let _held = self.hold_range(piece.array_offset_bytes, piece.length_bytes);
-        let mut bytes = buffer(piece.length_bytes);
-        let mut other = buffer(piece.length_bytes);
-        let mut good: Option<Slot> = None;
-        let mut last = None;
-        let mut bad = Vec::new();
-        for (slot, at) in piece.copies() {
-            let Some(member) = roster.holder(slot, at, piece.length_bytes) else {
-                continue;
-            };
-            let into = if good.is_none() { &mut bytes } else { &mut other };
-            match member.read(into, at) {
-                Ok(()) if good.is_none() => good = Some(slot),
-                Ok(()) if other != bytes => bad.push((member, at)),
-                Ok(()) => {}
-                Err(error) => {
-                    member.count_read_error();
-                    last = Some(error);
-                    bad.push((member, at));
-                }
-            }
-        }
-        if good.is_none() {
-            return Err(self.unreadable(position, last));
-        }
-        for (member, at) in bad {
-            failures.note(member, member.write(&bytes, at));
-        }
-        Ok(piece.length_bytes)
+    /// Waits for the lanes of slabs that follow one another, and says where on the members they end.
+    fn hold_slabs(&self, slabs: &[Slab<'_>]) -> Option<(Held<'_>, u64)> {
+        let (first, last) = (&slabs.first()?.stripe, &slabs.last()?.stripe);
+        let (count, chunk) = (last.number - first.number + 1, first.chunk_bytes());
+        Some((
+            self.hold_stripes(first, count, 0, chunk),
+            last.member_offset_bytes + chunk,
+        ))
     }
 
     /// Fills members that are new, one after the other; returns where there is none left. What the others cannot give is
@@ -292,31 +187,31 @@ impl Array {
         Ok(Ending::Complete)
     }
 
-    /// Makes again what the member has at a position, and returns its length.
+    /// Makes again what the member has from a position on, and returns its length.
     fn fill_step(&self, roster: &Roster, filling: &Filling<'_>, position: u64, failures: &mut Failures) -> Result<u64> {
         if roster.geometry().stripes() > 0 {
-            return self.fill_chunk(roster, filling, position, failures);
+            return self.fill_stripes(roster, filling, position, failures);
         }
         let (member, whole_bytes) = (filling.member, filling.whole_bytes);
-        let (start, run) = match roster.geometry().cell(filling.slot, position) {
-            Cell::Data {
-                array_offset_bytes,
-                run_bytes,
-            } => (array_offset_bytes, run_bytes),
+        let runs = copies(roster.geometry(), filling, position);
+        let starts = runs.iter().map(|run| run.start).min();
+        let ends = runs.iter().map(|run| run.start + run.length).max();
+        let Some((start, end)) = starts.zip(ends) else {
             // What stands here belongs to nothing.
-            _ => {
-                let unit = roster.geometry().chunk_bytes().max(SECTOR_BYTES);
-                member.set_recovered((position - position % unit + unit).min(whole_bytes));
-                return Ok(member.recovered() - position);
-            }
+            let unit = roster.geometry().chunk_bytes().max(SECTOR_BYTES);
+            member.set_recovered((position - position % unit + unit).min(whole_bytes));
+            return Ok(member.recovered() - position);
         };
-        let length = run.min(STEP_BYTES).min(whole_bytes - position);
-        let _held = self.hold_range(start, length);
-        if filling.is_wanted(roster, start, length) {
-            self.fill_copy(roster, filling, start, (position, length), failures)?;
-        }
-        member.set_recovered(position + length);
-        Ok(length)
+        let _held = self.hold_range(start, end - start);
+        each(&runs, failures, |run, failures| {
+            if filling.is_wanted(roster, run.start, run.length) {
+                self.fill_copy(roster, filling, run.start, (run.position, run.length), failures)?;
+            }
+            Ok(())
+        })?;
+        let done: u64 = runs.iter().map(|run| run.length).sum();
+        member.set_recovered(position + done);
+        Ok(done)
     }
 
     /// Makes a run of a copy again; its lanes are held.
@@ -368,43 +263,54 @@ impl Array {
         Err(self.unreadable(start, last))
     }
 
-    /// Makes the member's chunk of a stripe again.
-    fn fill_chunk(
+    /// Makes the member's chunks of stripes again.
+    fn fill_stripes(
         &self,
         roster: &Roster,
         filling: &Filling<'_>,
         position: u64,
         failures: &mut Failures,
     ) -> Result<u64> {
-        let chunk = roster.geometry().chunk_bytes();
-        let member = filling.member;
-        let Some(stripe) = roster.geometry().stripe(position / chunk) else {
-            member.set_recovered(position + chunk);
+        let slabs = slabs(roster.geometry(), position, filling.whole_bytes);
+        let Some((_held, done)) = self.hold_slabs(&slabs) else {
+            let chunk = roster.geometry().chunk_bytes();
+            filling.member.set_recovered(position + chunk);
             return Ok(chunk);
         };
-        let _held = self.hold_stripe(&stripe, 0, chunk);
-        let at = stripe.member_offset_bytes;
-        let all = || stripe.data().chain([stripe.p]).chain(stripe.q);
-        let mut others = all().filter_map(|slot| trusted(roster, slot, at, chunk));
-        // Zeros everywhere are zeros here too, for P and Q alike.
-        if !filling.is_wanted(roster, at, chunk) {
-        } else if !filling.how.full && others.all(|other| other.is_hole(at, chunk)) {
-            failures.note(member, put_on(member, Source::Hole(chunk), at));
-        } else {
-            for column in (0..chunk).step_by(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
-                let length = (chunk - column).min(SLAB_BYTES);
-                let slab = Slab::unwritten(stripe, column, length);
-                match self.recovered_rows(roster, &slab, Vec::new(), None) {
-                    Ok(rows) => failures.note(member, member.write(&rows.row_of(filling.slot), slab.at())),
-                    Err(Error::Unreadable { .. }) if !filling.how.stop_at_unreadable => {
-                        self.salvage_row(roster, &slab, filling.slot, member, failures)?;
-                    }
-                    Err(error) => return Err(error),
-                }
-            }
+        each(&slabs, failures, |slab, failures| {
+            self.fill_slab(roster, filling, slab, failures)
+        })?;
+        filling.member.set_recovered(done);
+        Ok(done - position)
+    }
+
+    /// Makes the member's columns of a stripe again; their lanes are held.
+    fn fill_slab(
+        &self,
+        roster: &Roster,
+        filling: &Filling<'_>,
+        slab: &Slab<'_>,
+        failures: &mut Failures,
+    ) -> Result<()> {
+        let (member, stripe, at, length) = (filling.member, &slab.stripe, slab.at(), slab.length);
+        if !filling.is_wanted(roster, at, length) {
+            return Ok(());
         }
-        member.set_recovered(at + chunk);
-        Ok(chunk)
+        let all = stripe.data().chain([stripe.p]).chain(stripe.q);
+        let mut others = all.filter_map(|slot| trusted(roster, slot, at, length));
+        // Zeros everywhere are zeros here too, for P and Q alike.
+        if !filling.how.full && others.all(|other| other.is_hole(at, length)) {
+            failures.note(member, put_on(member, Source::Hole(length), at));
+            return Ok(());
+        }
+        match self.recovered_rows(roster, slab, Vec::new(), None, Parities::Needed) {
+            Ok(rows) => failures.note(member, member.write(&rows.row_of(filling.slot), at)),
+            Err(Error::Unreadable { .. }) if !filling.how.stop_at_unreadable => {
+                self.salvage_row(roster, slab, filling.slot, member, failures)?;
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Notes on the member how far it is, once that is durable.
@@ -429,15 +335,79 @@ impl Array {
     }
 }
 
-/// Bytes that a resync covers: of a member where there is parity, of the array else.
-pub(in crate::raid) fn synced_bytes(geometry: &Geometry) -> u64 {
-    if geometry.level().parities() > 0 {
-        geometry.used_bytes(Slot(0))
-    } else {
-        geometry.capacity_bytes()
-    }
+fn buffer(length: u64) -> Buffer {
+    Buffer::take(usize::try_from(length).unwrap_or(0))
 }
 
-fn buffer(length: u64) -> Vec<u8> {
-    vec![0; usize::try_from(length).unwrap_or(0)]
+/// Bytes of a step: few enough of the whole that the caller hears of it and can stop it.
+fn batch_bytes(whole_bytes: u64) -> u64 {
+    (whole_bytes / 16).next_multiple_of(RUN_BYTES).min(BATCH_BYTES)
+}
+
+/// Does a step with each item, by several threads, and gathers the members that failed.
+fn each<T: Sync>(
+    items: &[T],
+    failures: &mut Failures,
+    step: impl Fn(&T, &mut Failures) -> Result<()> + Sync,
+) -> Result<()> {
+    let all = Mutex::new(failures);
+    crew::each(items, |item| {
+        let mut failed = Failures::default();
+        let ended = step(item, &mut failed);
+        if !failed.is_empty() {
+            all.lock().unwrap_or_else(PoisonError::into_inner).merge(failed);
+        }
+        ended
+    })
+}
+
+/// The slabs of a step over stripes: from the stripe at a position of the members on, not behind `end`.
+fn slabs(geometry: &Geometry, position: u64, end: u64) -> Vec<Slab<'static>> {
+    let chunk = geometry.chunk_bytes();
+    let first = position / chunk;
+    let batch = batch_bytes(geometry.stripes() * chunk) / chunk;
+    let last = end.div_ceil(chunk).min(first + batch.max(1));
+    let columns = || (0..chunk).step_by(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX));
+    (first..last)
+        .filter_map(|number| geometry.stripe(number))
+        .flat_map(|stripe| columns().map(move |column| (stripe, column)))
+        .map(|(stripe, column)| Slab::unwritten(stripe, column, (chunk - column).min(SLAB_BYTES)))
+        .collect()
+}
+
+/// A run of a copy.
+struct CopyRun {
+    /// In the array.
+    start: u64,
+    /// On the member.
+    position: u64,
+    length: u64,
+}
+
+/// The runs of a step over copies: from a position of the member on to where something is that belongs to nothing.
+fn copies(geometry: &Geometry, filling: &Filling<'_>, position: u64) -> Vec<CopyRun> {
+    let end = filling.whole_bytes.min(position + batch_bytes(filling.whole_bytes));
+    let mut runs: Vec<CopyRun> = Vec::new();
+    let mut at = position;
+    while at < end
+        && let Cell::Data {
+            array_offset_bytes: start,
+            run_bytes,
+        } = geometry.cell(filling.slot, at)
+    {
+        if runs
+            .first()
+            .is_some_and(|first| start.abs_diff(first.start) > SPREAD_BYTES)
+        {
+            break;
+        }
+        let length = run_bytes.min(RUN_BYTES).min(end - at);
+        runs.push(CopyRun {
+            start,
+            position: at,
+            length,
+        });
+        at += length;
+    }
+    runs
 }

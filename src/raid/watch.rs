@@ -413,6 +413,13 @@ impl Storage for WatchedFile {
         self.ask(move |storage| storage.span_at(offset_bytes))
     }
 
+    fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<bool> {
+        if !self.is_watched() {
+            return self.storage.is_hole(offset_bytes, length_bytes);
+        }
+        self.ask(move |storage| storage.is_hole(offset_bytes, length_bytes))
+    }
+
     fn sync(&self) -> io::Result<()> {
         if !self.is_watched() {
             return self.storage.sync();

@@ -132,6 +132,16 @@ pub trait Storage: Send + Sync {
     /// What stands at an offset; none at and behind the end. A file system that does not tell holes has only data.
     fn span_at(&self, offset_bytes: u64) -> io::Result<Option<Span>>;
 
+    /// True where no space was ever taken for any of a range inside the file, as [`Storage::span_at`] says. To find the
+    /// end of a span the host may look through all of the file; this question it answers at once where there are data.
+    ///
+    /// # Errors
+    /// As [`Storage::span_at`].
+    fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<bool> {
+        let span = self.span_at(offset_bytes)?;
+        Ok(span.is_some_and(|span| span.hole && span.end_bytes >= offset_bytes.saturating_add(length_bytes)))
+    }
+
     /// True where no operation ever waits for a device, because the file has none but memory.
     fn never_waits(&self) -> bool {
         false

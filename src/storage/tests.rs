@@ -299,6 +299,10 @@ fn holes_and_data_are_told_apart() {
         }
         let expected = [(true, 4), (false, 5), (true, 6), (false, 8), (true, 12)];
         assert_eq!(spans, expected, "{}", directory.path().display());
+        let holes: Vec<bool> = [(0, 4), (0, 5), (4, 1), (5, 1), (5, 2), (8, 4), (8, 5), (12, 1)]
+            .map(|(first, pages)| file.is_hole(first * 4096, pages * 4096).unwrap())
+            .to_vec();
+        assert_eq!(holes, [true, false, false, true, false, true, false, false]);
         let mut buffer = [1; 2 * 4096];
         if file.read_cached_at(&mut buffer, 4 * 4096).unwrap() {
             assert_eq!((buffer[0], buffer[4095], buffer[4096], buffer[8191]), (7, 7, 0, 0));

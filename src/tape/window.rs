@@ -1,28 +1,47 @@
 //! A stretch of a file held in memory, so that small reads in order cost few calls.
 //!
-//! It knows nothing of tapes. Whoever writes to the file drops the window; what another process adds is seen once the
-//! reader reaches the end of what is held.
+//! It knows nothing of tapes. Reading on from the end of what is held reads more each time; anywhere else it begins small, so
+//! who looks for one record reads little. Whoever writes to the file drops the window; what another process adds is seen
+//! once the reader reaches the end of what is held.
 
 use std::io;
 
 use crate::storage::Storage;
 
-/// Bytes that are read at once.
-const WINDOW_BYTES: usize = 1 << 20;
+/// Bytes that are read at once: at first, and at most.
+const AHEAD_BYTES: std::ops::RangeInclusive<usize> = 16 << 10..=1 << 20;
 
 /// Bytes of a file from `start_bytes` on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Window {
     start_bytes: u64,
     bytes: Vec<u8>,
+    ahead_bytes: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self {
+            start_bytes: 0,
+            bytes: Vec::new(),
+            ahead_bytes: *AHEAD_BYTES.start(),
+        }
+    }
 }
 
 impl Window {
     /// Bytes of the file from `offset_bytes`: `length` of them, fewer only where it ends.
     pub(super) fn get(&mut self, storage: &dyn Storage, offset_bytes: u64, length: usize) -> io::Result<&[u8]> {
         if self.held(offset_bytes, length).is_none() {
+            let end = self.start_bytes + self.bytes.len() as u64;
+            let goes_on = !self.bytes.is_empty() && (self.start_bytes..=end).contains(&offset_bytes);
+            self.ahead_bytes = if goes_on {
+                (self.ahead_bytes * 2).min(*AHEAD_BYTES.end())
+            } else {
+                *AHEAD_BYTES.start()
+            };
             let left = storage.size_bytes()?.saturating_sub(offset_bytes);
-            let wanted = length.max(WINDOW_BYTES);
+            let wanted = length.max(self.ahead_bytes);
             self.bytes
                 .resize(usize::try_from(left).unwrap_or(wanted).min(wanted), 0);
             self.start_bytes = offset_bytes;

@@ -2,8 +2,8 @@
 //!
 //! Ours is the engine alone, called by as many threads as a row says; md is measured by fio inside its kernel, which has one
 //! CPU, costly system calls and no AVX, so that its figures are a floor. Check and rebuild are bytes of each member per
-//! second. `--quick` makes one short round; a word picks the shapes whose name contains it, `--no-md` leaves md out. Output
-//! is Markdown.
+//! second. `--quick` makes one short round of one shape; a word picks the shapes whose name contains it, `--one` calls the
+//! engine by one thread instead of four, `--no-md` leaves md out. Output is Markdown.
 
 use std::{
     fmt::Write as _,

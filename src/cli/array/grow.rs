@@ -2,7 +2,7 @@
 //!
 //! Both are one order; what they take differs, as their users' questions do: more room, or another level.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -20,14 +20,18 @@ use crate::{
 
 /// Let images become members, so that the array has more room, or go on with what was stopped
 ///
-/// Levels 0, 4, 5, 6 and 10 can grow. The array is in use meanwhile and has its new size at the end. After a kill or a loss
-/// of power the same verb without images goes on; Linux md can do so too.
+/// Levels 0, 4, 5, 6 and 10 can grow by images; all with redundancy by --size, once their images are longer or were replaced
+/// by longer ones; mirrors take more --copies. The array is in use meanwhile and has its new size at the end. What a kill or
+/// a loss of power stopped goes on once the array is served, or by the same verb without images; Linux md can do so too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   headstack array grow r5 disk4.img
   headstack array grow r5 --chunk 64K
       gives the array another chunk
+  headstack array grow r5 --size max
+      uses all of members that are longer now
+  headstack array grow mirror disk2.img --copies 3
   headstack array grow r5
       goes on with what was stopped")]
 pub struct GrowArguments {
@@ -40,8 +44,25 @@ pub struct GrowArguments {
     /// Chunk of the array afterwards
     #[arg(long, value_name = "SIZE", value_parser = size)]
     chunk: Option<u64>,
+    /// Bytes to use of each member, or max for all that they have
+    #[arg(long, value_name = "SIZE|max", value_parser = room, conflicts_with_all = ["images", "chunk", "copies"])]
+    size: Option<Room>,
+    /// Copies of a RAID 1 afterwards, of its members and the images
+    #[arg(long, value_name = "N", conflicts_with = "chunk")]
+    copies: Option<u16>,
     #[command(flatten)]
     common: Common,
+}
+
+/// Bytes of a member; none for all that there are.
+#[derive(Debug, Clone, Copy)]
+struct Room(Option<u64>);
+
+fn room(text: &str) -> Result<Room, String> {
+    match text {
+        "max" => Ok(Room(None)),
+        _ => size(text).map(|bytes| Room(Some(bytes))),
+    }
 }
 
 /// Give an array another level: 0 to 5, 1 to 5, 4 to 5, 5 to 6
@@ -90,7 +111,19 @@ impl GrowArguments {
     /// # Errors
     /// [`Code::Usage`] where it cannot be moved like that, [`Code::Refused`] where it is not whole.
     pub fn run(self) -> Result<Code> {
-        self.common.run("array grow", &self.name, self.images, None, self.chunk)
+        let (images, beside) = whole(&self.images)?;
+        let yes = self.common.yes;
+        let order = match (self.size, self.copies) {
+            (Some(Room(member_bytes)), _) => Order::Enlarge { member_bytes },
+            (None, Some(count)) => Order::Copies { count, images, yes },
+            (None, None) => Order::Reshape {
+                level: None,
+                chunk_bytes: self.chunk,
+                images,
+                yes,
+            },
+        };
+        self.common.run("array grow", &self.name, beside.as_deref(), order)
     }
 }
 
@@ -100,30 +133,28 @@ impl MigrateArguments {
     /// # Errors
     /// As [`GrowArguments::run`].
     pub fn run(self) -> Result<Code> {
-        self.common
-            .run("array migrate", &self.name, self.images, Some(self.level), None)
+        let (images, beside) = whole(&self.images)?;
+        let order = Order::Reshape {
+            level: Some(self.level.code()),
+            chunk_bytes: None,
+            images,
+            yes: self.common.yes,
+        };
+        self.common.run("array migrate", &self.name, beside.as_deref(), order)
     }
 }
 
+/// Images by their whole paths, and the first of them, beside which the array may be.
+fn whole(images: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<PathBuf>)> {
+    let whole = |path: &PathBuf| std::fs::canonicalize(path).with_context(|| path.display().to_string());
+    let images: Vec<PathBuf> = images.iter().map(whole).collect::<Result<_>>()?;
+    let beside = images.first().cloned();
+    Ok((images, beside))
+}
+
 impl Common {
-    fn run(
-        self,
-        verb: &'static str,
-        name: &str,
-        images: Vec<PathBuf>,
-        level: Option<Level>,
-        chunk_bytes: Option<u64>,
-    ) -> Result<Code> {
-        let whole = |path: &PathBuf| std::fs::canonicalize(path).with_context(|| path.display().to_string());
-        let images: Vec<PathBuf> = images.iter().map(whole).collect::<Result<_>>()?;
-        let beside = images.first().cloned();
-        let order = Order::Reshape {
-            level: level.map(Level::code),
-            chunk_bytes,
-            images,
-            yes: self.yes,
-        };
-        let facts = self.place.carry_out(Some(name), beside.as_deref(), order, "reshape")?;
+    fn run(self, verb: &'static str, name: &str, beside: Option<&Path>, order: Order) -> Result<Code> {
+        let facts = self.place.carry_out(Some(name), beside, order, "reshape")?;
         let output = Output::of_json(verb, self.json);
         if output.is_json() {
             output.document(facts)?;

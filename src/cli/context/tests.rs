@@ -4,7 +4,7 @@ use super::{facts, list_text, show_text};
 use crate::{
     dump::{
         context::{Context, Snapshot},
-        writer::Order,
+        writer::{Order, Scope},
     },
     storage::SimDirectory,
     tape::{Container, Limits, Names, Volumes},
@@ -23,6 +23,7 @@ fn context(host: &str, id: &str) -> Context {
         identity: identity.try_into().unwrap(),
         path: "/vol/vol1".into(),
         update: true,
+        scope: Scope::Store,
     };
     let volumes = Volumes {
         directory: std::sync::Arc::new(SimDirectory::new()),
@@ -36,6 +37,7 @@ fn context(host: &str, id: &str) -> Context {
     context.pass = 4;
     context.snapshot = Some(Snapshot {
         volume,
+        database: "/db".into(),
         name: "snapshot_for_backup.1".into(),
         automatic: true,
     });

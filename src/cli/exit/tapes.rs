@@ -35,9 +35,15 @@ pub(super) fn judge_dump(error: &dump::Error) -> (Code, Option<String>) {
         Error::NoBase { .. } => (Code::Refused, "level 0 with -u, which remembers it as a base"),
         Error::BadParameter { .. } => (Code::Usage, "a value in that range"),
         Error::NoDump { .. } => (Code::Corrupt, "'headstack tape ls' for what is on the tape"),
+        Error::NoRoom { .. } => (
+            Code::Busy,
+            "a directory with more room, or --force, which restores as much as fits",
+        ),
+        Error::Claimed { .. } => (Code::Busy, "again when it is done"),
         Error::Interrupted { .. } => (Code::Busy, "the dump again"),
         Error::NoContext { .. } => (Code::NotFound, "'headstack context ls' for those that are"),
         Error::NotRestartable { .. } => (Code::Refused, "'headstack context rm', and the dump anew"),
+        Error::TooManySessions { .. } => (Code::Busy, "again when one of them has ended"),
         Error::Busy { .. } => (Code::Busy, "again when that has ended"),
         Error::WrongTape { .. } => (Code::Refused, "the tapes of the chain in the order of their dates"),
     };

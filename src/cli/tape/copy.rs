@@ -12,10 +12,10 @@ use crate::{
     cli::{
         exit::{Code, Failure},
         output::{Cell, JsonOption, Output},
-        reels::parent_of,
+        reels::{host, parent_of},
     },
     dump::record::Header,
-    storage::{Access, HostDirectory},
+    storage::Access,
     tape::{BlockRead, BlockWrite, FlatStream, Found, Limits, Position, RECORD_MAX_BYTES, TapImage},
 };
 
@@ -59,13 +59,6 @@ pub struct Export {
     file: u32,
     #[command(flatten)]
     json: JsonOption,
-}
-
-fn host(path: &Path) -> Result<(HostDirectory, &Path)> {
-    let parent = parent_of(path);
-    let directory = HostDirectory::open(&parent).with_context(|| parent.display().to_string())?;
-    let name = path.file_name().map_or(Path::new(""), Path::new);
-    Ok((directory, name))
 }
 
 impl Import {

@@ -3,6 +3,7 @@
 //! A tape keeps its place between commands, as a drive does; what is remembered of it lies in the state directory. What
 //! moves it is in `moves.rs`, what looks at it in `look.rs`, what copies it in `copy.rs`.
 
+mod catalog;
 mod copy;
 mod look;
 mod moves;
@@ -32,6 +33,9 @@ pub enum Verb {
     Ls(look::Ls),
     Verify(look::Verify),
     Salvage(salvage::Salvage),
+    Catalogue(catalog::Catalogue),
+    Find(catalog::Find),
+    History(catalog::History),
     /// Go to the beginning of the tape
     #[command(after_help = "\
 Examples:
@@ -99,6 +103,49 @@ pub struct TapeArgument {
     state: StateArgument,
 }
 
+/// A drive for another program: a tape that it opened, and what is remembered of it.
+pub struct Drive {
+    /// The tape.
+    pub image: TapImage,
+    /// True once the tape gave early warning.
+    pub warned: bool,
+    memory: Memory,
+    key: String,
+}
+
+impl Drive {
+    /// Puts a tape into the drive, where it stood; one that is written is made where it is not there.
+    ///
+    /// # Errors
+    /// The tape's, among them that it is write-protected.
+    pub fn open(tape: PathBuf, state: &StateArgument, writes: bool) -> Result<Self> {
+        let argument = TapeArgument {
+            tape,
+            state: state.clone(),
+        };
+        if writes && !argument.tape.exists() {
+            TapImage::create(&argument.directory()?, argument.name(), Limits::default())?;
+        }
+        let access = if writes { Access::ReadWrite } else { Access::Read };
+        let Mounted { image, memory, key } = argument.mount(access)?;
+        Ok(Self {
+            image,
+            warned: false,
+            memory,
+            key,
+        })
+    }
+
+    /// Remembers where the tape stands.
+    ///
+    /// # Errors
+    /// It cannot be remembered.
+    pub fn keep(self) -> Result<()> {
+        let Self { image, memory, key, .. } = self;
+        Mounted { image, memory, key }.keep().map(drop)
+    }
+}
+
 /// A tape in its drive, and what is remembered of it.
 struct Mounted {
     image: TapImage,
@@ -158,6 +205,9 @@ impl Verb {
             Self::Ls(ls) => ls.run(),
             Self::Verify(verify) => verify.run(),
             Self::Salvage(salvage) => salvage.run(),
+            Self::Catalogue(catalogue) => catalogue.run(),
+            Self::Find(find) => find.run(),
+            Self::History(history) => history.run(),
             Self::Rewind(plain) => plain.run("tape rewind", TapImage::rewind),
             Self::Fsf(counted) => counted.run("tape fsf", TapImage::forward_files),
             Self::Bsf(counted) => counted.run("tape bsf", TapImage::backward_files),

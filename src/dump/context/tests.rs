@@ -9,6 +9,7 @@ use crate::{
         stream::Standing,
         tree::{Identity, Status},
         walker::{Folder, Object, Walk},
+        writer::Scope,
     },
     storage::SimDirectory,
 };
@@ -24,6 +25,7 @@ fn context(identity: u8) -> Context {
         identity: [identity; 16],
         path: "/srv".into(),
         update: true,
+        scope: Scope::Group,
     };
     let volumes = Volumes {
         directory: Arc::new(SimDirectory::new()),
@@ -68,6 +70,7 @@ fn what_cannot_go_on_says_why() {
     let mut context = context(1);
     context.snapshot = Some(Snapshot {
         volume: "/m".into(),
+        database: "/db".into(),
         name: "snapshot_for_backup.0".into(),
         automatic: true,
     });

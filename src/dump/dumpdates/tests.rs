@@ -75,9 +75,9 @@ fn numbers_of_a_chain_go_with_its_last_dump() {
         names.sort();
         names
     };
-    assert_eq!(names(), ["dumpdates.json", "numbers-a", "numbers-b"]);
+    assert_eq!(names(), ["dumpdates.json", "dumpdates.lock", "numbers-a", "numbers-b"]);
     assert_eq!(dates.forget(|dump| dump.level == 1).unwrap(), 1);
-    assert_eq!(names(), ["dumpdates.json", "numbers-b"]);
+    assert_eq!(names(), ["dumpdates.json", "dumpdates.lock", "numbers-b"]);
     let again = Dumpdates::open(Arc::new(directory.clone())).unwrap();
     assert_eq!(again.all(), dates.all());
     assert_eq!(again.numbers(&again.all()[0]).unwrap(), Numbers::new(root()));

@@ -6,13 +6,15 @@
 
 use std::path::PathBuf;
 
+use super::compressed::{Packed, Unpacked};
 use crate::{
     dump::{
         TAPE_BLOCK_BYTES,
+        catalog::Place,
         error::{Error, Result},
         record::TapeBlock,
     },
-    tape::{self, BlockRead, Container, Found, Volumes},
+    tape::{self, BlockRead, Container, Found, Position, Volumes},
 };
 
 /// What comes next.
@@ -41,6 +43,18 @@ pub(super) struct Blocks {
     volume_start: u64,
     /// Ordinal of the next block in the dump, as far as it is known.
     ordinal: u64,
+    /// What unpacks the records of a dump that is compressed.
+    packed: Option<Packed>,
+    /// True where something was passed over that does not unpack.
+    damaged: bool,
+    /// True where the volume has no more than what was not unpacked yet.
+    drained: bool,
+    /// Where the record begins that blocks come from.
+    record_at: u64,
+    /// Where the dump begins on its first volume.
+    start: Place,
+    /// Everything that was read, where it is kept.
+    copy: Option<Vec<u8>>,
     /// True where volumes that are not there are passed over.
     lenient: bool,
 }
@@ -58,16 +72,26 @@ impl Blocks {
     }
 
     fn over(volumes: Volumes, file: u32, tape: Box<dyn BlockRead>) -> Self {
+        let start = Place {
+            volume: 1,
+            offset_bytes: tape.position().offset_bytes,
+        };
         Self {
             volumes,
             volume: 1,
             file,
+            start,
             tape,
             record: Vec::new(),
             given: 0,
             factor: 1,
             volume_start: 0,
             ordinal: 0,
+            packed: None,
+            damaged: false,
+            drained: false,
+            record_at: 0,
+            copy: None,
             lenient: false,
         }
     }
@@ -114,6 +138,98 @@ impl Blocks {
         (self.path(), reason).into()
     }
 
+    /// Goes to a record of a volume; what comes next is its first block.
+    pub(super) fn go_to(&mut self, place: Place) -> Result<()> {
+        if place.volume != self.volume {
+            self.tape = self.volumes.open(place.volume)?;
+            (self.volume, self.file) = (place.volume, 0);
+        }
+        self.record.clear();
+        self.given = 0;
+        if let Some(packed) = &mut self.packed {
+            packed.begin();
+        }
+        Ok(self.tape.seek(Position {
+            offset_bytes: place.offset_bytes,
+            file: self.file,
+            record: None,
+        })?)
+    }
+
+    /// What the files of all volumes hold, in bytes.
+    pub(super) fn most_bytes(&self) -> u64 {
+        let sizes = (1..)
+            .map_while(|number| self.volumes.names.of(number))
+            .map(|name| self.volumes.directory.stat(&name));
+        let total: u64 = sizes.map_while(|stat| Some(stat.ok()?.size_bytes)).sum();
+        total.saturating_sub(self.start.offset_bytes)
+    }
+
+    /// What the dump takes on all volumes, in bytes.
+    pub(super) fn dump_bytes(&self) -> Result<u64> {
+        let mut total = 0;
+        let mut record = Vec::new();
+        for number in 1.. {
+            let mut tape = match self.volumes.open(number) {
+                Ok(tape) => tape,
+                Err(tape::Error::NoVolume { .. }) => break,
+                Err(error) => return Err(error.into()),
+            };
+            if number == 1 {
+                tape.seek(Position {
+                    offset_bytes: self.start.offset_bytes,
+                    file: self.file,
+                    record: None,
+                })?;
+            }
+            loop {
+                match tape.read_record(&mut record)? {
+                    Found::Record | Found::BadRecord => total += record.len() as u64,
+                    Found::Lost { length_bytes } => total += length_bytes,
+                    Found::Mark | Found::End => break,
+                }
+            }
+        }
+        Ok(total)
+    }
+
+    /// Goes to the beginning of the dump.
+    pub(super) fn rewind(&mut self) -> Result<()> {
+        self.go_to(self.start)
+    }
+
+    /// Unpacks records from the second on, as the label says that was just read.
+    pub(super) fn unpack(&mut self, factor: u32) {
+        let mut packed = Packed::new(factor.clamp(1, 1024) as usize * TAPE_BLOCK_BYTES);
+        // A stream gives more than the first record at once.
+        packed.push(&self.record);
+        if let Unpacked::Record(record) = packed.take() {
+            self.record = record;
+        }
+        self.packed = Some(packed);
+    }
+
+    /// Where the record begins that the last block came from; of a compressed dump only its beginning is a place.
+    pub(super) fn place(&self) -> Place {
+        if self.packed.is_some() {
+            return self.start;
+        }
+        Place {
+            volume: self.volume,
+            offset_bytes: self.record_at,
+        }
+    }
+
+    /// Keeps what is read from now on, behind what is given.
+    pub(super) fn keep(&mut self, first: &TapeBlock) {
+        self.copy = Some(first.to_vec());
+    }
+
+    /// What was kept; nothing is kept any more.
+    pub(super) fn take_copy(&mut self) -> Vec<u8> {
+        self.copy.take().unwrap_or_default()
+    }
+
     /// Reads the volume from its next tape file on; false where it has none.
     pub(super) fn next_file(&mut self) -> Result<bool> {
         match self.volumes.open_file(self.volume, self.file + 1) {
@@ -135,6 +251,9 @@ impl Blocks {
                 block.copy_from_slice(bytes);
                 self.given += TAPE_BLOCK_BYTES;
                 self.ordinal += 1;
+                if let Some(copy) = &mut self.copy {
+                    copy.extend_from_slice(block);
+                }
                 return Ok(Next::Block);
             }
             // What is left of a record that is no whole count of blocks.
@@ -144,18 +263,61 @@ impl Blocks {
             if torn {
                 return Ok(Next::Lost);
             }
-            match self.tape.read_record(&mut self.record)? {
-                Found::Record => {}
+            match self.next_packed() {
+                Some(true) => continue,
+                Some(false) => return Ok(Next::Lost),
+                None => {}
+            }
+            self.record_at = self.tape.position().offset_bytes;
+            let found = if std::mem::take(&mut self.drained) {
+                Found::End
+            } else {
+                self.tape.read_record(&mut self.record)?
+            };
+            match found {
+                Found::Record => {
+                    if let Some(packed) = &mut self.packed {
+                        packed.push(&std::mem::take(&mut self.record));
+                    }
+                }
                 Found::BadRecord | Found::Lost { .. } => {
                     self.record.clear();
                     return Ok(Next::Lost);
                 }
                 Found::Mark | Found::End => {
                     self.record.clear();
+                    if let Some(packed) = &mut self.packed {
+                        if packed.has_rest() {
+                            self.drained = true;
+                            continue;
+                        }
+                        packed.begin();
+                    }
                     if !self.next_volume()? {
                         return Ok(Next::End);
                     }
                 }
+            }
+        }
+    }
+
+    /// The next record of a compressed dump, out of what was read already: true where there is one or more has to be passed
+    /// over, false where something was lost before it. None where the tape has to be read.
+    fn next_packed(&mut self) -> Option<bool> {
+        let packed = self.packed.as_mut()?;
+        match packed.take() {
+            Unpacked::Record(record) => {
+                self.record = record;
+                Some(!std::mem::take(&mut self.damaged))
+            }
+            // What looks like a long record behind damage may be none.
+            Unpacked::Short if !(self.drained && packed.has_rest()) => {
+                std::mem::take(&mut self.damaged).then_some(false)
+            }
+            Unpacked::Damaged | Unpacked::Short => {
+                packed.skip();
+                self.damaged = true;
+                Some(true)
             }
         }
     }

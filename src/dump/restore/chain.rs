@@ -1,7 +1,7 @@
 //! A chain of dumps, one after the other, into one directory: what was renamed is renamed, what is gone goes.
 //!
 //! What the chain so far left is remembered in `restoresymtable` in the directory itself, as with other programs, but in
-//! a form of our own: `HSR1`, i64 date, u32 count of directories; for each u32 number and u32 count of names; for each
+//! a form of our own: `HSR2`, i64 date, i64 date of a dump that is being restored, u8 how far, u32 count of directories; for each u32 number and u32 count of names; for each
 //! name u32 number, u8 1 for a directory, u8 length, the name; CRC-32C at the end; little-endian.
 //!
 //! From one tree to the next: names that are gone are removed while all paths are still the old ones, and what
@@ -19,7 +19,9 @@ use rustix::{
     io::{Errno, retry_on_intr as retry},
 };
 
-use super::{Catalogue, Destination, Folders, Restored, Space, Target, files::Files, names::Name, target::write_at};
+use super::{
+    Catalogue, Destination, Folders, Restored, Space, Target, files::Files, names::Name, room, target::write_at,
+};
 use crate::dump::{
     ROOT,
     error::{Error, Result},
@@ -28,7 +30,7 @@ use crate::dump::{
 
 const STATE: &str = "restoresymtable";
 const STATE_NEW: &str = "restoresymtable.new";
-const MAGIC: &[u8; 4] = b"HSR1";
+const MAGIC: &[u8; 4] = b"HSR2";
 /// Longest state that is read, in bytes.
 const STATE_MAX_BYTES: u64 = 4 << 30;
 
@@ -36,7 +38,20 @@ const STATE_MAX_BYTES: u64 = 4 << 30;
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 struct Left {
     date_s: i64,
+    /// The dump that was on its way on top of this one, where a restore was interrupted, and how far names were.
+    pending: Option<(i64, Step)>,
     folders: Folders,
+}
+
+/// How far the names of the next dump are put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Step {
+    /// What moves is being set aside.
+    Aside = 1,
+    /// All that moves is aside, and is being put in its new place.
+    Placing = 2,
+    /// All names are in place.
+    Placed = 3,
 }
 
 pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<Restored> {
@@ -44,6 +59,7 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
     let old = match label.base_date_s {
         0 => Left::default(),
         base_s => read_state(destination)?
+            .filter(|left| left.pending.is_none_or(|(date_s, _)| date_s == label.date_s))
             .filter(|left| left.date_s == base_s)
             .ok_or_else(|| Error::WrongTape {
                 path: reader.path(),
@@ -57,6 +73,7 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
     catalogue.settle_types();
     let mut troubles = std::mem::take(&mut catalogue.troubles);
     let before = Space::reach(&old.folders, &mut Vec::new());
+    let left = old.clone();
     let mut all = old.folders;
     all.extend(catalogue.folders.clone());
     // A name whose number is free now is gone, whatever an older listing says.
@@ -69,25 +86,33 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
     }
     let after = Space::reach(&all, &mut troubles);
     catalogue.tell_torn(&after, &mut troubles);
+    room::check(
+        destination,
+        reader,
+        after.objects().saturating_sub(before.objects()),
+        true,
+    )?;
+    log::info!("stage 2: putting names in place");
     let mut files = Files::new(destination, troubles).exactly();
-    let mut turn = Turn {
+    let turn = Turn {
         before: &before,
         after: &after,
         destination,
         files: &mut files,
         aside: BTreeSet::new(),
+        resumed: false,
     };
-    turn.clear_names();
-    turn.clear_directories();
-    turn.build_directories();
-    turn.build_names(&catalogue);
+    turn.run(&catalogue, left)?;
     files.restore(reader, &mut catalogue, &after)?;
     let left = Left {
         date_s: label.date_s,
+        pending: None,
         folders: after.folders.clone(),
     };
-    // Before the root gets its times.
-    write_state(destination, &left)?;
+    // Before the root gets its times. A mounted database has no place for it, so no increment goes on top there.
+    if !destination.is_store() {
+        write_state(destination, &left)?;
+    }
     files.dress_directories(&catalogue, &after, |_| true);
     Ok(files.finish())
 }
@@ -100,6 +125,8 @@ struct Turn<'a, 'b> {
     files: &'a mut Files<'b>,
     /// What is set aside in the root.
     aside: BTreeSet<Target>,
+    /// True where an interrupted restore may have put some of it in its place.
+    resumed: bool,
 }
 
 /// Where something is set aside.
@@ -123,6 +150,53 @@ fn folder(number: u32) -> Target {
 }
 
 impl Turn<'_, '_> {
+    /// Puts all names in place, from where an interrupted restore left them. How far that is is remembered in `left`, but not
+    /// at level 0, where nothing moves.
+    fn run(mut self, catalogue: &Catalogue, mut left: Left) -> Result<()> {
+        let destination = self.destination;
+        let label = &catalogue.label;
+        let done = left.pending.map_or(Step::Aside, |(_, step)| step);
+        let mut reached = |step| {
+            left.pending = Some((label.date_s, step));
+            if label.base_date_s == 0 {
+                Ok(())
+            } else {
+                write_state(destination, &left)
+            }
+        };
+        if done < Step::Placing {
+            reached(Step::Aside)?;
+            self.clear_names();
+            self.clear_directories();
+            reached(Step::Placing)?;
+        } else {
+            self.find_aside();
+        }
+        if done < Step::Placed {
+            self.build_directories();
+            self.build_names(catalogue);
+            reached(Step::Placed)?;
+        }
+        Ok(())
+    }
+
+    /// Sets something aside, unless an interrupted restore did.
+    fn set_aside(&self, path: &Path, target: Target) -> Result<(), Errno> {
+        match self.destination.status(&aside(target)) {
+            Ok(_) => Ok(()),
+            Err(_) => self.destination.rename(path, &aside(target)),
+        }
+    }
+
+    /// Finds what an interrupted restore set aside and did not put in its place.
+    fn find_aside(&mut self) {
+        let files = self.before.file_names.keys().map(|number| file(*number));
+        let targets = files.chain(self.before.order.iter().map(|number| folder(*number)));
+        let there = targets.filter(|target| self.destination.status(&aside(*target)).is_ok());
+        self.aside = there.collect();
+        self.resumed = true;
+    }
+
     /// Names that a file keeps, and those that it loses.
     fn split(&self, number: u32, names: &BTreeSet<Name>) -> (Vec<Name>, Vec<Name>) {
         let none = BTreeSet::new();
@@ -140,7 +214,7 @@ impl Turn<'_, '_> {
                 && let Some(name) = gone.pop()
             {
                 let target = file(*number);
-                let moved = self.destination.rename(&self.before.path_of(&name), &aside(target));
+                let moved = self.set_aside(&self.before.path_of(&name), target);
                 if self.tell(&self.before.path_of(&name), "cannot be moved", moved) {
                     self.aside.insert(target);
                 }
@@ -161,7 +235,7 @@ impl Turn<'_, '_> {
                 Some(name) if self.before.folder_names.get(number) == Some(name) => {}
                 Some(_) => {
                     let target = folder(*number);
-                    let moved = self.destination.rename(&path, &aside(target));
+                    let moved = self.set_aside(&path, target);
                     if self.tell(&path, "cannot be moved", moved) {
                         self.aside.insert(target);
                     }
@@ -202,6 +276,11 @@ impl Turn<'_, '_> {
                 let moved = self.destination.rename(&aside(file(*number)), &path);
                 self.tell(&path, "cannot be put in its place", moved);
                 from = Some(path);
+            } else if self.resumed && from.is_none() {
+                // It was put there before.
+                let placed = missing.last().map(|name| self.after.path_of(name));
+                from = placed.filter(|path| self.destination.status(path).is_ok());
+                missing.truncate(missing.len() - usize::from(from.is_some()));
             }
             if catalogue.here.contains(*number) {
                 continue;
@@ -234,6 +313,9 @@ impl Left {
         let mut bytes = MAGIC.to_vec();
         let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
         bytes.extend_from_slice(&self.date_s.to_le_bytes());
+        let (pending_s, step) = self.pending.map_or((0, 0), |(date_s, step)| (date_s, step as u8));
+        bytes.extend_from_slice(&pending_s.to_le_bytes());
+        bytes.push(step);
         bytes.extend_from_slice(&count(self.folders.len()));
         for (number, names) in &self.folders {
             bytes.extend_from_slice(&number.to_le_bytes());
@@ -257,6 +339,14 @@ impl Left {
         }
         let mut rest = body.strip_prefix(MAGIC)?;
         let date_s = i64::from_le_bytes(take(&mut rest)?);
+        let pending_s = i64::from_le_bytes(take(&mut rest)?);
+        let pending = match take(&mut rest)? {
+            [0] => None,
+            [1] => Some((pending_s, Step::Aside)),
+            [2] => Some((pending_s, Step::Placing)),
+            [3] => Some((pending_s, Step::Placed)),
+            _ => return None,
+        };
         let count = u32::from_le_bytes(take(&mut rest)?);
         let mut folders = Folders::new();
         for _ in 0..count {
@@ -276,7 +366,11 @@ impl Left {
             }
             folders.insert(number, names);
         }
-        Some(Self { date_s, folders })
+        Some(Self {
+            date_s,
+            pending,
+            folders,
+        })
     }
 }
 
@@ -291,6 +385,11 @@ fn state_error(destination: &Destination, source: std::io::Error) -> Error {
         path: destination.path().join(STATE),
         source,
     }
+}
+
+/// Date of what the chain so far left.
+pub(super) fn last_restored(destination: &Destination) -> Result<Option<i64>> {
+    Ok(read_state(destination)?.map(|left| left.date_s))
 }
 
 /// What the chain so far left; none where nothing was restored here.
@@ -336,6 +435,7 @@ mod tests {
         let names = BTreeMap::from([(b"a".to_vec(), file(3)), (b"d".to_vec(), folder(4))]);
         let left = Left {
             date_s: 1_700_000_000,
+            pending: Some((1_700_000_001, Step::Placing)),
             folders: Folders::from([(2, names), (4, BTreeMap::new())]),
         };
         let bytes = left.encode();

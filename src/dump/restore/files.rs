@@ -3,6 +3,8 @@
 //! An object is made under its first name and linked to the others. It is dressed when the next one comes, as its
 //! attributes stand behind it on the tape.
 
+pub(super) mod series;
+
 use std::{
     collections::BTreeSet,
     ops::Range,
@@ -15,9 +17,10 @@ use rustix::{fs::FileType, io::Errno};
 use super::{Catalogue, Restored, Space, attributes_of, is_directory, target::write_at};
 use crate::dump::{
     attributes::Attribute,
+    catalog::Places,
     error::{Lost, Result, Trouble},
     reader::{Item, Reader},
-    record::{Header, Node},
+    record::{Header, Kind, Node},
     restore::Destination,
 };
 
@@ -44,6 +47,8 @@ pub(in crate::dump) struct Files<'a> {
     /// True where attributes go that are not on the tape.
     exact: bool,
     unnamed: Unnamed,
+    /// True once there is no room for more.
+    full: bool,
 }
 
 /// What becomes of objects on the tape that have no name.
@@ -73,6 +78,7 @@ impl<'a> Files<'a> {
             refused: BTreeSet::new(),
             exact: false,
             unnamed: Unnamed::Tell,
+            full: false,
         }
     }
 
@@ -90,10 +96,31 @@ impl<'a> Files<'a> {
         self.restored
     }
 
+    /// Makes all directories of `space`, and those that lead to new names.
+    pub(in crate::dump) fn make_directories(&mut self, space: &Space) {
+        log::info!("stage 2: making directories");
+        let new: Vec<PathBuf> = self.destination.new_names().map(Path::to_path_buf).collect();
+        for path in new {
+            let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+            above.reverse();
+            for path in above {
+                if let Err(errno) = self.destination.make_directory(path) {
+                    self.lose(path, format!("the directory cannot be made: {errno}"));
+                }
+            }
+        }
+        for number in &space.order {
+            self.make_directory(space.paths.get(number).map_or(Path::new(""), |path| path));
+        }
+    }
+
     pub(in crate::dump) fn make_directory(&mut self, path: &Path) {
         match self.destination.make_directory(path) {
             Ok(()) => self.restored.objects += 1,
-            Err(errno) => self.lose(path, format!("the directory cannot be made: {errno}")),
+            Err(errno) => {
+                self.full |= is_full(errno);
+                self.lose(path, format!("the directory cannot be made: {errno}"));
+            }
         }
     }
 
@@ -104,7 +131,11 @@ impl<'a> Files<'a> {
         catalogue: &mut Catalogue,
         space: &Space,
     ) -> Result<()> {
-        loop {
+        log::info!("stage 3: restoring files as they come, stage 4: until there are no more");
+        if self.destination.is_store() {
+            self.give_parameters(catalogue, space);
+        }
+        while !self.full {
             let item = match catalogue.next.take() {
                 Some(item) => item,
                 None => reader.item()?,
@@ -113,12 +144,7 @@ impl<'a> Files<'a> {
             match item {
                 Item::End => break,
                 Item::Used(_) | Item::Here(_) => {}
-                Item::Attributes(header, block) => {
-                    let attributes = attributes_of(&block, header.number, &mut self.restored.troubles);
-                    if let Some(last) = self.last.as_mut().filter(|last| last.number == header.number) {
-                        last.attributes.extend(attributes);
-                    }
-                }
+                Item::Attributes(header, block) => self.belongs(&header, &block),
                 Item::Object(header) => {
                     self.dress_last();
                     // A directory among the files is one in another object's place; what comes twice was spliced in.
@@ -130,8 +156,105 @@ impl<'a> Files<'a> {
         }
         self.dress_last();
         self.restored.troubles.extend(reader.take_troubles());
-        self.tell_missing(catalogue, space);
+        if self.full {
+            self.tell_left(catalogue, space);
+        } else {
+            self.tell_missing(catalogue, space);
+        }
         Ok(())
+    }
+
+    /// Restores all files that have a name in `space`, each from where it lies. Where a place is wrong, as on a copy of the tape
+    /// in another container, the tape is read from its beginning.
+    pub(super) fn restore_placed(
+        &mut self,
+        reader: &mut Reader,
+        places: &Places,
+        catalogue: &Catalogue,
+        space: &Space,
+    ) -> Result<()> {
+        let mut next = None;
+        for number in space
+            .file_names
+            .keys()
+            .filter(|number| catalogue.here.contains(**number))
+        {
+            if let Some(place) = places.of(*number).filter(|place| *place > reader.place()) {
+                if reader.go_to(place).is_err() {
+                    reader.rewind()?;
+                }
+                next = None;
+            }
+            if !self.find(reader, *number, space, &mut next, false)? {
+                // What was met there says nothing about the tape.
+                reader.take_troubles();
+                reader.rewind()?;
+                next = None;
+                self.find(reader, *number, space, &mut next, true)?;
+            }
+            self.dress_last();
+            if !self.seen.contains(number) {
+                for path in space.paths_of(*number) {
+                    self.lose_data(&path, Vec::new());
+                }
+            }
+        }
+        self.restored.troubles.extend(reader.take_troubles());
+        Ok(())
+    }
+
+    /// Reads on to an object and restores it with what belongs to it; false where what comes is of higher numbers. A further
+    /// segment stands for the object only where `headless` says that the first may be lost.
+    fn find(
+        &mut self,
+        reader: &mut Reader,
+        number: u32,
+        space: &Space,
+        next: &mut Option<Box<Header>>,
+        headless: bool,
+    ) -> Result<bool> {
+        loop {
+            let header = match next.take() {
+                Some(header) => header,
+                None => match reader.item()? {
+                    Item::Object(header) => header,
+                    Item::Attributes(header, block) => {
+                        self.belongs(&header, &block);
+                        continue;
+                    }
+                    Item::Used(_) | Item::Here(_) => continue,
+                    Item::End => return Ok(self.seen.contains(&number)),
+                },
+            };
+            self.dress_last();
+            if !is_directory(&header.node) && header.number > number {
+                *next = Some(header);
+                return Ok(self.seen.contains(&number));
+            }
+            let taken = header.number == number && (headless || header.kind == Kind::Inode);
+            if taken && self.seen.insert(number) {
+                self.object(reader, &header, space)?;
+            }
+        }
+    }
+
+    /// Takes the attributes of the object that was made last.
+    fn belongs(&mut self, header: &Header, block: &[u8]) {
+        let attributes = attributes_of(block, header.number, &mut self.restored.troubles);
+        if let Some(last) = self.last.as_mut().filter(|last| last.number == header.number) {
+            last.attributes.extend(attributes);
+        }
+    }
+
+    /// Tells of files that were not reached, as there was no room.
+    fn tell_left(&mut self, catalogue: &Catalogue, space: &Space) {
+        for number in space.file_names.keys() {
+            if catalogue.here.contains(*number) && !self.seen.contains(number) {
+                for path in space.paths_of(*number) {
+                    self.lose(&path, "is not restored: there is no room left".into());
+                }
+            }
+        }
     }
 
     /// Tells of objects that the tape promised and does not hold.
@@ -177,7 +300,9 @@ impl<'a> Files<'a> {
             return Ok(());
         };
         if let Err(what) = self.make(reader, header, path)? {
-            self.lose(path, what);
+            for path in &paths {
+                self.lose(path, what.clone());
+            }
             return Ok(());
         }
         self.restored.objects += 1;
@@ -198,7 +323,6 @@ impl<'a> Files<'a> {
     /// Makes an object with its data; what went wrong is the inner result.
     fn make(&mut self, reader: &mut Reader, header: &Header, path: &Path) -> Result<Result<(), String>> {
         let node = &header.node;
-        let failed = |errno: Errno| format!("cannot be made: {errno}");
         let kind = FileType::from_raw_mode(node.mode.into());
         let made = match kind {
             FileType::RegularFile => return self.make_file(reader, header, path),
@@ -216,13 +340,22 @@ impl<'a> Files<'a> {
             }
             _ => return Ok(Err(format!("is of no known type: mode {:o}", node.mode))),
         };
-        Ok(made.map_err(failed))
+        Ok(made.map_err(|errno| {
+            self.full |= is_full(errno);
+            format!("cannot be made: {errno}")
+        }))
     }
 
     fn make_file(&mut self, reader: &mut Reader, header: &Header, path: &Path) -> Result<Result<(), String>> {
+        if self.destination.is_store() {
+            return self.make_series_file(reader, header, path);
+        }
         let file = match self.destination.make_file(path) {
             Ok(file) => file,
-            Err(errno) => return Ok(Err(format!("cannot be made: {errno}"))),
+            Err(errno) => {
+                self.full |= is_full(errno);
+                return Ok(Err(format!("cannot be made: {errno}")));
+            }
         };
         let mut error = None;
         let ranges = reader.data(&mut |offset, piece| {
@@ -232,6 +365,11 @@ impl<'a> Files<'a> {
         })?;
         let sized = rustix::fs::ftruncate(&file, header.node.size_bytes);
         if let Some(error) = error {
+            if Errno::from_io_error(&error).is_some_and(is_full) {
+                // Half a file is worth less than the room it takes; that it stays is told below in any case.
+                let _ = self.destination.remove(path);
+                self.full = true;
+            }
             return Ok(Err(format!("cannot be written: {error}")));
         }
         if let Err(errno) = sized {
@@ -272,7 +410,25 @@ impl<'a> Files<'a> {
     }
 
     fn dress(&mut self, path: &Path, node: &Node, attributes: &[Attribute]) {
-        match self.destination.dress(path, node, attributes, self.exact) {
+        if self.destination.is_store() {
+            return self.dress_series(path, node, attributes);
+        }
+        let limit = self.destination.list_limit();
+        let (kept, long): (Vec<_>, Vec<_>) = attributes
+            .iter()
+            .cloned()
+            .partition(|attribute| limit.is_none_or(|limit| list_entries(attribute) <= limit));
+        for list in long {
+            let entries = list_entries(&list);
+            self.restored.troubles.push(Trouble {
+                path: path.to_path_buf(),
+                what: format!(
+                    "its access control list has {entries} entries, which is too many: its permissions stand for it"
+                ),
+                loss: false,
+            });
+        }
+        match self.destination.dress(path, node, &kept, self.exact) {
             Ok(refused) => {
                 for what in refused {
                     // A user who is not root may give nothing away: that is told once, not of every file.
@@ -301,6 +457,20 @@ impl<'a> Files<'a> {
             what,
             loss: true,
         });
+    }
+}
+
+/// True where there is no room for anything more.
+fn is_full(errno: Errno) -> bool {
+    matches!(errno, Errno::NOSPC | Errno::DQUOT)
+}
+
+/// How many entries an access control list has; 0 for any other attribute.
+fn list_entries(attribute: &Attribute) -> usize {
+    if attribute.name.starts_with(b"system.posix_acl_") {
+        attribute.value.len().saturating_sub(4) / 8
+    } else {
+        0
     }
 }
 

@@ -82,6 +82,11 @@ impl Space {
         joined(self.paths.get(folder).map_or(Path::new(""), |path| path), name)
     }
 
+    /// How many objects these are.
+    pub fn objects(&self) -> u64 {
+        (self.order.len() + self.file_names.len()) as u64
+    }
+
     /// A path of an object, or its number where it has no name.
     pub fn path_of_number(&self, number: u32) -> PathBuf {
         let directory = self.paths.get(&number).cloned();

@@ -33,6 +33,11 @@ const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
 pub struct Destination {
     root: OwnedFd,
     path: PathBuf,
+    forced: bool,
+    renames: Vec<(PathBuf, PathBuf)>,
+    list_limit: Option<usize>,
+    /// True where it is the root of a mounted database.
+    store: bool,
 }
 
 impl Destination {
@@ -47,9 +52,79 @@ impl Destination {
             source: errno.into(),
         })?;
         Ok(Self {
+            store: super::files::series::is_store(&root),
             root,
             path: path.to_path_buf(),
+            forced: false,
+            renames: Vec::new(),
+            list_limit: None,
         })
+    }
+
+    /// Lets a restore take what fits, without a check of the room beforehand.
+    #[must_use]
+    pub fn forced(self, forced: bool) -> Self {
+        Self { forced, ..self }
+    }
+
+    /// Lets objects that the tape has under one path be restored under another; both are from the root.
+    #[must_use]
+    pub fn renaming(self, renames: Vec<(PathBuf, PathBuf)>) -> Self {
+        Self { renames, ..self }
+    }
+
+    /// Leaves out access control lists of more entries; such objects get what their permissions say.
+    #[must_use]
+    pub fn with_lists_up_to(self, entries: Option<usize>) -> Self {
+        Self {
+            list_limit: entries,
+            ..self
+        }
+    }
+
+    /// Claims the directory for one restore, until it is closed.
+    ///
+    /// # Errors
+    /// [`Error::Claimed`] where another has it.
+    pub fn claim(&self) -> Result<()> {
+        match fs::flock(&self.root, fs::FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => Err(Error::Claimed {
+                path: self.path.clone(),
+            }),
+            // A file system without locks has no other claims either.
+            _ => Ok(()),
+        }
+    }
+
+    /// True where a restore takes what fits.
+    pub(super) fn takes_what_fits(&self) -> bool {
+        self.forced
+    }
+
+    /// Most entries of an access control list.
+    pub(super) fn list_limit(&self) -> Option<usize> {
+        self.list_limit
+    }
+
+    /// Paths that others are restored under.
+    pub(super) fn new_names(&self) -> impl Iterator<Item = &Path> {
+        self.renames.iter().map(|(_, to)| to.as_path())
+    }
+
+    /// Where an object of the tape goes.
+    fn renamed(&self, path: &Path) -> PathBuf {
+        let renames = self.renames.iter();
+        let found = renames.filter_map(|(from, to)| Some((from, to, path.strip_prefix(from).ok()?)));
+        match found.max_by_key(|(from, ..)| from.as_os_str().len()) {
+            Some((_, to, rest)) if rest.as_os_str().is_empty() => to.clone(),
+            Some((_, to, rest)) => to.join(rest),
+            None => path.to_path_buf(),
+        }
+    }
+
+    /// True where it is the root of a mounted database, in which directories are series.
+    pub(super) fn is_store(&self) -> bool {
+        self.store
     }
 
     /// Where it is, as it was opened.
@@ -60,6 +135,10 @@ impl Destination {
 
     /// Opens what is there.
     pub(super) fn open_at(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
+        self.open_here(&self.renamed(path), flags)
+    }
+
+    fn open_here(&self, path: &Path, flags: OFlags) -> Result<OwnedFd, Errno> {
         let path = if path.as_os_str().is_empty() {
             Path::new(".")
         } else {
@@ -71,11 +150,18 @@ impl Destination {
 
     /// The directory of a path, open, and the last name in it.
     fn parent(&self, path: &Path) -> Result<(OwnedFd, CString), Errno> {
+        let path = &self.renamed(path);
         let name = path.file_name().ok_or(Errno::INVAL)?;
         let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
         let parent = path.parent().unwrap_or(Path::new(""));
-        let directory = self.open_at(parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        let directory = self.open_here(parent, OFlags::PATH | OFlags::DIRECTORY)?;
         Ok((directory, name))
+    }
+
+    /// True where something of this path is there.
+    #[must_use]
+    pub fn has(&self, path: &Path) -> bool {
+        self.status(path).is_ok()
     }
 
     /// Facts about what is there.

@@ -62,7 +62,7 @@ pub(super) fn load(tree: &Tree, path: &Path, walked: &Status) -> Result<Loaded, 
     let file = tree.open_at(path, flags)?;
     let mut status = tree::status_at(&file, c"")?;
     if readable {
-        status.node.flags = tree::flags_of(&file);
+        status.node.flags = tree.flags_of(&file);
     }
     let attributes = tree::attributes(&file);
     let size = status.node.size_bytes;

@@ -2,10 +2,13 @@
 //!
 //! Objects are read by `load.rs`, ahead of what is written; here is what of them goes where, and what is told of them.
 
+mod parts;
+
 use std::{
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
+    thread,
 };
 
 use rustix::{
@@ -15,13 +18,12 @@ use rustix::{
 
 use super::{
     Notice, Watch,
-    data::{Blocks, Cells, SEGMENT_BYTES, choose_cells, missing},
+    ahead::{Ahead, Next},
+    data::{Cells, SEGMENT_BYTES, choose_cells, missing},
     load::{Body, Loaded, is_sparse, load},
-    private_of,
 };
 use crate::dump::{
     TAPE_BLOCK_BYTES,
-    attributes::{self, Attribute},
     context::{
         Keeper, RESTART_PASS,
         mark::{Mark, Within},
@@ -31,10 +33,9 @@ use crate::dump::{
     error::{Error, Result, Trouble},
     inode_map::InodeMap,
     numbers::Numbers,
-    record::{CELLS_MAX, EXTENSION_ATTRIBUTES, FLAG_EXTENDED, Header, Kind, Node, Time},
+    record::{Header, Kind},
     stream::Stream,
-    tree::{self, Status, Tree},
-    walker::{Object, junction_target},
+    tree::{self, Tree},
 };
 
 /// Tape blocks between two marks: what a dump that was killed writes again.
@@ -43,7 +44,7 @@ const MARK_BLOCKS: u64 = 256 << 10;
 /// A dump whose objects are chosen.
 pub(super) struct Writer<'a, 'w> {
     tree: &'a Tree,
-    plan: Plan,
+    plan: Arc<Plan>,
     stream: Stream,
     keeper: Option<&'a mut Keeper>,
     watch: &'a mut Watch<'w>,
@@ -55,6 +56,8 @@ pub(super) struct Writer<'a, 'w> {
     within: Option<Within>,
     /// Tape blocks at the last mark.
     marked_at: u64,
+    /// The volume that was told of.
+    volume: u32,
     cells: Cells,
     identity: [u8; 16],
 }
@@ -70,7 +73,7 @@ impl<'a, 'w> Writer<'a, 'w> {
     ) -> Self {
         Self {
             tree,
-            plan,
+            plan: Arc::new(plan),
             stream,
             keeper,
             watch,
@@ -79,6 +82,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             files_done: 0,
             within: None,
             marked_at: 0,
+            volume: 0,
             cells: Cells::new(),
             identity,
         }
@@ -116,6 +120,7 @@ impl<'a, 'w> Writer<'a, 'w> {
 
     /// Pass 3: directories.
     pub(super) fn write_folders(&mut self, folders: &[usize]) -> Result<()> {
+        self.tell_volume();
         (self.watch.notice)(&Notice::Pass(3, "writing directories"));
         for at in folders {
             self.check_stop(3)?;
@@ -156,19 +161,27 @@ impl<'a, 'w> Writer<'a, 'w> {
         if let Some(within) = self.within.take() {
             self.end_file(&within)?;
         }
-        while let Some(at) = self.plan.files.get(self.files_done).copied() {
-            self.pause(None)?;
-            let object = &self.plan.walk.objects[at];
-            let path = self.plan.walk.path_of_object(object);
-            if object.status.mount_root {
-                self.write_junction(at, &path)?;
-            } else {
-                let loaded = load(self.tree, &path, &object.status);
-                self.write_object(at, &path, loaded)?;
+        let (tree, plan) = (self.tree, self.plan.clone());
+        thread::scope(|scope| {
+            let mut ahead = Ahead::start(scope, tree, &plan, self.files_done);
+            for at in plan.files.iter().skip(self.files_done) {
+                self.pause(None)?;
+                let Some(Next { path, loaded }) = ahead.next() else {
+                    break;
+                };
+                match loaded {
+                    Some(loaded) => self.write_object(*at, &path, loaded)?,
+                    None => self.write_junction(*at, &path)?,
+                }
+                self.files_done += 1;
             }
-            self.files_done += 1;
-        }
-        Ok(())
+            Ok(())
+        })
+    }
+
+    /// Pass 5: what others write behind the files has gone with each of them.
+    pub(super) fn tell_last(&mut self) {
+        (self.watch.notice)(&Notice::Pass(5, "ending the tape; ACLs went with their files"));
     }
 
     /// Between two segments of pass 4: stops where that is asked for, and leaves a mark now and then.
@@ -179,7 +192,15 @@ impl<'a, 'w> Writer<'a, 'w> {
             self.mark(within)?;
         }
         (self.watch.notice)(&Notice::Written(blocks));
+        self.tell_volume();
         stopped
+    }
+
+    fn tell_volume(&mut self) {
+        if self.volume != self.stream.volume() {
+            self.volume = self.stream.volume();
+            (self.watch.notice)(&Notice::Volume(self.volume));
+        }
     }
 
     fn check_stop(&self, pass: u8) -> Result<()> {
@@ -329,145 +350,6 @@ impl<'a, 'w> Writer<'a, 'w> {
         )?;
         self.files_done += 1;
         self.write_attributes(&header, &path, attributes)
-    }
-
-    /// Writes a mount point as a symlink to itself, as old as the dump.
-    fn write_junction(&mut self, at: usize, path: &Path) -> Result<()> {
-        self.objects += 1;
-        let mut header = self.header(Kind::Inode, None);
-        header.number = self.plan.walk.objects[at].number;
-        let date = Time {
-            seconds: header.date_s,
-            nanoseconds: 0,
-        };
-        let target = junction_target(self.tree, path).into_os_string().into_encoded_bytes();
-        let node = Node {
-            mode: 0o120_777,
-            links: 1,
-            size_bytes: target.len() as u64,
-            accessed: date,
-            modified: date,
-            changed: date,
-            ..Node::default()
-        };
-        header.node = node;
-        let status = Status {
-            node,
-            ..Status::default()
-        };
-        header.private = Some(private_of(Some(&status), self.identity));
-        self.write_bytes(&mut header, &target)
-    }
-
-    /// The names in a directory as the tape has them.
-    fn directory_bytes(&self, at: usize) -> Vec<u8> {
-        let walk = &self.plan.walk;
-        let object = &walk.objects[at];
-        let parent = &walk.folders[object.folder];
-        let mut writer = directory::Writer::new(object.number, walk.objects[parent.object].number);
-        let entries = object.entered.map(|folder| &walk.folders[folder].entries);
-        for (name, child) in entries.into_iter().flatten() {
-            let child: &Object = &walk.objects[*child];
-            writer.push(&directory::Entry {
-                number: child.number,
-                kind: u8::try_from(child.status.node.mode >> 12).unwrap_or(0),
-                name: name.clone(),
-            });
-        }
-        writer.finish()
-    }
-
-    /// Writes an object whose data is in memory.
-    fn write_bytes(&mut self, header: &mut Header, bytes: &[u8]) -> Result<()> {
-        let mut padded = bytes.to_vec();
-        padded.resize(bytes.len().next_multiple_of(TAPE_BLOCK_BYTES), 0);
-        let mut chunks = padded.chunks(SEGMENT_BYTES).peekable();
-        if chunks.peek().is_none() {
-            return self.segment(header, &[]);
-        }
-        for (at, chunk) in chunks.enumerate() {
-            if let Some(private) = &mut header.private {
-                private.offset_bytes = (at * SEGMENT_BYTES) as u64;
-            }
-            let cells = chunk.len() / TAPE_BLOCK_BYTES;
-            header.count = u32::try_from(cells).unwrap_or(0);
-            header.cells = [0; CELLS_MAX];
-            header.cells[..cells].fill(1);
-            self.segment(header, chunk)?;
-            header.kind = Kind::Address;
-        }
-        Ok(())
-    }
-
-    /// Writes the attributes of an object behind it.
-    fn write_attributes(
-        &mut self,
-        object: &Header,
-        path: &Path,
-        attributes: std::io::Result<Vec<Attribute>>,
-    ) -> Result<()> {
-        let attributes = match attributes {
-            Ok(attributes) => attributes,
-            Err(error) => return self.lose(path, format!("its extended attributes cannot be read: {error}")),
-        };
-        let (told, refused): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
-            !matches!(
-                attributes::encode(std::slice::from_ref(attribute)),
-                Err(attributes::Flaw::Name { .. } | attributes::Flaw::Acl { .. })
-            )
-        });
-        for attribute in refused {
-            let name = String::from_utf8_lossy(&attribute.name).into_owned();
-            self.lose(path, format!("attribute {name} has no place on a tape"))?;
-        }
-        if told.is_empty() {
-            return Ok(());
-        }
-        let block = match attributes::encode(&told) {
-            Ok(block) => block,
-            Err(flaw) => return self.lose(path, flaw.to_string()),
-        };
-        let mut header = object.clone();
-        header.kind = Kind::Inode;
-        header.flags |= FLAG_EXTENDED;
-        header.extension = EXTENSION_ATTRIBUTES;
-        if let Some(private) = &mut header.private {
-            private.offset_bytes = 0;
-        }
-        header.node.size_bytes = block.len() as u64;
-        let cells = block.len() / TAPE_BLOCK_BYTES;
-        header.count = u32::try_from(cells).unwrap_or(0);
-        header.cells = [0; CELLS_MAX];
-        header.cells[..cells].fill(1);
-        self.segment(&mut header, &block)
-    }
-
-    /// A header with the facts that all of this dump have.
-    fn header(&self, kind: Kind, status: Option<&Status>) -> Header {
-        let mut header = self.stream.label().clone();
-        header.kind = kind;
-        header.count = 0;
-        header.number = 0;
-        header.node = status.map_or_else(Default::default, |status| status.node);
-        header.private = Some(private_of(status, self.identity));
-        header
-    }
-
-    /// Writes a segment of a file in memory, whose cells are chosen.
-    fn cells_segment(&mut self, header: &mut Header, bytes: &[u8]) -> Result<()> {
-        let blocks = Blocks::new(bytes, header);
-        if let Some(private) = &mut header.private {
-            private.checksum = blocks.checksum();
-        }
-        self.stream.segment(header, blocks)
-    }
-
-    /// Writes a segment with the checksum of its blocks.
-    fn segment(&mut self, header: &mut Header, bytes: &[u8]) -> Result<()> {
-        if let Some(private) = &mut header.private {
-            private.checksum = crc32c::crc32c(bytes);
-        }
-        self.stream.segment(header, bytes.chunks(TAPE_BLOCK_BYTES))
     }
 
     fn warn(&mut self, path: &Path, what: String) {

@@ -11,6 +11,7 @@ pub mod attributes;
 pub mod control;
 pub mod flags;
 pub mod handles;
+mod holds;
 pub mod io;
 pub mod lifecycle;
 pub mod listing;

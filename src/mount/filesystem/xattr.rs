@@ -219,6 +219,7 @@ impl Filesystem {
         let value = match self.place(node)? {
             Place::Root(Tree::Live) => lock(&self.defaults).get(false, own),
             Place::Varlen(Tree::Live) => lock(&self.defaults).get(true, own),
+            Place::Snapshots => self.tags(own)?,
             Place::Series(series, Item::Directory | Item::Entries(_)) => {
                 self.series_attribute(&*self.view(series)?, own)?
             }
@@ -298,6 +299,7 @@ impl Filesystem {
         match place {
             Place::Root(Tree::Live) => self.set_default(false, own, text()?),
             Place::Varlen(Tree::Live) => self.set_default(true, own, text()?),
+            Place::Snapshots => Ok(self.set_tags(own, text()?)?.into()),
             Place::Series(series, Item::Directory | Item::Entries(_)) => {
                 let view = self.view(series)?;
                 let stale = self.set_series_attribute(&view, own, text()?)?;
@@ -389,6 +391,9 @@ impl Filesystem {
         let own = settable_name(name)?;
         self.writable(place.tree())?;
         self.get_attribute(node, name)?;
+        if place == Place::Snapshots {
+            return Ok(self.set_tags(own, "")?.into());
+        }
         let Place::Series(series, _) = place else {
             return Err(unknown(own));
         };

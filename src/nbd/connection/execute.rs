@@ -4,8 +4,7 @@
 
 use super::{
     Connection,
-    buffers::Buffer,
-    outbox::Reply,
+    outbox::{Data, Reply},
     pool::{Panicked, guarded},
     request::{Operation, Range, Refusal},
 };
@@ -18,7 +17,7 @@ use crate::{
             transmission::{self, Request, StatusExtent},
         },
     },
-    raid::{Array, Error, ExtentKind, Zeroes, geometry::Piece},
+    raid::{Array, Error, ExtentKind, Zeroes, buffer::Buffer, geometry::Piece},
 };
 
 /// First window in which extents are looked for, in bytes; it doubles while there are few.
@@ -70,7 +69,7 @@ impl Connection {
             Ok(Outcome::Done) => transmission::reply_done(&mut head, dialect, request),
             Ok(Outcome::Data(buffer)) => {
                 transmission::reply_data(&mut head, dialect, request);
-                data = Some(buffer);
+                data = Some(Data::Bytes(buffer));
             }
             Ok(Outcome::Extents(contexts)) => {
                 let last = contexts.len() - 1;
@@ -94,13 +93,13 @@ impl Connection {
 
     fn perform(&self, operation: Operation, payload: Option<Buffer>) -> Result<Outcome, Failure> {
         let array = self.export.array();
-        let bytes = payload.as_ref().map_or(&[][..], Buffer::bytes);
+        let bytes = payload.as_ref().map_or(&[][..], |payload| payload);
         match operation {
             Operation::Read(Range { length_bytes: 0, .. }) | Operation::Disconnect => {}
             Operation::Read(range) => {
                 let length = usize::try_from(range.length_bytes).expect("reads are bounded by the largest request");
                 let mut buffer = Buffer::take(length);
-                array.read_at(buffer.bytes_mut(), range.offset_bytes)?;
+                array.read_at(&mut buffer, range.offset_bytes)?;
                 return Ok(Outcome::Data(buffer));
             }
             Operation::Write { range, fua } => array.write_at(bytes, range.offset_bytes, fua)?,

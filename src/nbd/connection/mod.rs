@@ -5,9 +5,9 @@
 //! What a client has under way is bounded by an allowance in bytes; who has used it up is not read from until some of
 //! it is free. Requests of a client that vanished finish, and their replies are dropped.
 
-pub(super) mod buffers;
 mod execute;
 mod outbox;
+mod pipe;
 pub(super) mod pool;
 mod reader;
 mod request;
@@ -22,7 +22,8 @@ use std::{
 };
 
 use outbox::{Outbox, Reply, Sent};
-use request::Terms;
+use pipe::Pipe;
+use request::{Range, Terms};
 
 pub(super) use reader::transmit;
 
@@ -83,6 +84,12 @@ impl Connection {
 
     fn set_size_bytes(&self, size_bytes: u64) {
         self.size_bytes.store(size_bytes, Ordering::Release);
+    }
+
+    /// The data of a read as pages of the host's cache; none where they cannot be had so.
+    fn piped(&self, range: Range) -> Option<Pipe> {
+        let takes_pipes = self.stream.takes_pipes();
+        takes_pipes.then(|| Pipe::of(self.export.array(), range)).flatten()
     }
 
     /// Sends a reply, or leaves it to the thread that is sending.

@@ -14,23 +14,37 @@ use std::{
     },
 };
 
-use super::buffers::Buffer;
-use crate::nbd::transport::{Stream, locked};
+use super::pipe::Pipe;
+use crate::{
+    nbd::transport::{Stream, locked},
+    raid::buffer::Buffer,
+};
 
 /// Replies that go out in one send at most.
 const GATHERED: usize = 64;
 
+/// Data of a reply.
+pub(super) enum Data {
+    Bytes(Buffer),
+    Piped(Pipe),
+}
+
 /// One reply: a head, then data.
 pub(super) struct Reply {
     pub(super) head: Vec<u8>,
-    pub(super) data: Option<Buffer>,
+    pub(super) data: Option<Data>,
     /// What it counts for in the connection's allowance, in bytes.
     pub(super) cost_bytes: usize,
 }
 
 impl Reply {
     fn length(&self) -> usize {
-        self.head.len() + self.data.as_ref().map_or(0, |data| data.bytes().len())
+        let data = match &self.data {
+            None => 0,
+            Some(Data::Bytes(bytes)) => bytes.len(),
+            Some(Data::Piped(pipe)) => pipe.length(),
+        };
+        self.head.len() + data
     }
 }
 
@@ -118,7 +132,7 @@ impl Outbox {
         drop(state);
         let mut rest = bytes;
         while !rest.is_empty() {
-            match stream.send(&[IoSlice::new(rest)]) {
+            match stream.send(&[IoSlice::new(rest)], false) {
                 Ok(sent) => rest = &rest[sent..],
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && wait() => {}
                 Err(_) => {
@@ -196,16 +210,14 @@ impl Outbox {
 /// Sends the replies of a batch and takes out those that are gone; `out` is how much of the first one is out already.
 fn send_batch(stream: &Stream, batch: &mut Vec<Reply>, out: &mut usize, freed: &mut usize) -> io::Result<()> {
     while !batch.is_empty() {
-        let mut parts = Vec::with_capacity(2 * batch.len());
-        for reply in batch.iter() {
-            parts.push(IoSlice::new(&reply.head));
-            if let Some(data) = &reply.data {
-                parts.push(IoSlice::new(data.bytes()));
-            }
-        }
-        let mut unsent = &mut parts[..];
-        IoSlice::advance_slices(&mut unsent, *out);
-        *out += stream.send(unsent)?;
+        *out += match &mut batch[0] {
+            Reply {
+                head,
+                data: Some(Data::Piped(pipe)),
+                ..
+            } if *out >= head.len() => pipe.send(stream)?,
+            _ => send_gathered(stream, batch, *out)?,
+        };
         let mut gone = 0;
         while let Some(reply) = batch.get(gone)
             && *out >= reply.length()
@@ -217,4 +229,24 @@ fn send_batch(stream: &Stream, batch: &mut Vec<Reply>, out: &mut usize, freed: &
         batch.drain(..gone);
     }
     stream.push()
+}
+
+/// Sends what lies in memory of the replies of a batch, up to where the first pipe comes in.
+fn send_gathered(stream: &Stream, batch: &[Reply], out: usize) -> io::Result<usize> {
+    let mut parts = Vec::with_capacity(2 * batch.len());
+    let mut more = false;
+    for reply in batch {
+        parts.push(IoSlice::new(&reply.head));
+        match &reply.data {
+            None => {}
+            Some(Data::Bytes(bytes)) => parts.push(IoSlice::new(bytes)),
+            Some(Data::Piped(_)) => {
+                more = true;
+                break;
+            }
+        }
+    }
+    let mut unsent = &mut parts[..];
+    IoSlice::advance_slices(&mut unsent, out);
+    stream.send(unsent, more)
 }

@@ -12,8 +12,8 @@ use std::{
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use super::{Connection, buffers::Buffer, request::Operation};
-use crate::nbd::protocol::transmission::Request;
+use super::{Connection, request::Operation};
+use crate::{nbd::protocol::transmission::Request, raid::buffer::Buffer};
 
 /// One request on its way through the pool.
 pub(super) struct Job {

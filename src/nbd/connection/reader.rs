@@ -15,14 +15,17 @@ use crossbeam_channel::Sender;
 
 use super::{
     Connection,
-    buffers::Buffer,
+    outbox::{Data, Reply},
     pool::{Job, guarded},
     request::{Operation, Range, Refusal, Terms},
     spin::{CountedReader, Spin, SpinHabit},
 };
-use crate::nbd::{
-    protocol::transmission::{self, Request},
-    transport::{Interest, Lost},
+use crate::{
+    nbd::{
+        protocol::transmission::{self, Request},
+        transport::{Interest, Lost},
+    },
+    raid::buffer::Buffer,
 };
 
 /// Bytes that are received at a time.
@@ -149,7 +152,7 @@ impl Reader {
                     }
                 }
                 Expect::Payload { buffer, filled, .. } => {
-                    let rest = &mut buffer.bytes_mut()[*filled..];
+                    let rest = &mut buffer[*filled..];
                     let part = rest.len().min(input.len());
                     rest[..part].copy_from_slice(&input[..part]);
                     *filled += part;
@@ -216,14 +219,34 @@ impl Reader {
             return Ok(Flow::On);
         }
         match operation {
-            Operation::Read(range) if (1..=longest_here()).contains(&range.length_bytes) => {
-                if !self.read_cached(&request, range) {
+            Operation::Read(range) if range.length_bytes > 0 => {
+                let here = self.splice_cached(&request, range)
+                    || range.length_bytes <= longest_here() && self.read_cached(&request, range);
+                if !here {
                     self.dispatch(request, operation, None);
                 }
             }
             operation => self.dispatch(request, operation, None),
         }
         Ok(Flow::On)
+    }
+
+    /// Answers a long read with pages of the host's cache; false where it has none, and nothing has happened.
+    fn splice_cached(&mut self, request: &Request, range: Range) -> bool {
+        let Some(pipe) = self.connection.piped(range) else {
+            return false;
+        };
+        self.send_output();
+        let mut head = Vec::with_capacity(transmission::DATA_HEAD_MAX_BYTES);
+        transmission::reply_data(&mut head, self.terms.dialect, request);
+        let cost_bytes = REQUEST_COST_BYTES + pipe.length();
+        self.connection.under_way_bytes.fetch_add(cost_bytes, Ordering::SeqCst);
+        self.connection.send(Reply {
+            head,
+            data: Some(Data::Piped(pipe)),
+            cost_bytes,
+        });
+        true
     }
 
     /// Answers a read from memory; false where that would block or fail, and nothing has happened.
@@ -268,7 +291,7 @@ impl Reader {
         }
         let data = match operation {
             Operation::Read(range) => usize::try_from(range.length_bytes).unwrap_or(usize::MAX),
-            _ => payload.as_ref().map_or(0, |payload| payload.bytes().len()),
+            _ => payload.as_ref().map_or(0, |payload| payload.len()),
         };
         let cost_bytes = REQUEST_COST_BYTES + data;
         self.connection.under_way_bytes.fetch_add(cost_bytes, Ordering::SeqCst);
@@ -361,7 +384,7 @@ impl Reader {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
             if let Expect::Payload { buffer, filled, .. } = &mut self.expect {
-                let rest = &mut buffer.bytes_mut()[*filled..];
+                let rest = &mut buffer[*filled..];
                 if rest.len() >= IN_PLACE_BYTES {
                     let received = self.connection.stream.receive(rest)?;
                     *filled += received;

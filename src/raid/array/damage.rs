@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
     Array, Failures, Roster, Slab,
-    stripe::trusted,
+    stripe::{Parities, trusted},
     write::{Source, put_on},
 };
 use crate::raid::{
@@ -56,7 +56,7 @@ impl Array {
         failures: &mut Failures,
     ) -> Result<()> {
         for page in slab.pages() {
-            match self.recovered_rows(roster, &page, Vec::new(), None) {
+            match self.recovered_rows(roster, &page, Vec::new(), None, Parities::Needed) {
                 Ok(rows) => failures.note(member, member.write(&rows.row_of(slot), page.at())),
                 Err(error @ Error::Unreadable { .. }) => {
                     let all = page.stripe.data().chain([page.stripe.p]).chain(page.stripe.q);

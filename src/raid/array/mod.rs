@@ -11,6 +11,7 @@
 
 mod activity;
 mod control;
+pub(in crate::raid) mod crew;
 mod damage;
 mod flush;
 mod intent;
@@ -45,7 +46,7 @@ pub(in crate::raid) use membership::write_pages;
 pub(in crate::raid) use read::rewrite;
 pub(in crate::raid) use roster::{Failures, Moving, Roster};
 pub(in crate::raid) use rows::Rows;
-pub(in crate::raid) use stripe::{SLAB_BYTES, Slab, trusted};
+pub(in crate::raid) use stripe::{Parities, SLAB_BYTES, Slab, trusted};
 pub(in crate::raid) use write::{Source, put_on};
 
 use super::{

@@ -3,7 +3,7 @@
 //! A read of members in sync takes no lock and allocates nothing. A member that fails to read is given the right bytes
 //! back, which makes a disk replace the bad sector; if it does not take them it is expelled.
 
-use std::{io, sync::Arc};
+use std::{io, os::fd::BorrowedFd, sync::Arc};
 
 use super::{Array, Failures, Roster};
 use crate::raid::{
@@ -73,6 +73,45 @@ impl Array {
             }
         }
         Ok(true)
+    }
+
+    /// True where memory likely holds a range: where it holds the last byte of each of its pieces.
+    pub fn is_cached(&self, offset_bytes: u64, length_bytes: u64) -> bool {
+        let roster = self.roster();
+        if roster.moving().is_some() || self.check_range(offset_bytes, length_bytes).is_err() {
+            return false;
+        }
+        let mut pieces = roster.geometry().map(offset_bytes, length_bytes);
+        pieces.all(|piece| {
+            let last = first_choice(&roster, &piece).map(|(member, at)| (member, at + piece.length_bytes - 1));
+            last.is_some_and(|(member, at)| member.read_cached(&mut [0], at).unwrap_or(false))
+        })
+    }
+
+    /// Puts a range into a pipe, as pages of the host's cache; `false`, and what the pipe holds is lost, where members
+    /// cannot do that, one has failed or is missing, or the pipe is too small.
+    ///
+    /// # Errors
+    /// [`OutOfRange`](crate::raid::Error::OutOfRange).
+    pub fn splice_at(&self, pipe: BorrowedFd<'_>, offset_bytes: u64, length_bytes: u64) -> Result<bool> {
+        self.check_range(offset_bytes, length_bytes)?;
+        if self.is_disabled() {
+            return Ok(false);
+        }
+        let roster = self.roster();
+        // A member that hangs here nobody would give up, so it must be one that cannot, or that the array needs.
+        let may_wait = roster.is_bare();
+        if roster.moving().is_some() {
+            return Ok(false);
+        }
+        let mut pieces = roster.geometry().map(offset_bytes, length_bytes);
+        // Errors are left to an ordinary read, which mends them.
+        Ok(pieces.all(|piece| {
+            let choice = first_choice(&roster, &piece);
+            choice.is_some_and(|(member, at)| {
+                (may_wait || member.never_waits()) && member.splice(pipe, at, piece.length_bytes).unwrap_or(false)
+            })
+        }))
     }
 
     /// Asks the host to have a range in memory.

@@ -250,6 +250,15 @@ impl Failures {
         self.retry
     }
 
+    /// Takes in those of another part of the same work.
+    pub(in crate::raid) fn merge(&mut self, other: Self) {
+        for (member, error) in other.failed {
+            self.push(&member, error);
+        }
+        self.retry |= other.retry;
+        self.records.extend(other.records);
+    }
+
     /// Notes the outcome of a write.
     pub(in crate::raid) fn note(&mut self, member: &Arc<Member>, result: io::Result<()>) {
         if let Err(error) = result {

@@ -2,7 +2,7 @@
 //!
 //! Between [`super::stripe`], which decides what to read and write, and [`crate::raid::parity`], which knows bytes only.
 
-use std::{borrow::Cow, io};
+use std::{io, ops::Deref};
 
 use super::{
     Roster,
@@ -11,17 +11,37 @@ use super::{
 };
 use crate::raid::{
     Slot,
+    buffer::Buffer,
     geometry::Stripe,
     parity::{self, Code, Part, Recovery},
 };
+
+/// A row of bytes.
+pub(in crate::raid) enum Row<'a> {
+    /// The caller has them.
+    Given(&'a [u8]),
+    /// They were read or made.
+    Own(Buffer),
+}
+
+impl Deref for Row<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Given(bytes) => bytes,
+            Self::Own(buffer) => buffer,
+        }
+    }
+}
 
 /// Rows of a slab; those that were neither read nor made are not there.
 pub(in crate::raid) struct Rows<'a> {
     stripe: Stripe,
     length: usize,
-    data: Vec<Option<Cow<'a, [u8]>>>,
-    p: Option<Vec<u8>>,
-    q: Option<Vec<u8>>,
+    data: Vec<Option<Row<'a>>>,
+    p: Option<Buffer>,
+    q: Option<Buffer>,
 }
 
 impl<'a> Rows<'a> {
@@ -29,7 +49,7 @@ impl<'a> Rows<'a> {
         Self {
             stripe,
             length: usize::try_from(length_bytes).unwrap_or(usize::MAX),
-            data: vec![None; usize::from(stripe.data_chunks())],
+            data: (0..stripe.data_chunks()).map(|_| None).collect(),
             p: None,
             q: None,
         }
@@ -47,10 +67,10 @@ impl<'a> Rows<'a> {
             let Some(member) = trusted(roster, slot, at, self.length as u64) else {
                 return Err((slot, io::Error::other("it failed meanwhile")));
             };
-            let mut row = vec![0; self.length];
+            let mut row = Buffer::take(self.length);
             member.read(&mut row, at).map_err(|error| (slot, error))?;
             match self.stripe.index_of(slot) {
-                Some(index) => self.data[usize::from(index)] = Some(row.into()),
+                Some(index) => self.data[usize::from(index)] = Some(Row::Own(row)),
                 None if slot == self.stripe.p => self.p = Some(row),
                 None => self.q = Some(row),
             }
@@ -62,8 +82,8 @@ impl<'a> Rows<'a> {
     pub(in crate::raid) fn overlay(&mut self, new: &[Option<Source<'a>>]) {
         for (row, source) in self.data.iter_mut().zip(new) {
             match source {
-                Some(Source::Bytes(bytes)) => *row = Some((*bytes).into()),
-                Some(Source::Hole(_)) => *row = Some(vec![0; self.length].into()),
+                Some(Source::Bytes(bytes)) => *row = Some(Row::Given(bytes)),
+                Some(Source::Hole(_)) => *row = Some(Row::Own(Buffer::zeros(self.length))),
                 None => {}
             }
         }
@@ -75,13 +95,14 @@ impl<'a> Rows<'a> {
     }
 
     /// The row that a member of the stripe has to have, where those of data are all there.
-    pub(in crate::raid) fn row_of(&self, slot: Slot) -> Vec<u8> {
+    pub(in crate::raid) fn row_of(&self, slot: Slot) -> Row<'_> {
         if let Some(index) = self.stripe.index_of(slot) {
-            return self.data(index).to_vec();
+            return Row::Given(self.data(index));
         }
         let is_p = slot == self.stripe.p;
         let parity = self.parity(is_p, !is_p);
-        if is_p { parity.p } else { parity.q }.unwrap_or_default()
+        let row = if is_p { parity.p } else { parity.q };
+        row.map_or(Row::Given(&[]), Row::Own)
     }
 
     /// P as it was read.
@@ -97,7 +118,7 @@ impl<'a> Rows<'a> {
     /// Parity of the rows of data, which are all there.
     pub(in crate::raid) fn parity(&self, with_p: bool, with_q: bool) -> Parity {
         let data: Vec<&[u8]> = self.data.iter().map(|row| row.as_deref().unwrap_or_default()).collect();
-        let mut p = vec![0; self.length];
+        let mut p = Buffer::take(self.length);
         if !with_q {
             parity::p(&mut p, &data);
             return Parity {
@@ -105,7 +126,7 @@ impl<'a> Rows<'a> {
                 q: None,
             };
         }
-        let mut q = vec![0; self.length];
+        let mut q = Buffer::take(self.length);
         parity::pq(&mut p, &mut q, &data, &self.exponents());
         Parity {
             p: with_p.then_some(p),
@@ -160,15 +181,15 @@ impl<'a> Rows<'a> {
         let Some(recovery) = Recovery::new(code, &lost, &wanted) else {
             return Err(self.stripe.data_slot(first));
         };
-        let mut made = vec![vec![0; self.length]; wanted.len()];
+        let mut made: Vec<Buffer> = wanted.iter().map(|_| Buffer::take(self.length)).collect();
         {
             let sources: Vec<&[u8]> = recovery.sources().iter().filter_map(|part| self.row(*part)).collect();
-            let mut rows: Vec<&mut [u8]> = made.iter_mut().map(Vec::as_mut_slice).collect();
+            let mut rows: Vec<&mut [u8]> = made.iter_mut().map(|row| &mut **row).collect();
             recovery.run(&mut rows, &sources);
         }
         for (part, row) in wanted.into_iter().zip(made) {
             if let Part::Data(index) = part {
-                self.data[usize::from(index)] = Some(row.into());
+                self.data[usize::from(index)] = Some(Row::Own(row));
             }
         }
         Ok(())

@@ -17,6 +17,7 @@ use super::{
 };
 use crate::raid::{
     Slot,
+    buffer::Buffer,
     error::{Error, Result},
     geometry::Stripe,
     journal::Part,
@@ -52,6 +53,15 @@ impl Slab<'_> {
     pub(in crate::raid) fn at(&self) -> u64 {
         self.stripe.member_offset_bytes + self.column
     }
+}
+
+/// Which parity to read beside the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::raid) enum Parities {
+    /// What it takes to have all data.
+    Needed,
+    /// All there is, to be compared.
+    All,
 }
 
 /// A member could not be read; the slab is to be thought over without it.
@@ -313,25 +323,32 @@ impl Array {
                 .map_err(|(slot, error)| Unread(slot, error))?;
             return Ok(rows.modified_parity(&slab.new));
         } else {
-            self.read_and_recover(roster, slab, &mut rows, distrusted)?;
+            self.read_and_recover(roster, slab, &mut rows, distrusted, Parities::Needed)?;
             rows.overlay(&slab.new);
         }
         Ok(rows.parity(wants.0, wants.1))
     }
 
-    /// Reads all of a slab that is there and makes the rest of its data again.
+    /// Reads the data of a slab that are there and as much parity as it takes, or all that is there, and makes the rest of
+    /// the data again.
     fn read_and_recover(
         &self,
         roster: &Roster,
         slab: &Slab<'_>,
         rows: &mut Rows,
         distrusted: &[Slot],
+        parities: Parities,
     ) -> Result<(), Unread> {
         let stripe = &slab.stripe;
-        let all = stripe.data().chain([stripe.p]).chain(stripe.q);
-        let there =
-            all.filter(|slot| trusted(roster, *slot, slab.at(), slab.length).is_some() && !distrusted.contains(slot));
-        rows.read(roster, slab.at(), there)
+        let is_there =
+            |slot: &Slot| trusted(roster, *slot, slab.at(), slab.length).is_some() && !distrusted.contains(slot);
+        let data: Vec<Slot> = stripe.data().filter(is_there).collect();
+        let wanted = match parities {
+            Parities::Needed => usize::from(stripe.data_chunks()) - data.len(),
+            Parities::All => usize::MAX,
+        };
+        let parity = [Some(stripe.p), stripe.q].into_iter().flatten().filter(is_there);
+        rows.read(roster, slab.at(), data.iter().copied().chain(parity.take(wanted)))
             .map_err(|(slot, error)| Unread(slot, error))?;
         rows.recover().map_err(|slot| Unread(slot, Errno::IO.into()))
     }
@@ -359,7 +376,7 @@ impl Array {
         let mut column = position.within_bytes;
         for run in part.chunks_mut(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
             let slab = Slab::unwritten(stripe, column, run.len() as u64);
-            let rows = self.recovered_rows(roster, &slab, vec![slot], first_error.take())?;
+            let rows = self.recovered_rows(roster, &slab, vec![slot], first_error.take(), Parities::Needed)?;
             run.copy_from_slice(rows.data(position.index));
             if let Some(member) = roster
                 .holder(slot, slab.at(), slab.length)
@@ -379,10 +396,11 @@ impl Array {
         slab: &Slab<'_>,
         mut distrusted: Vec<Slot>,
         mut error: Option<io::Error>,
+        parities: Parities,
     ) -> Result<Rows<'static>> {
         loop {
             let mut rows = Rows::new(slab.stripe, slab.length);
-            match self.read_and_recover(roster, slab, &mut rows, &distrusted) {
+            match self.read_and_recover(roster, slab, &mut rows, &distrusted, parities) {
                 Ok(()) => return Ok(rows),
                 Err(Unread(slot, _)) if distrusted.contains(&slot) || roster.seat(slot).is_none() => {
                     return Err(self.lost(slab, slot, error.take()));
@@ -455,8 +473,8 @@ fn note_left_out(
 /// New parity, as far as there are members to take it.
 #[derive(Debug, Default)]
 pub(in crate::raid) struct Parity {
-    pub(in crate::raid) p: Option<Vec<u8>>,
-    pub(in crate::raid) q: Option<Vec<u8>>,
+    pub(in crate::raid) p: Option<Buffer>,
+    pub(in crate::raid) q: Option<Buffer>,
 }
 
 /// The member in a slot, if its bytes there go with those of the others: not where a write failed that is not answered

@@ -70,15 +70,12 @@ pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) 
         return refuse(format!("members {} are {verb}", list.join(", ")), remedy);
     }
     let dirty = !view.level.is_bare() && !view.is_clean();
-    let foreign = [
-        Features::JOURNAL,
-        Features::PPL,
-        Features::MULTIPLE_PPLS,
-        Features::CLUSTERED,
-    ];
-    let foreign = foreign.into_iter().any(|feature| view.features.has(feature));
-    if foreign && dirty {
-        let reason = "it was not stopped cleanly and has a log of md that is not replayed here".to_owned();
+    let has = |features: &[Features]| features.iter().any(|feature| view.features.has(*feature));
+    let foreign = has(&[Features::JOURNAL, Features::CLUSTERED]);
+    let moving_log = has(&[Features::PPL, Features::MULTIPLE_PPLS]) && shape.view().is_some();
+    if dirty && (foreign || moving_log) {
+        let reason =
+            "it was not stopped cleanly, and has a journal device of md, which is not replayed here".to_owned();
         return refuse(reason, "let Linux start and stop it once");
     }
     Ok(Choice {

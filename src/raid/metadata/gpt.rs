@@ -37,8 +37,6 @@ pub const ARRAYS_PER_IMAGE: usize = 4;
 
 /// Type of a partition that is a member of an md array.
 pub const LINUX_RAID: Guid = Guid::from_printed(0xA19D_880F_05FC_4D3B_A006_743F_0F84_911E);
-/// Type of our private partition: label, policies, stripe journal.
-pub const PRIVATE: Guid = Guid::from_printed(0x5C8E_9A1D_2D7F_4B0B_9E63_1F8A_6D0C_47E2);
 
 /// Name of a partition: UTF-16, padded with zeros.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

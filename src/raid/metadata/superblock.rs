@@ -456,6 +456,17 @@ impl Superblock {
         })
     }
 
+    /// Forgets the partial parity log.
+    pub fn leave_ppl(&mut self) {
+        if self.ppl_area().is_some() {
+            self.features = self
+                .features
+                .with(Features::PPL, false)
+                .with(Features::MULTIPLE_PPLS, false);
+            self.log_place = 0;
+        }
+    }
+
     /// Region reserved for the bad-block log, where there is one.
     pub fn bad_block_area(&self) -> Option<Area> {
         let fields = self.bad_blocks;

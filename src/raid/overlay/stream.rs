@@ -356,6 +356,18 @@ impl Storage for Stream {
         }
     }
 
+    fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<bool> {
+        let end = offset_bytes.saturating_add(length_bytes);
+        let (own, stop) = self.run(offset_bytes, end.min(self.entry.size_bytes));
+        if stop < end {
+            return Ok(false);
+        }
+        match (&self.below, own) {
+            (Some(below), false) => below.is_hole(offset_bytes, length_bytes),
+            _ => self.file.is_hole(self.own(offset_bytes), length_bytes),
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         let _flushing = self.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = self.take_changed();

@@ -246,7 +246,7 @@ impl Array {
     }
 
     /// Refuses every write from now on.
-    pub(super) fn lose_all(&self, error: Option<std::io::Error>) -> Error {
+    pub(in crate::raid) fn lose_all(&self, error: Option<std::io::Error>) -> Error {
         self.lose();
         self.flush_lost(error)
     }

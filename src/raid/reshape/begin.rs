@@ -120,7 +120,7 @@ impl Array {
     }
 
     /// Refuses an array that is not whole, or on its way already.
-    fn check_whole(&self, roster: &Roster) -> Result<()> {
+    pub(in crate::raid) fn check_whole(&self, roster: &Roster) -> Result<()> {
         let reason = if roster.moving().is_some() {
             "a reshape is under way already; let it end first"
         } else if roster.is_degraded() {

@@ -188,14 +188,19 @@ pub(in crate::raid) fn shift(superblock: &Superblock) -> i32 {
     if moves { superblock.reshape.new_offset } else { 0 }
 }
 
-/// Makes a member that missed the first or the last superblocks of a reshape say what the freshest says. Only the place of
-/// its data is its own.
+/// Makes a member that missed the last superblocks of a growth, or the first or the last of a reshape, say what the freshest
+/// says. Only the place of its data is its own.
 pub(in crate::raid) fn catch_up(superblock: &mut Superblock, freshest: &Superblock) {
     let before = superblock.reshaping();
     let now = freshest.reshaping();
     let moves = Features::RESHAPE;
     match (before, now) {
-        (None, None) => return,
+        // What a growth without a reshape changes.
+        (None, None) => {
+            superblock.size = freshest.size;
+            superblock.slots = freshest.slots;
+            return;
+        }
         (Some(_), None) => {
             let moved = superblock.data_offset.checked_offset(i64::from(shift(superblock)));
             superblock.data_offset = moved.unwrap_or(superblock.data_offset);

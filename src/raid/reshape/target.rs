@@ -120,11 +120,11 @@ fn check_levels(old: &Geometry, level: Level, plan: &Plan) -> Result<()> {
         (Level::Raid1, Level::Raid1) if plan.images.is_empty() => "a mirror has no chunk to change",
         (Level::Raid1, Level::Raid1) => {
             "a mirror has no more room with more members; 'headstack array migrate --level 5' makes a raid5 of it and them, \
-             'headstack array add' keeps them as spares"
+             'headstack array grow --copies' more copies, 'headstack array add' keeps them as spares"
         }
         (Level::Raid10, _) if level != from => "md has no way there; make a new array and copy",
         (Level::Raid1, Level::Raid5) if old.slots() != 2 => {
-            "only a mirror of two turns into a raid5; fail and remove the other copies first"
+            "only a mirror of two turns into a raid5; give up the other copies first (grow --copies 2)"
         }
         (Level::Raid1, Level::Raid5) if plan.images.is_empty() => "a raid5 has at least 3 members; add one",
         (Level::Raid1, Level::Raid6) => "go to raid5 first, and from there to raid6",

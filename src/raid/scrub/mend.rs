@@ -11,7 +11,7 @@ use super::{
 };
 use crate::raid::{
     Slot,
-    array::{Failures, Roster, Rows, Slab, rewrite},
+    array::{Failures, Parities, Roster, Rows, Slab, rewrite},
     geometry::{Piece, Stripe},
     member::Member,
     parity::Part,
@@ -54,7 +54,9 @@ impl Scrub<'_> {
             match part {
                 Some(Part::Data(index)) => {
                     let slot = stripe.data_slot(index);
-                    let right = self.array.recovered_rows(roster, &slab, vec![slot], None);
+                    let right = self
+                        .array
+                        .recovered_rows(roster, &slab, vec![slot], None, Parities::Needed);
                     let (Ok(right), Some(member)) = (right, roster.seat(slot)) else {
                         return false;
                     };
@@ -73,7 +75,9 @@ impl Scrub<'_> {
         self.mended(|roster, failures| {
             let _held = self.array.hold_stripe(&stripe, column, column + length);
             let slab = Slab::unwritten(stripe, column, length);
-            let rows = self.array.recovered_rows(roster, &slab, vec![slot], None);
+            let rows = self
+                .array
+                .recovered_rows(roster, &slab, vec![slot], None, Parities::Needed);
             let (Ok(rows), Some(member)) = (rows, roster.seat(slot)) else {
                 return false;
             };

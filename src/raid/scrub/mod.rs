@@ -25,7 +25,7 @@ use std::{
 pub use report::{LISTED_MAX, Mismatch, Repair, Report, Suspect, Unreadable};
 
 use super::{
-    array::{Array, Roster},
+    array::{Array, Roster, crew::hands},
     error::{Error, Result},
     geometry::Geometry,
     rebuild::{Ending, Pace, Progress},
@@ -130,7 +130,7 @@ impl<'a> Scrub<'a> {
 
     /// Looks at all runs, by several threads where they can be had.
     fn run_all(&self, report: &mut Report, pace: Pace<'_>) -> Ending {
-        let count = thread::available_parallelism().map_or(4, |count| count.get().clamp(4, 16));
+        let count = hands();
         let (sender, receiver) = mpsc::sync_channel(count);
         thread::scope(|scope| {
             let work = |sender: mpsc::SyncSender<Step>| {

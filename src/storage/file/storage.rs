@@ -160,6 +160,17 @@ impl Storage for HostFile {
         }))
     }
 
+    fn is_hole(&self, offset_bytes: u64, length_bytes: u64) -> io::Result<bool> {
+        let end_bytes = match fs::seek(&self.file, fs::SeekFrom::Data(offset_bytes)) {
+            Ok(data_bytes) => data_bytes,
+            // Behind the last data there is a hole up to the end, and nothing behind that.
+            Err(Errno::NXIO) => self.file.metadata()?.len(),
+            Err(Errno::INVAL) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        };
+        Ok(end_bytes > offset_bytes && end_bytes >= offset_bytes.saturating_add(length_bytes))
+    }
+
     fn never_waits(&self) -> bool {
         self.is_in_memory()
     }

@@ -21,6 +21,7 @@ load() {
     done
 }
 
+[ -n "$ADDRESS" ] && ip link set lo up && ip addr add "$ADDRESS" dev eth0 && ip link set eth0 up
 cd /run/work || busybox poweroff -f
 {
     for module in ${MODULES//,/ }; do load "$module"; done

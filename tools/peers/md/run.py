@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Runs a shell script under a real Linux kernel with md: User Mode Linux, which needs neither KVM nor privileges.
 
-    run.py [--memory MB] [--modules NAME,NAME] [--seconds N] [--work DIR] SCRIPT [IMAGE...]
+    run.py [--memory MB] [--modules NAME,NAME] [--seconds N] [--tap NAME:ADDRESS/BITS] [--work DIR] SCRIPT [IMAGE...]
 
 The images, 16 at most, are /dev/ubda, /dev/ubdb, .. in the guest, with their partitions. Its root is the host's, read-only;
 DIR is writable there and the script's working directory. What the script prints is printed, its exit status is returned; where
 the kernel dies, the end of its log goes to stderr and the status is 125. After N seconds (300) all of it is killed: status 124.
+With --tap the guest has a network card, with that address, at the other end of that tap.
 
 Debian packages: user-mode-linux, busybox-static, mdadm, python3.
 """
@@ -60,6 +61,7 @@ def main():
     parser.add_argument("--memory", type=int, default=160)
     parser.add_argument("--modules", default="loop,md-mod,linear,raid0,raid1,raid10,raid456")
     parser.add_argument("--seconds", type=int, default=300)
+    parser.add_argument("--tap")
     parser.add_argument("--work")
     parser.add_argument("script")
     parser.add_argument("images", nargs="*")
@@ -86,6 +88,9 @@ def boot(wishes, work, modules):
     command = [KERNEL, f"mem={wishes.memory}M", "rootfstype=hostfs", "rootflags=/", "ro", f"init={init}"]
     command += ["con=null", "con0=null,fd:1", "loglevel=7", "panic=-1", CPU]
     command += [f"WORK={work}", f"MODULE_DIRECTORY={modules}", f"MODULES={wishes.modules}"]
+    if wishes.tap:
+        tap, address = wishes.tap.split(":")
+        command += [f"eth0=tuntap,{tap},,", f"ADDRESS={address}"]
     command += [f"ubd{number}={os.path.realpath(image)}" for number, image in enumerate(wishes.images)]
     environment = dict(os.environ, TMPDIR=own_memory())
     with open(os.path.join(work, ".kernel"), "wb") as log:

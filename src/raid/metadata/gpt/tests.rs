@@ -1,8 +1,8 @@
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 
 use super::{
-    ALIGNMENT, Gpt, GptBytes, GptDamage, GptError, HEAD_BYTES, LINUX_RAID, PRIVATE, Partition, PartitionName,
-    TAIL_BYTES, table::has_dos_partitions,
+    ALIGNMENT, Gpt, GptBytes, GptDamage, GptError, HEAD_BYTES, LINUX_RAID, Partition, PartitionName, TAIL_BYTES,
+    table::has_dos_partitions,
 };
 use crate::raid::{
     Sector, Slot,
@@ -11,6 +11,9 @@ use crate::raid::{
         superblock::Area,
     },
 };
+
+/// A type of partition that is nothing to us: Linux data.
+const FOREIGN: Guid = Guid::from_printed(0x0FC6_3DAF_8483_4772_8E79_3D69_D847_7DE4);
 
 const DEVICE: Sector = Sector(64 * 2048);
 
@@ -29,7 +32,7 @@ fn partition(kind: Guid, start: u64, length: u64) -> Partition {
 
 fn sample() -> Gpt {
     let mut gpt = Gpt::new(Guid([3; 16]), DEVICE).unwrap();
-    assert_eq!(gpt.add(partition(PRIVATE, 2048, 2048)).unwrap(), 1);
+    assert_eq!(gpt.add(partition(FOREIGN, 2048, 2048)).unwrap(), 1);
     assert_eq!(gpt.add(partition(LINUX_RAID, 10 * 2048, 20 * 2048)).unwrap(), 2);
     gpt
 }
@@ -193,9 +196,9 @@ fn an_image_holds_members_of_four_arrays() {
         Err(GptError::TooManyArrays)
     );
     for index in 0..123 {
-        gpt.add(partition(PRIVATE, 43 * 2048 + index, 1)).unwrap();
+        gpt.add(partition(FOREIGN, 43 * 2048 + index, 1)).unwrap();
     }
-    assert_eq!(gpt.add(partition(PRIVATE, 45 * 2048, 1)), Err(GptError::Full));
+    assert_eq!(gpt.add(partition(FOREIGN, 45 * 2048, 1)), Err(GptError::Full));
 }
 
 #[test]

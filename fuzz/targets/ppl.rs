@@ -1,4 +1,4 @@
-//! Fuzzes one structure on the members of an array: the label of a private area.
+//! Fuzzes one structure on the members of an array: a partial parity log.
 //!
 //! What is done with the bytes, and what must hold whatever they are, is in `members.rs`, which the normal tests share.
 #![no_main]
@@ -6,4 +6,4 @@
 #[path = "../members.rs"]
 mod members;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| members::play(members::Place::Label, bytes));
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| members::play(members::Place::Ppl, bytes));

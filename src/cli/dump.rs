@@ -108,7 +108,7 @@ impl Arguments {
     /// Makes the dump.
     ///
     /// # Errors
-    /// The engine's, as [`dump`] has them; [`tape::Error::WriteProtected`].
+    /// The engine's; [`tape::Error::WriteProtected`].
     pub fn run(self) -> Result<Code> {
         let source = Source::of(&self.path)?;
         let tape = self.tapes.first();

@@ -47,8 +47,7 @@ impl Store {
     pub fn create(root: &Path) -> Result<Self> {
         match fs::create_dir(root) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                let mut inside = fs::read_dir(root).map_err(Error::host(root))?;
-                if inside.next().is_some() {
+                if !root.is_dir() || fs::read_dir(root).map_err(Error::host(root))?.next().is_some() {
                     let message = format!("{} already exists and is no empty directory", root.display());
                     return Err(Error::refused(Kind::Exists, message, "another place for the store"));
                 }

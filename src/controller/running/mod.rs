@@ -1,6 +1,6 @@
 //! The controller of a store while it runs: one process that has all arrays of the store in use and takes care of them.
 //!
-//! A thread looks at everything once a second, or when it is woken: it tells what happened as events ([`watch`]),
+//! A thread looks at everything once a second, or when it is woken: it tells what happened as events ([`watch`](super::watch)),
 //! lets spares and returning disks join their arrays ([`arrays`]), stores counters ([`health`]) and lets a scenario go on
 //! ([`asks`]). What is asked through the socket is answered by the asker's thread ([`Controller::answer`]).
 

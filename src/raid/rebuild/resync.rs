@@ -16,7 +16,7 @@ impl Array {
     /// Makes redundancy right wherever it may not be.
     ///
     /// # Errors
-    /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`], [`Error::WrongState`]
+    /// [`Error::Unreadable`](crate::raid::Error::Unreadable) where a member that is needed cannot be read, [`Error::FlushLost`](crate::raid::Error::FlushLost), [`Error::WrongState`](crate::raid::Error::WrongState)
     /// where a resync is under way already.
     pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
         if let Some(ending) = self.work_on_legs(|leg| leg.resync(&mut *pace))? {

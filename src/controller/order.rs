@@ -5,7 +5,6 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use serde::{Deserialize, Serialize};
@@ -115,11 +114,22 @@ impl From<Mending> for Repair {
     }
 }
 
+/// Finds the image of a path, as the one who has the array in use sees it.
+pub type Find<'a> = &'a dyn Fn(&Path) -> Result<Image>;
+
+/// The image of a path on this host.
+///
+/// # Errors
+/// There is no such file.
+pub fn on_host(path: &Path) -> Result<Image> {
+    Image::at(path).map_err(Error::host(path))
+}
+
 /// Carries out an order and gives the facts of its result.
 ///
 /// # Errors
 /// The array's state does not allow it, there is no such member, or I/O failed.
-pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<String, Value>> {
+pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -> Result<Map<String, Value>> {
     let array = keeper.array();
     if array.is_read_only() && !matches!(order, Order::Status) {
         let message = format!("array {} is in use for reading only", array.name());
@@ -133,7 +143,8 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
         Order::Status => {}
         Order::Fail { member } => fail(array, member)?,
         Order::Add { image, wait, yes } => {
-            let added = array.add(&device_of(array, image, *yes)?, new_uuid()?)?;
+            let device = Taking { find, yes: *yes }.device_of(array, image)?;
+            let added = array.add(&device, new_uuid()?)?;
             if *wait && added != Added::Spare {
                 finish(keeper, tell)?;
             } else {
@@ -149,14 +160,14 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             facts.insert("verify".to_owned(), report);
             return Ok(facts);
         }
-        Order::Remove { image, yes } => remove(array, image, *yes)?,
+        Order::Remove { image, yes } => remove(array, find, image, *yes)?,
         Order::Rebuild => finish(keeper, tell)?,
         Order::Enlarge { member_bytes } => {
             array.grow_members(*member_bytes)?;
             finish(keeper, tell)?;
         }
         Order::Copies { count, images, yes } => {
-            copies(array, *count, images, *yes)?;
+            copies(array, *count, images, Taking { find, yes: *yes })?;
             finish(keeper, tell)?;
         }
         Order::Reshape {
@@ -165,7 +176,7 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
             images,
             yes,
         } => {
-            let plan = plan(array, *level, *chunk_bytes, images, *yes)?;
+            let plan = plan(array, *level, *chunk_bytes, images, Taking { find, yes: *yes })?;
             begin_reshape(array, &plan)?;
             finish(keeper, tell)?;
         }
@@ -174,17 +185,23 @@ pub fn perform(keeper: &Keeper, order: &Order, tell: Tell<'_>) -> Result<Map<Str
 }
 
 /// Lets a mirror have another number of copies; images wait as spares until there are slots for them.
-fn copies(array: &Array, count: u16, images: &[PathBuf], yes: bool) -> Result<()> {
+fn copies(array: &Array, count: u16, images: &[PathBuf], taking: Taking<'_>) -> Result<()> {
     for path in images {
-        array.add(&device_of(array, path, yes)?, new_uuid()?)?;
+        array.add(&taking.device_of(array, path)?, new_uuid()?)?;
     }
     Ok(array.set_copies(count)?)
 }
 
 /// What an array is asked to become.
-fn plan(array: &Array, level: Option<i32>, chunk_bytes: Option<u64>, images: &[PathBuf], yes: bool) -> Result<Plan> {
+fn plan(
+    array: &Array,
+    level: Option<i32>,
+    chunk_bytes: Option<u64>,
+    images: &[PathBuf],
+    taking: Taking<'_>,
+) -> Result<Plan> {
     let new = |path: &PathBuf| {
-        let (image, uuid) = (device_of(array, path, yes)?, new_uuid()?);
+        let (image, uuid) = (taking.device_of(array, path)?, new_uuid()?);
         Ok(NewImage { image, uuid })
     };
     let known = |code: i32| {
@@ -238,36 +255,45 @@ fn finish(keeper: &Keeper, tell: Tell<'_>) -> Result<()> {
     }
 }
 
-/// The device that an image is to an array: the partition that was its member, or all of it. What it holds else is lost
-/// only with `yes`.
-fn device_of(array: &Array, path: &Path, yes: bool) -> Result<Image> {
-    let whole = Image::at(path).map_err(Error::host(path))?;
-    let found = discover(std::slice::from_ref(&whole));
-    let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
-    if let Some(device) = own.and_then(|set| set.members.first()) {
-        return Ok(device.image.clone());
-    }
-    let contents = found.images.first().map(|report| &report.contents);
-    let in_part = found
-        .arrays
-        .iter()
-        .flat_map(|set| &set.members)
-        .any(|member| member.partition.is_some());
-    let place = path.display();
-    match contents {
-        Some(Contents::Blank | Contents::Unreadable(_)) | None => Ok(whole),
-        Some(contents) if in_part || matches!(contents, Contents::PartitionTable(_)) => {
-            let message = format!("{place}: {contents}, in a partition table");
-            Err(Error::refused(Kind::Refused, message, "an image without one"))
+/// How images are taken in.
+#[derive(Clone, Copy)]
+struct Taking<'a> {
+    find: Find<'a>,
+    /// What they hold may be lost.
+    yes: bool,
+}
+
+impl Taking<'_> {
+    /// The device that an image is to an array: the partition that was its member, or all of it.
+    fn device_of(self, array: &Array, path: &Path) -> Result<Image> {
+        let whole = (self.find)(path)?;
+        let found = discover(std::slice::from_ref(&whole));
+        let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
+        if let Some(device) = own.and_then(|set| set.members.first()) {
+            return Ok(device.image.clone());
         }
-        Some(_) if yes => Ok(whole),
-        Some(contents) => {
-            let message = format!("{place}: {contents}, which would be lost");
-            Err(Error::refused(
-                Kind::Refused,
-                message,
-                "another image, or --yes to do it",
-            ))
+        let contents = found.images.first().map(|report| &report.contents);
+        let in_part = found
+            .arrays
+            .iter()
+            .flat_map(|set| &set.members)
+            .any(|member| member.partition.is_some());
+        let place = path.display();
+        match contents {
+            Some(Contents::Blank | Contents::Unreadable(_)) | None => Ok(whole),
+            Some(contents) if in_part || matches!(contents, Contents::PartitionTable(_)) => {
+                let message = format!("{place}: {contents}, in a partition table");
+                Err(Error::refused(Kind::Refused, message, "an image without one"))
+            }
+            Some(_) if self.yes => Ok(whole),
+            Some(contents) => {
+                let message = format!("{place}: {contents}, which would be lost");
+                Err(Error::refused(
+                    Kind::Refused,
+                    message,
+                    "another image, or --yes to do it",
+                ))
+            }
         }
     }
 }
@@ -330,8 +356,8 @@ pub(super) fn fail(array: &Array, member: &str) -> Result<()> {
 }
 
 /// Gives an image back that the array does without.
-fn remove(array: &Array, path: &Path, yes: bool) -> Result<()> {
-    let found = discover(&[Image::at(path).map_err(Error::host(path))?]);
+fn remove(array: &Array, find: Find<'_>, path: &Path, yes: bool) -> Result<()> {
+    let found = discover(&[find(path)?]);
     let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
     let (place, name) = (path.display(), array.name());
     let Some(device) = own.and_then(|set| set.members.first()) else {
@@ -448,35 +474,6 @@ pub fn facts(keeper: &Keeper) -> Map<String, Value> {
     match facts {
         Value::Object(facts) => facts,
         _ => Map::new(),
-    }
-}
-
-/// The one of some keepers that a name or a UUID means; the only one where none is named.
-///
-/// # Errors
-/// [`Kind::NotFound`], with the names that there are.
-pub fn keeper_of<'a>(keepers: &'a [Arc<Keeper>], name: Option<&str>) -> Result<&'a Arc<Keeper>> {
-    let is = |keeper: &&Arc<Keeper>| {
-        let array = keeper.array();
-        name.is_none_or(|name| array.name() == name || array.uuid().to_string() == name)
-    };
-    let mut found = keepers.iter().filter(is);
-    match (found.next(), found.next()) {
-        (Some(keeper), None) => Ok(keeper),
-        (found, _) => {
-            let names: Vec<&str> = keepers.iter().map(|keeper| keeper.array().name()).collect();
-            let what = if found.is_some() {
-                "several arrays are"
-            } else {
-                "no such array is"
-            };
-            let message = format!("{what} served there; it serves {}", names.join(", "));
-            Err(Error::refused(
-                Kind::NotFound,
-                message,
-                "the name or UUID of one of them",
-            ))
-        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! One array can be taken out of service while the others go on; when the last one is, the server ends.
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,16 +13,23 @@ use serde_json::{Map, Value, json};
 use super::{
     error::{Error, Kind, Result},
     interface::{Ask, Tell},
-    order::{keeper_of, perform},
+    order::{on_host, perform},
 };
-use crate::nbd::{Export, Keeper, Server};
+use crate::{
+    nbd::{Export, Keeper, Server},
+    raid::assemble::Image,
+};
 
 /// How long requests that are under way may take at the end.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
+/// Finds the image of a path.
+pub type Finder = dyn Fn(&Path) -> Result<Image> + Send + Sync;
+
 /// A server and the arrays that it serves.
 pub struct Served {
     server: Arc<Server>,
+    find: Box<Finder>,
     keepers: Mutex<Vec<Arc<Keeper>>>,
 }
 
@@ -30,8 +38,14 @@ impl Served {
     pub fn new(server: Arc<Server>, keepers: Vec<Arc<Keeper>>) -> Self {
         Self {
             server,
+            find: Box::new(on_host),
             keepers: Mutex::new(keepers),
         }
+    }
+
+    /// The same, whose arrays take images in as `find` gives them.
+    pub fn with_images(self, find: Box<Finder>) -> Self {
+        Self { find, ..self }
     }
 
     /// The server.
@@ -62,7 +76,7 @@ impl Served {
         match ask {
             Ask::Array { name, order } => {
                 let keeper = Arc::clone(keeper_of(&self.keepers(), name.as_deref())?);
-                perform(&keeper, &order, tell)
+                perform(&keeper, &order, &self.find, tell)
             }
             Ask::Stop { name, disconnect } => {
                 let stopped = self.stop_one(name.as_deref(), disconnect);
@@ -117,5 +131,34 @@ impl Served {
         let keepers = std::mem::take(&mut *self.keepers());
         let stopped: Vec<_> = keepers.iter().map(|keeper| keeper.stop()).collect();
         Ok(stopped.into_iter().collect::<Result<(), _>>()?)
+    }
+}
+
+/// The one of some keepers that a name or a UUID means; the only one where none is named.
+///
+/// # Errors
+/// [`Kind::NotFound`], with the names that there are.
+pub fn keeper_of<'a>(keepers: &'a [Arc<Keeper>], name: Option<&str>) -> Result<&'a Arc<Keeper>> {
+    let is = |keeper: &&Arc<Keeper>| {
+        let array = keeper.array();
+        name.is_none_or(|name| array.name() == name || array.uuid().to_string() == name)
+    };
+    let mut found = keepers.iter().filter(is);
+    match (found.next(), found.next()) {
+        (Some(keeper), None) => Ok(keeper),
+        (found, _) => {
+            let names: Vec<&str> = keepers.iter().map(|keeper| keeper.array().name()).collect();
+            let what = if found.is_some() {
+                "several arrays are"
+            } else {
+                "no such array is"
+            };
+            let message = format!("{what} served there; it serves {}", names.join(", "));
+            Err(Error::refused(
+                Kind::NotFound,
+                message,
+                "the name or UUID of one of them",
+            ))
+        }
     }
 }

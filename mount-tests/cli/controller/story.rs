@@ -229,6 +229,24 @@ fn events_are_listed_cleared_and_told_to_the_hook() {
     assert_eq!(end(controller), Some(0));
 }
 
+/// R28: a disk that an operator adds in a failed one's place is a disk of the store as any other: it can be pulled, too.
+#[test]
+fn a_disk_that_was_added_can_fail_too() {
+    let store = Store::with_array();
+    let controller = store.serve();
+    store.wait_for("Normal");
+    store.on_disk("pull", 1);
+    store.wait_for("Critical – missing disk");
+    headstack(&["array", "add", "r5", &store.disk(3), "--in", &store.path()]).text();
+    store.wait_for("Normal");
+    let written = |status: &serde_json::Value| status["disks"][3]["written_bytes"].as_u64().unwrap();
+    assert!(written(&store.status()) > 0, "what it was filled with is counted");
+    store.on_disk("pull", 3);
+    store.wait_for("Critical – missing disk");
+    assert_eq!(store.disk_state(3), "Critical – missing disk");
+    assert_eq!(end(controller), Some(0));
+}
+
 /// R50: a disk that hangs holds nobody up for longer than its deadline; then it counts as failed, and can come back.
 #[test]
 fn a_disk_that_hangs_is_done_without() {

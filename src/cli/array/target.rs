@@ -23,7 +23,7 @@ use crate::{
     controller::{
         Store, client,
         interface::Ask,
-        order::{Order, perform},
+        order::{Order, on_host, perform},
         socket::path_of,
     },
     nbd::{Keeper, MEMBER_TIMEOUT},
@@ -110,7 +110,7 @@ impl PlaceArguments {
             Box::new(|| 100),
             Some(MEMBER_TIMEOUT),
         )?;
-        let done = perform(&keeper, &order, &mut tell);
+        let done = perform(&keeper, &order, &on_host, &mut tell);
         keeper.stop()?;
         Ok(done?)
     }

@@ -28,7 +28,8 @@ use super::{
     hook,
     interface::{Ask, Tell},
     log::Log,
-    served::Served,
+    order::on_host,
+    served::{Finder, Served},
     settings::Remembered,
     store::{Store, Tenure},
     telemetry::Telemetry,
@@ -58,7 +59,7 @@ pub struct Controller {
 struct Inner {
     store: Store,
     _tenure: Tenure,
-    disks: Disks,
+    disks: Arc<Disks>,
     telemetry: Arc<Telemetry>,
     log: Log,
     served: Served,
@@ -111,16 +112,16 @@ impl Controller {
         };
         let telemetry = Arc::new(Telemetry::new(&store));
         let log = Log::new(Arc::clone(&telemetry));
-        let disks = Disks::new(&store.disks())?;
+        let disks = Arc::new(Disks::new(&store.disks())?);
         disks.rescan()?;
         let share = Arc::new(AtomicU8::new(remembered.settings.rebuild_priority.share()));
         let inner = Arc::new(Inner {
             store,
             _tenure: tenure,
-            disks,
+            disks: Arc::clone(&disks),
             telemetry,
             log,
-            served: Served::new(server, Vec::new()),
+            served: Served::new(server, Vec::new()).with_images(images_of(&disks)),
             share,
             remembered: Mutex::new(remembered),
             found: Mutex::default(),
@@ -255,6 +256,18 @@ impl Inner {
             }
         }
     }
+}
+
+/// Finds images: a disk of the store with its counters and faults, another image as it is.
+fn images_of(disks: &Arc<Disks>) -> Box<Finder> {
+    let disks = Arc::clone(disks);
+    Box::new(move |path| {
+        let real = std::fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
+        match disks.named(&real.to_string_lossy()) {
+            Ok(disk) => Ok(disks.image(&disk)),
+            Err(_) => on_host(path),
+        }
+    })
 }
 
 /// Looks at everything until the controller ends.

@@ -33,6 +33,8 @@ struct Last {
     path: PathBuf,
     node: Node,
     attributes: Vec<Attribute>,
+    /// The file, still open; none for what is no regular file.
+    file: Option<OwnedFd>,
 }
 
 /// A restore of files.
@@ -40,6 +42,8 @@ pub(in crate::dump) struct Files<'a> {
     destination: &'a Destination,
     restored: Restored,
     last: Option<Last>,
+    /// The file that is being made.
+    made: Option<OwnedFd>,
     /// Numbers that were seen on the tape.
     seen: BTreeSet<u32>,
     /// What the host refused to everything, told once.
@@ -74,6 +78,7 @@ impl<'a> Files<'a> {
                 ..Restored::default()
             },
             last: None,
+            made: None,
             seen: BTreeSet::new(),
             refused: BTreeSet::new(),
             exact: false,
@@ -316,6 +321,7 @@ impl<'a> Files<'a> {
             path: path.clone(),
             node: header.node,
             attributes: Vec::new(),
+            file: self.made.take(),
         });
         Ok(())
     }
@@ -357,13 +363,17 @@ impl<'a> Files<'a> {
                 return Ok(Err(format!("cannot be made: {errno}")));
             }
         };
-        let mut error = None;
+        let (mut error, mut end) = (None, 0);
         let ranges = reader.data(&mut |offset, piece| {
             if error.is_none() {
                 error = write_at(&file, piece, offset).err();
+                end = offset + piece.len() as u64;
             }
         })?;
-        let sized = rustix::fs::ftruncate(&file, header.node.size_bytes);
+        let sized = match header.node.size_bytes {
+            size if size == end => Ok(()),
+            size => rustix::fs::ftruncate(&file, size),
+        };
         if let Some(error) = error {
             if Errno::from_io_error(&error).is_some_and(is_full) {
                 // Half a file is worth less than the room it takes; that it stays is told below in any case.
@@ -381,14 +391,14 @@ impl<'a> Files<'a> {
         if !ranges.is_empty() {
             self.lose_data(path, ranges);
         }
-        drop::<OwnedFd>(file);
+        self.made = Some(file);
         Ok(Ok(()))
     }
 
     /// Gives the object that was made last what belongs to it.
     fn dress_last(&mut self) {
         if let Some(last) = self.last.take() {
-            self.dress(&last.path, &last.node, &last.attributes);
+            self.dress(&last.path, last.file, &last.node, &last.attributes);
         }
     }
 
@@ -404,12 +414,12 @@ impl<'a> Files<'a> {
                 continue;
             };
             if chosen(path) {
-                self.dress(path, &dressing.node, &dressing.attributes);
+                self.dress(path, None, &dressing.node, &dressing.attributes);
             }
         }
     }
 
-    fn dress(&mut self, path: &Path, node: &Node, attributes: &[Attribute]) {
+    fn dress(&mut self, path: &Path, made: Option<OwnedFd>, node: &Node, attributes: &[Attribute]) {
         if self.destination.is_store() {
             return self.dress_series(path, node, attributes);
         }
@@ -428,7 +438,7 @@ impl<'a> Files<'a> {
                 loss: false,
             });
         }
-        match self.destination.dress(path, node, &kept, self.exact) {
+        match self.destination.dress(path, made, node, &kept, self.exact) {
             Ok(refused) => {
                 for what in refused {
                     // A user who is not root may give nothing away: that is told once, not of every file.

@@ -188,9 +188,15 @@ impl Destination {
     /// Makes a regular file in place of whatever has its name, a directory aside.
     pub(super) fn make_file(&self, path: &Path) -> Result<OwnedFd, Errno> {
         let (parent, name) = self.parent(path)?;
-        unlink(&parent, &name)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        retry(|| fs::openat(&parent, &name, flags, Mode::RUSR | Mode::WUSR))
+        let make = || retry(|| fs::openat(&parent, &name, flags, Mode::RUSR | Mode::WUSR));
+        match make() {
+            Err(Errno::EXIST) => {
+                unlink(&parent, &name)?;
+                make()
+            }
+            made => made,
+        }
     }
 
     /// Makes a symlink in place of whatever has its name.
@@ -237,18 +243,23 @@ impl Destination {
         }
     }
 
-    /// Gives an object its owner, attributes, permissions and times, in the order in which none undoes another. What could
-    /// not be given is returned.
+    /// Gives an object its owner, attributes, permissions and times, in the order in which none undoes another; `made` is the
+    /// file where it was made just now and is still open. What could not be given is returned.
     pub(super) fn dress(
         &self,
         path: &Path,
+        made: Option<OwnedFd>,
         node: &Node,
         attributes: &[Attribute],
         exact: bool,
     ) -> Result<Vec<String>, Errno> {
-        let file = self.open_at(path, OFlags::PATH)?;
         let found = FileType::from_raw_mode(node.mode.into());
-        if status_at(&file, c"")?.file_type() != found {
+        let open = made.is_some();
+        let file = match made {
+            Some(file) => file,
+            None => self.open_at(path, OFlags::PATH)?,
+        };
+        if !open && status_at(&file, c"")?.file_type() != found {
             return Err(Errno::STALE);
         }
         let mut refused = Vec::new();
@@ -281,11 +292,11 @@ impl Destination {
         for attribute in plain {
             note(&String::from_utf8_lossy(&attribute.name), set(attribute));
         }
-        if found != FileType::Symlink {
-            note(
-                "permissions",
-                fs::chmod(&magic, Mode::from_raw_mode(u32::from(node.mode) & 0o7777)),
-            );
+        let permissions = Mode::from_raw_mode(u32::from(node.mode) & 0o7777);
+        match found {
+            FileType::Symlink => {}
+            _ if open => note("permissions", fs::fchmod(&file, permissions)),
+            _ => note("permissions", fs::chmod(&magic, permissions)),
         }
         for attribute in lists {
             note(&String::from_utf8_lossy(&attribute.name), set(attribute));

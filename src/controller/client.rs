@@ -29,7 +29,8 @@ pub fn ask(mut stream: UnixStream, ask: Ask, tell: Tell<'_>) -> Result<Map<Strin
     let request = Request { version: VERSION, ask };
     let mut line = serde_json::to_vec(&request).map_err(|error| broken(error.into()))?;
     line.push(b'\n');
-    stream.write_all(&line).map_err(broken)?;
+    // A server that hears nobody more has said so before it was asked.
+    let sent = stream.write_all(&line);
     let mut lines = BufReader::new(stream).lines();
     while let Some(line) = lines.next() {
         let line = line.map_err(broken)?;
@@ -50,7 +51,9 @@ pub fn ask(mut stream: UnixStream, ask: Ask, tell: Tell<'_>) -> Result<Map<Strin
             Answer::Failed(told) => return Err(told.into()),
         }
     }
-    Err(broken(io::ErrorKind::UnexpectedEof.into()))
+    Err(broken(
+        sent.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()),
+    ))
 }
 
 /// The server's side is not as it should be.

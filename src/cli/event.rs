@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
     exit::Code,
@@ -209,7 +209,7 @@ impl Follow {
             let events = read(&answer);
             for event in &events {
                 if output.is_json() {
-                    output.text(&format!("{}\n", json_of(event)))?;
+                    output.text(&format!("{}\n", event.facts()))?;
                 } else {
                     output.told(&event.to_string(), &[])?;
                 }
@@ -235,7 +235,7 @@ impl Download {
             let Some(last) = page.last() else { break };
             after_us = last.time_us;
             if output.is_json() {
-                all.extend(page.iter().map(json_of));
+                all.extend(page.iter().map(Event::facts));
             } else {
                 page.iter().try_for_each(|event| output.told(&event.to_string(), &[]))?;
             }
@@ -291,11 +291,4 @@ fn read(answer: &Map<String, Value>) -> Vec<Event> {
         Some(Event { time_us, ..event })
     };
     told.filter_map(event).collect()
-}
-
-fn json_of(event: &Event) -> Value {
-    let mut facts = json!(event);
-    facts["time_us"] = json!(event.time_us);
-    facts["time"] = json!(event.time_text());
-    facts
 }

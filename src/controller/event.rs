@@ -8,6 +8,7 @@ use std::fmt;
 
 use jiff::{Timestamp, tz::TimeZone};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 /// How much an event matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -196,6 +197,14 @@ impl Event {
     pub fn with_level(mut self, level: Level) -> Self {
         self.level = level;
         self
+    }
+
+    /// The event with its time, as it is told in JSON.
+    pub fn facts(&self) -> Value {
+        let mut facts = json!(self);
+        facts["time_us"] = json!(self.time_us);
+        facts["time"] = json!(self.time_text());
+        facts
     }
 
     /// Its time in UTC, as ISO 8601 has it.

@@ -58,17 +58,6 @@ impl Priority {
     }
 }
 
-/// A named set of limits and defaults.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Profile {
-    /// What the engine can.
-    #[default]
-    Generic,
-    /// What the guide's controller can: four ports, RAID 0, 1 and 10, blocks of 128 to 512 KiB.
-    Ssd7103,
-}
-
 /// What an operator can choose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -77,14 +66,8 @@ pub struct Settings {
     pub auto_rebuild: bool,
     /// A rebuild goes on past sectors that nobody can give, and notes that they are lost.
     pub continue_on_error: bool,
-    /// The console listens on the loopback only.
-    pub restrict_to_localhost: bool,
     /// Share of a rebuild.
     pub rebuild_priority: Priority,
-    /// TCP port of the console.
-    pub port: u16,
-    /// Limits and defaults for new arrays.
-    pub profile: Profile,
     /// How long a member may take for a request before it counts as failed, in seconds, for arrays that are started from
     /// now on; 0 for as long as it likes.
     pub member_timeout_s: u64,
@@ -97,10 +80,7 @@ impl Default for Settings {
         Self {
             auto_rebuild: true,
             continue_on_error: true,
-            restrict_to_localhost: true,
             rebuild_priority: Priority::default(),
-            port: 7402,
-            profile: Profile::default(),
             member_timeout_s: MEMBER_TIMEOUT.as_secs(),
             hook: None,
         }
@@ -230,13 +210,12 @@ impl Remembered {
 mod tests {
     use super::*;
 
-    /// R33, R34, R35, R36, R37, R38: the settings of the guide with its defaults.
+    /// R34, R35, R37: the settings of the guide that concern arrays, with its defaults.
     #[test]
     fn defaults_are_those_of_the_guide() {
         let settings = Settings::default();
-        assert!(settings.auto_rebuild && settings.continue_on_error && settings.restrict_to_localhost);
+        assert!(settings.auto_rebuild && settings.continue_on_error);
         assert_eq!(settings.rebuild_priority.to_string(), "medium");
-        assert_eq!(settings.port, 7402);
         let names: Vec<String> = Priority::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["lowest", "low", "medium", "high", "highest"]);
         assert!(Priority::ALL.is_sorted_by_key(|priority| priority.share()));
@@ -248,14 +227,14 @@ mod tests {
         let changed = settings.with("rebuild_priority", "highest").unwrap();
         assert_eq!(changed.rebuild_priority, Priority::Highest);
         assert!(!settings.with("auto_rebuild", "false").unwrap().auto_rebuild);
-        assert_eq!(settings.with("port", "80").unwrap().port, 80);
+        assert_eq!(settings.with("member_timeout_s", "80").unwrap().member_timeout_s, 80);
         assert_eq!(
             settings.with("hook", "/bin/true").unwrap().hook,
             Some("/bin/true".into())
         );
         for (key, value) in [
-            ("port", "65536"),
-            ("port", "x"),
+            ("member_timeout_s", "-1"),
+            ("member_timeout_s", "x"),
             ("auto_rebuild", "1"),
             ("rebuild_priority", "top"),
             ("x", "1"),
@@ -271,7 +250,7 @@ mod tests {
         let store = Store::create(&place.path().join("s")).unwrap();
         assert_eq!(Remembered::load(&store).unwrap(), Remembered::default());
         let mut wish = Remembered::default();
-        wish.settings.port = 1234;
+        wish.settings.member_timeout_s = 1234;
         wish.spares.push("spare.img".to_owned());
         wish.save(&store).unwrap();
         assert_eq!(Remembered::load(&store).unwrap(), wish);
@@ -280,7 +259,7 @@ mod tests {
             "{",
             "",
             "{\"version\":2}",
-            "{\"version\":1,\"settings\":{\"port\":\"x\"},\"spares\":[]}",
+            "{\"version\":1,\"settings\":{\"auto_rebuild\":\"x\"},\"spares\":[]}",
         ] {
             std::fs::write(&path, damage).unwrap();
             assert_eq!(

@@ -45,14 +45,14 @@ fn a_store_has_one_controller() {
 #[test]
 fn damaged_settings_do_not_keep_arrays_from_being_served() {
     let store = Store::with_array();
-    store.set("port", "7000");
+    store.set("member_timeout_s", "70");
     fs::write(store.file("state/settings.json"), "{\"version\": 1, \"settings\": 7}").unwrap();
     let controller = store.serve();
     store.wait_for("Normal");
-    assert_eq!(store.status()["settings"]["port"], 7402);
+    assert_eq!(store.status()["settings"]["member_timeout_s"], 30);
     assert!(store.events().iter().any(|event| event == "StateTrouble"));
-    store.set("port", "7001");
-    assert_eq!(store.status()["settings"]["port"], 7001);
+    store.set("member_timeout_s", "71");
+    assert_eq!(store.status()["settings"]["member_timeout_s"], 71);
     assert!(store.file("state/settings.damaged.json").exists());
     assert_eq!(end(controller), Some(0));
     assert_eq!(store.status()["arrays"][0]["state"], "Normal");
@@ -67,7 +67,10 @@ fn strange_requests_are_refused_by_name() {
         ("nonsense", "usage"),
         (r#"{"version":99,"store":"status"}"#, "unavailable"),
         (r#"{"version":99,"something":"new"}"#, "unavailable"),
-        (r#"{"version":1,"store":{"set":{"key":"port","value":"-1"}}}"#, "usage"),
+        (
+            r#"{"version":1,"store":{"set":{"key":"member_timeout_s","value":"-1"}}}"#,
+            "usage",
+        ),
         (
             r#"{"version":1,"store":{"disk":{"name":"../x","deed":"pull"}}}"#,
             "not-found",

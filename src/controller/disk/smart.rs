@@ -12,7 +12,7 @@
 //! | 64-79, 80-95 | host read, write commands | from counters |
 //! | 112-127 | power cycles | starts of the controller with this disk |
 //! | 128-143 | power on hours | time in service |
-//! | 144-159 | unsafe shutdowns | starts after a controller that was not stopped |
+//! | 144-159 | unsafe shutdowns | 0: not told from others |
 //! | 160-175 | media and data integrity errors | reads that failed |
 //! | 176-191 | error information log entries | reads, writes and flushes that failed |
 
@@ -38,8 +38,6 @@ pub struct Smart {
     pub power_cycles: u64,
     /// Time in service, in hours.
     pub power_on_hours: u64,
-    /// Starts after an end without a stop.
-    pub unsafe_shutdowns: u64,
     /// Reads that failed.
     pub media_errors: u64,
     /// All that failed.
@@ -84,7 +82,6 @@ impl Smart {
             (80, self.writes),
             (112, self.power_cycles),
             (128, self.power_on_hours),
-            (144, self.unsafe_shutdowns),
             (160, self.media_errors),
             (176, self.error_entries),
         ] {
@@ -108,7 +105,6 @@ impl Smart {
             writes: wide(80),
             power_cycles: wide(112),
             power_on_hours: wide(128),
-            unsafe_shutdowns: wide(144),
             media_errors: wide(160),
             error_entries: wide(176),
         })
@@ -129,7 +125,6 @@ mod tests {
             writes: 5,
             power_cycles: 6,
             power_on_hours: 7,
-            unsafe_shutdowns: 8,
             media_errors: 9,
             error_entries: 10,
         };
@@ -145,7 +140,6 @@ mod tests {
             (80, 5),
             (112, 6),
             (128, 7),
-            (144, 8),
             (160, 9),
             (176, 10),
         ] {

@@ -206,15 +206,23 @@ impl Inner {
             let Some(set) = found.arrays.iter().find(|set| set.uuid == uuid) else {
                 continue;
             };
-            if keeper.array().state() == ArrayState::Disabled {
-                if set.refusal.is_none() && set.conflicts.is_empty() {
-                    self.revive(&mut looks, &keeper);
-                }
-            } else if self.settings().auto_rebuild {
-                self.take_back(&keeper, set);
+            let startable = set.refusal.is_none() && set.conflicts.is_empty();
+            if keeper.array().state() == ArrayState::Disabled && startable {
+                self.revive(&mut looks, &keeper);
             }
         }
         self.start_found(&mut looks, &found);
+        if !self.settings().auto_rebuild {
+            return;
+        }
+        for keeper in self.served.all() {
+            let own = |set: &&ArraySet| set.uuid == keeper.array().uuid();
+            if let Some(set) = found.arrays.iter().find(own)
+                && keeper.array().state() != ArrayState::Disabled
+            {
+                self.take_back(&keeper, set);
+            }
+        }
     }
 
     /// Assembles a disabled array again.

@@ -5,7 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Inner, locked};
 use crate::controller::{
@@ -260,15 +260,7 @@ impl Inner {
         };
         let patience = Duration::from_secs(wait_s).min(WAIT_MAX);
         let events = self.log.wait(&query, patience)?;
-        let told: Vec<Value> = events
-            .iter()
-            .map(|event| {
-                let mut facts = json!(event);
-                facts["time_us"] = json!(event.time_us);
-                facts["time"] = json!(event.time_text());
-                facts
-            })
-            .collect();
+        let told: Vec<Value> = events.iter().map(Event::facts).collect();
         Ok(Map::from_iter([("events".to_owned(), told.into())]))
     }
 }

@@ -100,7 +100,6 @@ impl Inner {
                 "host_write_commands": smart.writes,
                 "power_cycles": smart.power_cycles,
                 "power_on_hours": smart.power_on_hours,
-                "unsafe_shutdowns": smart.unsafe_shutdowns,
                 "media_errors": smart.media_errors,
                 "num_err_log_entries": smart.error_entries,
             },

@@ -139,8 +139,6 @@ impl Controller {
         }
         locked(&inner.health).begin(&inner);
         inner.take_in();
-        // Disks that failed before and are there now may only have been unplugged.
-        inner.take_in();
         let thread = thread::Builder::new().name("controller".to_owned()).spawn({
             let inner = Arc::downgrade(&inner);
             move || run(&inner)
@@ -189,6 +187,7 @@ impl Controller {
         for disk in self.inner.disks.all() {
             disk.heal();
         }
+        self.inner.look_at_arrays();
         let stopped = self.inner.served.stop_all();
         locked(&self.inner.health).end(&self.inner);
         self.inner

@@ -15,15 +15,12 @@ use super::{
 };
 
 /// Names and paths of the tabs.
-const TABS: [(&str, &str); 10] = [
+const TABS: [(&str, &str); 7] = [
     ("Global View", "/"),
     ("Logical", "/logical"),
     ("Physical", "/physical"),
     ("SHI", "/shi"),
     ("Event", "/event"),
-    ("Series", "/series"),
-    ("Tapes", "/tapes"),
-    ("Lab", "/lab"),
     ("Setting", "/setting"),
     ("Help", "/help"),
 ];

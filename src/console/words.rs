@@ -1,4 +1,6 @@
 //! Facts of the controller's answers as pages write them: texts, sizes, times, and what is missing as a dash.
+//!
+//! A key that an answer lacks is no error: the page shows a dash, as for what is not known.
 
 use jiff::{Timestamp, tz::TimeZone};
 use maud::{Markup, html};
@@ -44,7 +46,7 @@ pub fn count(number: u64) -> String {
     let digits = number.to_string();
     let mut grouped = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             grouped.push('\u{202f}');
         }
         grouped.push(digit);

@@ -1,4 +1,7 @@
 //! Files that pages load: the style sheet, the scripts, the mark. They are part of the program.
+//!
+//! There is nothing to build and nothing to install: what a browser gets is in the executable, with the licences of others
+//! beside it in the source.
 
 use axum::{
     extract::Path,

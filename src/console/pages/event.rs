@@ -1,4 +1,7 @@
 //! Event: the log, a page at a time, by level; Download, Clear, Prev, Next.
+//!
+//! Times are those of this machine; the exact ones in UTC are behind them and in the file that is downloaded. The newest page
+//! keeps itself up to date, older ones stay as they are.
 
 use axum::{
     http::header,

@@ -1,4 +1,7 @@
 //! Global View: what is wrong first, with what to do about it; then arrays, disks and the last events.
+//!
+//! It is the first page: whoever opens it sees at once whether something has to be done, and what. It keeps itself up to
+//! date.
 
 use axum::response::Response;
 use maud::{Markup, html};

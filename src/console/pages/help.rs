@@ -1,4 +1,7 @@
 //! Help: levels, states with their pictures, what the roles may do, and where to turn to.
+//!
+//! It needs nothing from elsewhere: all of it is in the program. States are listed from the harmless to the worst, with
+//! the words that all other pages use.
 
 use axum::response::Response;
 use maud::{Markup, html};

@@ -1,4 +1,7 @@
 //! Logical: the arrays, each with what is being done to it and its Maintenance button.
+//!
+//! The parts of it that draw an array, its work and its members are shared with Global View and with Maintenance, so that
+//! one array looks the same everywhere.
 
 use axum::response::Response;
 use maud::{Markup, html};
@@ -16,7 +19,6 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
     let body = html! {
         h1 { "Logical" }
         nav.sub aria-label="Logical" {
-            a.button href="/logical/create" { "Create Array" }
             a.button href="/logical/spares" { "Spare Pool" }
         }
         (frame::live(&visit, html! {
@@ -44,7 +46,7 @@ pub fn table(status: &Value) -> Markup {
                         td.actions { a.button id={ "m-" (name) } href={ "/logical/array/" (name) } { "Maintenance" } }
                     }
                 }
-                @if list(status, "arrays").is_empty() { tr { td colspan="6" { "There are no arrays yet. " a href="/logical/create" { "Create Array" } } } }
+                @if list(status, "arrays").is_empty() { tr { td colspan="6" { "There are no arrays yet." } } }
             }
         }
     }

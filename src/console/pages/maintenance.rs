@@ -1,4 +1,7 @@
 //! Maintenance: the box of one array with what may be asked of it in its state, and the choice of a disk for Add Disk.
+//!
+//! The box offers what the controller would do in this state and nothing else; what is asked for all the same, by a page
+//! that is out of date or by hand, is refused with 409 and changes nothing.
 
 use axum::{extract::Path, response::Response};
 use maud::{Markup, html};

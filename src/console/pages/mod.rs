@@ -1,4 +1,7 @@
 //! The pages: one file each, and here the paths that lead to them.
+//!
+//! Each page asks the controller, draws what it says with the frame around it, and offers forms. A form is answered with
+//! a page to go to, so that to load that again repeats nothing.
 
 mod assets;
 mod enter;

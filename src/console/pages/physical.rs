@@ -1,4 +1,7 @@
 //! Physical: every disk with the eight fields of the guide, and its light.
+//!
+//! What a virtual disk has not, such as a width of its slot, is a dash unless the store says what it stands for. Rescan,
+//! in the list of tabs, is here too, because it concerns disks first.
 
 use axum::response::Response;
 use maud::{Markup, html};

@@ -1,4 +1,7 @@
 //! Setting: what an operator can choose of the controller, and who may use the console.
+//!
+//! A form sends all of its settings; only those that are others now are changed, each with an event. Who may not change
+//! them sees them.
 
 use axum::response::Response;
 use maud::{Markup, html};

@@ -1,4 +1,7 @@
 //! SHI, the storage health inspector: counters of every disk as SMART has them, and what was written in its life.
+//!
+//! The values are counters of what was really asked of a disk, over all of its life; a disk that answers with errors shows
+//! here before it is missed.
 
 use axum::{extract::Path, response::Response};
 use maud::{Markup, html};

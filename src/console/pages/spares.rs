@@ -1,4 +1,7 @@
 //! Spare Pool: disks that take the place of members that fail, and disks that could.
+//!
+//! Both are lists with boxes to tick. A disk that holds something goes in only where the box for that is ticked, too: what
+//! it holds is lost when it is used.
 
 use axum::response::Response;
 use maud::{Markup, html};

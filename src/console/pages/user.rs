@@ -1,4 +1,7 @@
 //! Users: one's own password, and for an admin everybody's name, role and password.
+//!
+//! Hashing takes its time on purpose, so it is done on another thread, and not for many at once. A user with another password
+//! or role is asked to log in again where that matters.
 
 use axum::response::Response;
 use maud::{Markup, html};

@@ -108,6 +108,8 @@ pub enum Name {
     ControllerStopped,
     /// The log was cleared.
     LogCleared,
+    /// A user of the console did something.
+    UserAction,
     /// A test, asked for by an operator.
     TestMessage,
 }

@@ -46,6 +46,8 @@ pub enum Ask {
         /// Cut clients off that have it.
         disconnect: bool,
     },
+    /// An invitation to the console: a link for one use, for whoever may ask here.
+    Invite,
     /// Something of the controller of a store; see [`StoreAsk`].
     Store(StoreAsk),
 }
@@ -56,6 +58,13 @@ pub enum Ask {
 pub enum StoreAsk {
     /// How all is, the worst first.
     Status,
+    /// An event that tells what a user of the console did.
+    Note {
+        /// The user's name.
+        user: String,
+        /// What the user did.
+        text: String,
+    },
     /// A look at the directory of the images: arrays that can be started are, disks that came back are taken in.
     Rescan,
     /// Something done to a disk, to rehearse.

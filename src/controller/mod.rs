@@ -21,6 +21,8 @@ pub mod telemetry;
 pub mod watch;
 
 pub use error::{Error, Kind, Told};
-pub use event::Event;
+pub use event::{Event, Level};
 pub use settings::Settings;
 pub use store::Store;
+
+pub use crate::raid::health::{Action, ArrayState, DiskState};

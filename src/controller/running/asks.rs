@@ -44,6 +44,7 @@ impl Inner {
     pub(super) fn answer(&self, ask: StoreAsk) -> Result<Map<String, Value>> {
         match ask {
             StoreAsk::Status => return Ok(self.facts()),
+            StoreAsk::Note { user, text } => self.tell(Event::new(Name::UserAction, format!("{user}: {text}"))),
             StoreAsk::Rescan => {
                 locked(&self.changing).stopped.clear();
                 self.look_for_disks();

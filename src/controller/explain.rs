@@ -159,6 +159,18 @@ impl Advice<'_> {
             steps.push(format!("Wait for the rebuild: {}", self.verb("rebuild", "")));
             return steps;
         }
+        if missing.is_empty() && self.set.inconsistent {
+            steps.push(format!(
+                "A verify found that redundancy does not go with the data, or sectors are lost. Mend what can be proven \
+                 wrong: {}",
+                self.verb("verify", "--repair")
+            ));
+            steps.push(format!(
+                "Compare what is left of it with your backup; then take the data for right: {}",
+                self.verb("verify", "--repair redundancy")
+            ));
+            return steps;
+        }
         if missing.is_empty() {
             steps.push(format!("Make redundancy right: {}", self.verb("rebuild", "")));
             return steps;

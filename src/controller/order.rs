@@ -29,7 +29,7 @@ use crate::{
         add::Added,
         assemble::Image,
         create::NewImage,
-        health::Action,
+        health::{Action, ArrayState},
         metadata::identity::Uuid,
         rebuild::{Ending, Progress},
         reshape::Plan,
@@ -148,6 +148,9 @@ pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -
             message,
             "again where it is served for writing",
         ));
+    }
+    if array.state() == ArrayState::Disabled && !matches!(order, Order::Status) {
+        array.check_allows(Action::AddDisk)?;
     }
     match order {
         Order::Status => {}

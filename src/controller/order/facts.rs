@@ -1,4 +1,6 @@
 //! What is told of an array in use: its state in the guide's words, its members, what is being done to it.
+//!
+//! Plain JSON, the same for verbs, pages and the socket.
 
 use serde_json::{Map, Value, json};
 

@@ -1,4 +1,6 @@
 //! What the controller advises about an array: its state, what may be asked of it, and the steps that bring it back.
+//!
+//! The steps are [`explain`](crate::controller::explain)'s; here is gathered what it has to know. No disk is asked for it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,6 @@
 //! How the health of a disk went: values of an attribute over time, from the series of its pages.
+//!
+//! Few points are read of a long history: those that are wanted, by their number.
 
 use serde_json::{Map, Value, json};
 

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-pub use facts::{facts, level_name};
+pub use facts::{facts, level_name, reshape_facts};
 pub(super) use members::fail;
 use members::{Taking, added_fact, copies, remove};
 

@@ -4,7 +4,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{nbd::Keeper, raid::Array};
+use crate::{
+    nbd::Keeper,
+    raid::{Array, array::Reshaping},
+};
 
 /// The name of an array's level, with RAID 50 as one.
 pub fn level_name(array: &Array) -> &'static str {
@@ -71,10 +74,24 @@ pub fn facts(keeper: &Keeper) -> Map<String, Value> {
         "events": status.events,
         "members": members,
         "spares": status.spares,
+        "reshape": status.reshape.as_ref().map(reshape_facts),
         "work": work,
     });
     match facts {
         Value::Object(facts) => facts,
         _ => Map::new(),
     }
+}
+
+/// Facts of a reshape: where it goes, and how far it is.
+pub fn reshape_facts(reshape: &Reshaping) -> Value {
+    json!({
+        "to_level": reshape.level.name(),
+        "to_members": reshape.slots,
+        "to_chunk_bytes": reshape.chunk_bytes,
+        "to_size_bytes": reshape.size_bytes,
+        "moved_bytes": reshape.done_bytes,
+        "of_bytes": reshape.whole_bytes,
+        "running": reshape.running,
+    })
 }

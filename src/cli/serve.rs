@@ -34,7 +34,8 @@ use crate::{
 ///
 /// Every array of the images in STORE/disks is an export of its name, and the console is a page of its address for a browser. A disk of the spare pool takes the place of a member
 /// that fails, a disk that comes back is recognised. What happens is told as events, which are a series of the store's own
-/// database. 'headstack status' says how all is. It stops cleanly on SIGTERM and SIGINT.
+/// database. 'headstack status' says how all is. It stops cleanly on
+/// SIGTERM and SIGINT; sockets that are handed over as LISTEN_FDS says are served in place of its own.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -78,7 +79,11 @@ impl Arguments {
         let store = Store::open(&self.store)?;
         let tenure = store.take()?;
         let path = self.socket.clone().unwrap_or_else(|| store.socket());
-        let mut listeners = vec![Listener::unix(&path)?];
+        // Sockets that a service manager holds are served in place of one's own.
+        let mut listeners = Listener::inherited()?;
+        if listeners.is_empty() {
+            listeners.push(Listener::unix(&path)?);
+        }
         if let Some(port) = self.nbd_port {
             listeners.push(Listener::loopback(port)?);
         }

@@ -64,6 +64,9 @@ pub struct Arguments {
     /// Print it again whenever something has happened
     #[arg(long)]
     watch: bool,
+    /// Print the controller's metrics in Prometheus' text format
+    #[arg(long, conflicts_with_all = ["check", "watch", "unhealthy"])]
+    metrics: bool,
     #[command(flatten)]
     form: FormOptions,
 }
@@ -74,6 +77,11 @@ impl Arguments {
     /// # Errors
     /// There is no such store.
     pub fn run(self) -> Result<Code> {
+        if self.metrics {
+            let facts = super::store::ask(&Store::open(&self.store)?, StoreAsk::Metrics)?;
+            Output::new("status", self.form).text(facts["text"].as_str().unwrap_or_default())?;
+            return Ok(Code::Success);
+        }
         if self.check {
             return Ok(match self.look() {
                 Ok(status) => verdict(&status),

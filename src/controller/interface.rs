@@ -153,6 +153,8 @@ pub enum StoreAsk {
     },
     /// The snapshots of the store's database.
     Snapshots,
+    /// How all is, in Prometheus' text format: `text`.
+    Metrics,
     /// The tapes of the store, the dumps on them and the dumps that stopped.
     Tapes,
     /// All events forgotten.

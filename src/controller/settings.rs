@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeSet,
     fmt, io,
+    num::NonZeroU16,
     path::{Path, PathBuf},
     str::FromStr,
 };
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 use super::{
     error::{Error, Kind, Result},
+    profile::Profile,
     store::Store,
 };
 use crate::nbd::MEMBER_TIMEOUT;
@@ -25,6 +27,8 @@ const FILE: &str = "settings.json";
 const FILE_MAX_BYTES: u64 = 1 << 20;
 /// Version of the file.
 const VERSION: u32 = 1;
+/// Port of the pages where nothing else is chosen: the guide's.
+const PORT: NonZeroU16 = NonZeroU16::new(7402).unwrap();
 
 /// How much of the time a rebuild may take while the array is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
@@ -72,6 +76,12 @@ pub struct Settings {
     /// How long a member may take for a request before it counts as failed, in seconds, for arrays that are started from
     /// now on; 0 for as long as it likes.
     pub member_timeout_s: u64,
+    /// What limits the arrays that are made.
+    pub profile: Profile,
+    /// Port of the pages.
+    pub port: NonZeroU16,
+    /// The pages are served to this host only.
+    pub restrict_to_localhost: bool,
     /// Program that is run for each event, with the arguments that mdadm gives: event, array, member.
     pub hook: Option<PathBuf>,
 }
@@ -83,6 +93,9 @@ impl Default for Settings {
             continue_on_error: true,
             rebuild_priority: Priority::default(),
             member_timeout_s: MEMBER_TIMEOUT.as_secs(),
+            profile: Profile::default(),
+            port: PORT,
+            restrict_to_localhost: true,
             hook: None,
         }
     }
@@ -214,11 +227,12 @@ impl Remembered {
 mod tests {
     use super::*;
 
-    /// R34, R35, R37: the settings of the guide that concern arrays, with its defaults.
+    /// R33, R34, R35, R36, R37, R38: the settings of the guide, with its defaults; the password is among the users.
     #[test]
     fn defaults_are_those_of_the_guide() {
         let settings = Settings::default();
-        assert!(settings.auto_rebuild && settings.continue_on_error);
+        assert!(settings.auto_rebuild && settings.continue_on_error && settings.restrict_to_localhost);
+        assert_eq!((settings.port.get(), settings.profile), (7402, Profile::Generic));
         assert_eq!(settings.rebuild_priority.to_string(), "medium");
         let names: Vec<String> = Priority::ALL.iter().map(ToString::to_string).collect();
         assert_eq!(names, ["lowest", "low", "medium", "high", "highest"]);
@@ -230,6 +244,8 @@ mod tests {
         let settings = Settings::default();
         let changed = settings.with("rebuild_priority", "highest").unwrap();
         assert_eq!(changed.rebuild_priority, Priority::Highest);
+        assert_eq!(settings.with("port", "443").unwrap().port.get(), 443);
+        assert_eq!(settings.with("profile", "ssd7103").unwrap().profile, Profile::Ssd7103);
         assert!(!settings.with("auto_rebuild", "false").unwrap().auto_rebuild);
         assert_eq!(settings.with("member_timeout_s", "80").unwrap().member_timeout_s, 80);
         assert_eq!(
@@ -240,6 +256,10 @@ mod tests {
             ("member_timeout_s", "-1"),
             ("member_timeout_s", "x"),
             ("auto_rebuild", "1"),
+            ("port", "0"),
+            ("port", "65536"),
+            ("restrict_to_localhost", "no"),
+            ("profile", "ssd7104"),
             ("rebuild_priority", "top"),
             ("x", "1"),
         ] {

@@ -3,6 +3,8 @@
 //!
 //! Requests go to the socket where a verb would ask in the same words.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{Store, end, refused};
@@ -281,5 +283,70 @@ fn series_snapshots_and_tapes_are_listed() {
         .collect();
     assert_eq!(levels, [(1, 0), (2, 1)]);
     assert_eq!(dumps[0]["path"], tree);
+    assert_eq!(end(controller), Some(0));
+}
+
+/// R01, R08, R20, R23, R33, R36, R38: settings and the card's profile hold in the controller and without it.
+#[test]
+fn a_profile_limits_what_is_made() {
+    let store = Store::new(6);
+    let disks: Vec<String> = (0..6).map(|number| store.disk(number)).collect();
+    let listed = headstack(&["setting", "ls", "--json", "--store", &store.path()]).json();
+    for (key, value) in [
+        ("auto_rebuild", json!(true)),
+        ("continue_on_error", json!(true)),
+        ("restrict_to_localhost", json!(true)),
+        ("rebuild_priority", json!("medium")),
+        ("port", json!(7402)),
+        ("profile", json!("generic")),
+    ] {
+        assert_eq!(listed["settings"][key], value, "{key}");
+    }
+    store.set("profile", "ssd7103");
+    let create = |level: &str, chunk: &str, disks: &[String]| {
+        let mut words = vec![
+            "array",
+            "create",
+            "--level",
+            level,
+            "--chunk",
+            chunk,
+            "--capacity",
+            "1M",
+        ];
+        words.extend(disks.iter().map(String::as_str));
+        headstack(&words)
+    };
+    create("5", "512K", &disks[..3]).fails(64, &["ssd7103", "RAID 5"]);
+    let controller = store.serve();
+    create("5", "512K", &disks[..3]).fails(64, &["ssd7103", "RAID 5"]);
+    create("1", "64K", &disks[..2]).fails(64, &["ssd7103", "65536"]);
+    create("1", "512K", &disks[4..]).fails(64, &["d4.img", "4 ports"]);
+    for _ in 0..4 {
+        create("1", "512K", &disks[..2]).ends(0);
+    }
+    create("1", "512K", &disks[2..4]).fails(64, &["4 arrays"]);
+    let status = store.status();
+    let names: BTreeSet<&str> = status["arrays"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|array| array["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, BTreeSet::from(["RAID_1_0", "RAID_1_1", "RAID_1_2", "RAID_1_3"]));
+    refused(
+        &["setting", "set", "port", "0", "--store", &store.path()],
+        64,
+        &["port"],
+    );
+    let metrics = headstack(&["status", "--metrics", &store.path()]).text();
+    assert!(
+        metrics.contains("headstack_array_state{array=\"RAID_1_0\",state=\"Normal\"} 1\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("headstack_disk_host_write_commands_total{disk=\"d0.img\"} "),
+        "{metrics}"
+    );
     assert_eq!(end(controller), Some(0));
 }

@@ -4,6 +4,7 @@
 
 mod asked;
 mod hostile;
+mod states;
 mod story;
 
 use std::{

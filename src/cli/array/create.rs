@@ -19,6 +19,7 @@ use crate::{
     controller::{
         Store,
         create::{Cache, Creation, Init, words::Kind},
+        disk::Disks,
         interface::StoreAsk,
         order::on_host,
         settings::Remembered,
@@ -193,6 +194,12 @@ fn make(store: Option<&Store>, wish: Creation) -> Result<Map<String, Value>> {
     if let Some(facts) = ask_if_running(store, ask)? {
         return Ok(facts);
     }
+    let arrays = discover(&images(&[store.disks()])?).arrays.len();
+    let disks = Disks::new(&store.disks())?;
+    disks.rescan()?;
+    let port_of = |name: &str| disks.named(name).ok().map(|disk| disk.port());
+    let settings = Remembered::load(store).unwrap_or_default().settings;
+    settings.profile.check(&wish, arrays, &port_of)?;
     let facts = at_rest(&wish)?;
     if wish.cache == Cache::WriteThrough && !wish.dry_run {
         let mut remembered = Remembered::load(store)?;

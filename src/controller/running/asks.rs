@@ -19,6 +19,7 @@ use crate::controller::{
     interface::{DiskDeed, StoreAsk},
     library,
     log::Query,
+    metrics,
     order::fail,
 };
 use crate::raid::{
@@ -72,6 +73,10 @@ impl Inner {
                 return library::points(&self.telemetry, &series, varlen, &span);
             }
             StoreAsk::Snapshots => return library::snapshots(&self.telemetry),
+            StoreAsk::Metrics => {
+                let text = metrics::text(&self.facts());
+                return Ok(Map::from_iter([("text".to_owned(), text.into())]));
+            }
             StoreAsk::Tapes => return library::tapes(&self.store),
             StoreAsk::Set { key, value } => return self.set(&key, &value),
             StoreAsk::Events { query, wait_s } => return self.events(query, wait_s),

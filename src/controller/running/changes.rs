@@ -31,6 +31,8 @@ impl Inner {
             let message = format!("there is an array {name} already");
             return Err(Error::refused(Kind::Exists, message, "another name"));
         }
+        let port_of = |name: &str| self.disks.named(name).ok().map(|disk| disk.port());
+        self.settings().profile.check(wish, taken.len(), &port_of)?;
         let find = images_of(&self.disks);
         let made = wish.make(&|path: &Path| find(path), &taken)?;
         let Some(uuid) = made.uuid else {

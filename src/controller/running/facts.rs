@@ -104,14 +104,15 @@ impl Inner {
         let parts = held.iter().map(|(_, member)| self.disk_state(disk, member, contents));
         let state = parts.max().unwrap_or_else(|| self.disk_state(disk, path, contents));
         let hardware = disk.hardware();
+        let link = self.settings().profile.link();
         let facts = json!({
             "name": disk.name(),
             "path": path,
             "location": {"controller": 1, "port": disk.port()},
             "model": hardware.model,
             "revision": hardware.revision,
-            "pcie_width": hardware.width,
-            "pcie_speed": hardware.speed,
+            "pcie_width": hardware.width.or(link.map(|(width, _)| width)),
+            "pcie_speed": hardware.speed.as_deref().or(link.map(|(_, speed)| speed)),
             "size_bytes": report.map(|report| report.size_bytes),
             "free_bytes": report.map(|report| report.free_bytes),
             "state": state.name(),

@@ -18,7 +18,7 @@ use super::{HEADSTACK, LIMIT, Place, Ran, headstack, peer, run, wait_until};
 use crate::peer::skip;
 
 /// True where this machine can mount.
-fn can_mount() -> bool {
+pub(super) fn can_mount() -> bool {
     let can = headstack(&["doctor"]).code == 0;
     if !can {
         skip("FUSE");
@@ -26,7 +26,7 @@ fn can_mount() -> bool {
     can
 }
 
-fn is_mounted(path: &str) -> bool {
+pub(super) fn is_mounted(path: &str) -> bool {
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     table.lines().any(|line| line.split(' ').nth(4) == Some(path))
 }

@@ -3,20 +3,32 @@
 //! It only looks: nothing is mounted, locked or written. A fact is a key and a value; a doubt is a warning that names
 //! the path and says why. What the kernel's files mean is in `facts.rs`.
 
+mod bundle;
 mod facts;
 
-use std::{fs, fs::File, io, path::Path};
+use std::{
+    fs,
+    fs::File,
+    io,
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Result;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{
     arguments::{database_path, open},
     exit::{Code, Failure},
+    images::images,
     output::{Cell, FormOptions, Output},
 };
-use crate::series::{Limits, Mode};
+use crate::{
+    controller::Store,
+    raid::discover::discover,
+    series::{Limits, Mode},
+};
 
 /// First kernel with FUSE passthrough.
 const PASSTHROUGH_SINCE: (u64, u64) = (6, 9);
@@ -26,11 +38,16 @@ const PASSTHROUGH_SINCE: (u64, u64) = (6, 9);
 #[command(after_help = "\
 Examples:
   headstack doctor
-  headstack doctor --json /srv/store")]
+  headstack doctor --json /srv/store
+  headstack doctor --bundle report.tar /srv/store
+      what whoever helps has to know: these facts, the status and the events")]
 pub struct Arguments {
     /// Database directory or store to look at as well
     #[arg(value_name = "DB", value_hint = clap::ValueHint::DirPath)]
-    db: Option<std::path::PathBuf>,
+    db: Option<PathBuf>,
+    /// Put the facts, the store's status and its events into this tar archive, which must not exist
+    #[arg(long, value_name = "FILE", requires = "db", value_hint = clap::ValueHint::FilePath)]
+    bundle: Option<PathBuf>,
     #[command(flatten)]
     form: FormOptions,
 }
@@ -54,6 +71,13 @@ impl Arguments {
         findings.limits();
         if let Some(db) = &self.db {
             findings.database(&database_path(db))?;
+            if let Ok(store) = Store::open(db) {
+                findings.disks(&store)?;
+            }
+        }
+        if let Some(bundle) = &self.bundle {
+            let store = self.db.as_deref().and_then(|db| Store::open(db).ok());
+            bundle::write(bundle, store.as_ref(), &findings.document())?;
         }
         let output = Output::new("doctor", self.form);
         let Findings { mut facts, warnings } = findings;
@@ -71,6 +95,35 @@ impl Arguments {
 }
 
 impl Findings {
+    /// All of them as JSON.
+    fn document(&self) -> Map<String, Value> {
+        let facts = self.facts.iter().map(|(key, cell)| ((*key).to_owned(), cell.json()));
+        let mut facts: Map<String, Value> = facts.collect();
+        facts.insert("warnings".to_owned(), self.warnings.clone().into());
+        facts
+    }
+
+    /// What is doubtful about where the images of a store stand: that is what their redundancy is worth.
+    fn disks(&mut self, store: &Store) -> Result<()> {
+        let place = store.disks();
+        let kind = facts::file_system(&text_of("/proc/self/mountinfo"), &place);
+        let doubt = kind.as_deref().and_then(facts::doubt_about_images);
+        self.warnings
+            .extend(doubt.map(|doubt| format!("{}: {doubt}", place.display())));
+        for set in discover(&images(&[place])?).arrays {
+            let paths = set.members.iter().map(|member| member.image.directory.path().join(whole(&member.image.name)));
+            let drives: Vec<Option<u64>> = paths.map(|path| Some(fs::metadata(path).ok()?.dev())).collect();
+            let (first, others) = drives.split_first().unwrap_or((&None, &[]));
+            if !set.level.is_bare() && others.len() > 0 && others.iter().all(|drive| drive == first && drive.is_some()) {
+                self.warnings.push(format!(
+                    "array {}: all its images are on one file system: what fails under it fails them all",
+                    set.name
+                ));
+            }
+        }
+        Ok(())
+    }
+
     /// Kernel and FUSE; an error where nothing can be mounted.
     fn fuse(&mut self) -> Result<(), Failure> {
         let release = text_of("/proc/sys/kernel/osrelease").trim().to_owned();
@@ -181,6 +234,15 @@ impl Findings {
         self.warnings
             .extend(doubt.map(|doubt| format!("{}: {doubt}", place.display())));
         Ok(())
+    }
+}
+
+/// The name of the image that a member is, or is a partition of.
+fn whole(name: &Path) -> PathBuf {
+    let text = name.to_string_lossy();
+    match text.rsplit_once(".p") {
+        Some((image, number)) if number.parse::<u32>().is_ok() => image.into(),
+        _ => name.to_path_buf(),
     }
 }
 

@@ -3,7 +3,10 @@
 //! It serves every array of the store and takes care of them. What it does is the controller's; here are its sockets, its
 //! signals, and what it tells a service manager.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -15,7 +18,7 @@ use signal_hook::{
 };
 
 use super::{
-    exit::Code,
+    exit::{Code, Failure},
     output::{self, JsonOption, Output},
 };
 use crate::{
@@ -27,15 +30,19 @@ use crate::{
         served::PATIENCE,
         socket::{self, Control},
     },
+    mount::{
+        options::Options,
+        session::{self, MountRequest, Mounted},
+    },
     nbd::{Exports, Limits, Listener, Server, Settings, listen::Uris},
 };
 
 /// Run the controller of a store: serve its arrays, replace failed members, tell what happens
 ///
-/// Every array of the images in STORE/disks is an export of its name, and the console is a page of its address for a browser. A disk of the spare pool takes the place of a member
-/// that fails, a disk that comes back is recognised. What happens is told as events, which are a series of the store's own
-/// database. 'headstack status' says how all is. It stops cleanly on
-/// SIGTERM and SIGINT; sockets that are handed over as LISTEN_FDS says are served in place of its own.
+/// Every array of the images in STORE/disks is an export of its name, and the console is a page of its address for a
+/// browser. A disk of the spare pool takes the place of a member that fails, a disk that comes back is recognised. What
+/// happens is told as events, which are a series of the store's own database. 'headstack status' says how all is. It stops
+/// cleanly on SIGTERM and SIGINT; sockets that are handed over as LISTEN_FDS says are served in place of its own.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -55,6 +62,9 @@ pub struct Arguments {
     /// Serve the arrays on this TCP port of 127.0.0.1 too; 0 takes a free one
     #[arg(long, value_name = "N")]
     nbd_port: Option<u16>,
+    /// Mount the store's series there, with the controller's own; its metrics are in .stats. As the setting 'mount'
+    #[arg(long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    mount: Option<PathBuf>,
     /// Clients at a time
     #[arg(long, value_name = "N", default_value_t = 64)]
     clients: usize,
@@ -109,6 +119,7 @@ impl Arguments {
                 ask => answerer.answer(ask, tell),
             }),
         )?;
+        let mounted = mounted(&self, &store, &controller)?;
         self.tell(&controller, &uris, pages.url().as_deref())?;
         log.as_ref().map(output::log_into).transpose()?;
         if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
@@ -126,6 +137,9 @@ impl Arguments {
         handle.close();
         server.stop(PATIENCE);
         pages.end();
+        if let Some(Err(error)) = mounted.map(Mounted::unmount) {
+            log::error!("{error}");
+        }
         let stopped = controller.stop();
         drop(control);
         stopped?;
@@ -158,6 +172,46 @@ impl Arguments {
             .for_each(|text| log::error!("{text}"));
         Ok(())
     }
+}
+
+/// Mounts the series of the store, where that is wished; a directory that only the settings name keeps no array from being
+/// served.
+fn mounted(arguments: &Arguments, store: &Store, controller: &Arc<Controller>) -> Result<Option<Mounted>> {
+    let wished = controller.answer(Ask::Store(StoreAsk::Status), &mut |_| Ok(()))?;
+    let setting = wished["settings"]["mount"].as_str().map(PathBuf::from);
+    let Some(mount_point) = arguments.mount.clone().or(setting) else {
+        return Ok(None);
+    };
+    match mount(&mount_point, store, controller) {
+        Err(error) if arguments.mount.is_none() => {
+            log::error!("the series are not mounted: {error:#}");
+            Ok(None)
+        }
+        mounted => mounted.map(Some),
+    }
+}
+
+fn mount(mount_point: &Path, store: &Store, controller: &Arc<Controller>) -> Result<Mounted> {
+    let Some(database) = controller.share_database() else {
+        let message = format!("{}: another process has the database", store.series().display());
+        return Err(Failure::new(Code::Busy, message, "again once it is unmounted or closed").into());
+    };
+    let request = MountRequest {
+        database: store.series(),
+        mount_point: std::path::absolute(mount_point).with_context(|| mount_point.display().to_string())?,
+        options: Options {
+            shared: true,
+            ..Options::default()
+        },
+    };
+    let mounted = session::mount(&request, database)?;
+    let teller = Arc::downgrade(controller);
+    mounted.filesystem().set_more_metrics(move || {
+        let ask = Ask::Store(StoreAsk::Metrics);
+        let told = teller.upgrade().and_then(|controller| controller.answer(ask, &mut |_| Ok(())).ok());
+        told.and_then(|told| Some(told.get("text")?.as_str()?.to_owned())).unwrap_or_default()
+    });
+    Ok(mounted)
 }
 
 /// The console beside the controller, where the program has one and it is wished for.

@@ -82,6 +82,8 @@ pub struct Settings {
     pub port: NonZeroU16,
     /// The pages are served to this host only.
     pub restrict_to_localhost: bool,
+    /// Directory on which the store's series are mounted while the controller runs.
+    pub mount: Option<PathBuf>,
     /// Program that is run for each event, with the arguments that mdadm gives: event, array, member.
     pub hook: Option<PathBuf>,
 }
@@ -96,6 +98,7 @@ impl Default for Settings {
             profile: Profile::default(),
             port: PORT,
             restrict_to_localhost: true,
+            mount: None,
             hook: None,
         }
     }

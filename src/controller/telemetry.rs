@@ -23,6 +23,8 @@ pub struct Telemetry {
 
 #[derive(Default)]
 struct State {
+    /// Somebody else has the database too: it is not opened anew.
+    shared: bool,
     database: Option<Arc<Database>>,
     /// Why it is not to be had.
     trouble: Option<String>,
@@ -57,6 +59,14 @@ impl Telemetry {
         state.database.clone()
     }
 
+    /// The database, for another part of this process, which has to let go of it before [`Telemetry::close`]; none while it
+    /// is another process's.
+    pub fn share(&self) -> Option<Arc<Database>> {
+        let database = self.database()?;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).shared = true;
+        Some(database)
+    }
+
     /// Why nothing can be stored; none where it can.
     pub fn trouble(&self) -> Option<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -67,7 +77,9 @@ impl Telemetry {
     pub fn failed(&self, error: &series::Error) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.trouble = Some(error.to_string());
-        state.database = None;
+        if !state.shared {
+            state.database = None;
+        }
     }
 
     /// Gives the database back.

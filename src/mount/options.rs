@@ -47,6 +47,8 @@ pub struct Options {
     pub exec: bool,
     /// Source that /proc/mounts shows; the database's path where none is given.
     pub source: Option<String>,
+    /// Others in this process write to the database too; it stays open when the mount ends. No option says so.
+    pub shared: bool,
     /// Threads that serve requests; at least 4, and one a core, where none is given.
     pub threads: Option<usize>,
 }
@@ -69,6 +71,7 @@ impl Default for Options {
             suid: false,
             exec: true,
             source: None,
+            shared: false,
             threads: None,
         }
     }

@@ -108,8 +108,9 @@ impl StopSignals {
 /// Mounts `database` as `request` says; it is served by threads of this process from then on.
 ///
 /// # Errors
-/// The mount point cannot be used, or the kernel refuses. The database is closed then, and nothing stays mounted.
-pub fn mount(request: &MountRequest, database: Database) -> Result<Mounted, MountError> {
+/// The mount point cannot be used, or the kernel refuses. Nothing stays mounted then, and the database is closed unless it
+/// is shared.
+pub fn mount(request: &MountRequest, database: impl Into<Arc<Database>>) -> Result<Mounted, MountError> {
     let path = kernel::absolute(&request.mount_point);
     let owner = (geteuid().as_raw(), getegid().as_raw());
     let filesystem = Arc::new(Filesystem::new(database, request.options.clone(), owner)?);

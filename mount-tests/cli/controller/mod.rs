@@ -87,8 +87,13 @@ impl Store {
 
     /// Starts the controller and waits until it serves.
     fn serve(&self) -> Running {
+        self.serve_with(&[])
+    }
+
+    fn serve_with(&self, words: &[&str]) -> Running {
         let mut child = Command::new(HEADSTACK)
             .args(["serve", &self.path(), "--json"])
+            .args(words)
             .env_remove("RUST_LOG")
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())

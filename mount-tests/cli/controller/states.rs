@@ -11,7 +11,7 @@ use std::{
     thread,
 };
 
-use super::{Running, Store, end};
+use super::{Running, Store, end, story::fill};
 use crate::cli::{HEADSTACK, headstack, wait_until};
 
 /// The guide's group of disk icons; a member in sync has none of its own.
@@ -78,8 +78,9 @@ impl Story {
         }
     }
 
-    fn slow(&self, disks: impl IntoIterator<Item = usize>) {
-        disks.into_iter().for_each(|disk| self.store.inject(disk, "slow:40"));
+    /// Each request to some disks takes so many milliseconds more.
+    fn slow(&self, disks: impl IntoIterator<Item = usize>, ms: u64) {
+        disks.into_iter().for_each(|disk| self.store.inject(disk, &format!("slow:{ms}")));
     }
 
     fn heal(&self) {
@@ -149,7 +150,7 @@ fn failure(story: &mut Story) {
     headstack(&["spare", "add", &story.store.disk(3)]).text();
     story.at("Normal", 0);
     headstack(&["spare", "rm", &story.store.disk(3)]).text();
-    story.slow(0..3);
+    story.slow(0..3, 500);
     let mut verify = story.begin("verify", &[]);
     story.at("Verifying", 0);
     story.array("pause", &[]);
@@ -161,7 +162,7 @@ fn failure(story: &mut Story) {
     story.at("Normal", 0);
     story.store.on_disk("pull", 1);
     story.at("Critical – missing disk", 1);
-    story.slow([0, 2, 3]);
+    story.slow([0, 2, 3], 80);
     story.array("add", &[&story.store.disk(3), "--no-wait"]);
     story.at("Rebuilding", 1);
     story.array("pause", &[]);
@@ -175,7 +176,7 @@ fn failure(story: &mut Story) {
 }
 
 fn initialisation(story: &mut Story) {
-    story.slow(0..3);
+    story.slow(0..3, 40);
     let disks: Vec<String> = (0..3).map(|disk| story.store.disk(disk)).collect();
     let words = [
         "array", "create", "a", "--level", "5", "--init", "quick", "--chunk", "64K",
@@ -193,7 +194,7 @@ fn initialisation(story: &mut Story) {
 fn reshape(story: &mut Story) {
     story.store.create("a", "5", &[0, 1, 2]);
     story.at("Normal", 0);
-    story.slow(0..4);
+    story.slow(0..4, 80);
     let mut grow = story.begin("grow", &[&story.store.disk(3)]);
     story.at("OCE/ORLM", 0);
     story.array("pause", &[]);
@@ -213,9 +214,12 @@ fn reshape(story: &mut Story) {
 fn lost_sector(story: &mut Story) {
     story.store.create("a", "5", &[0, 1, 2]);
     story.at("Normal", 0);
+    if fill(&story.store, "a").is_none() {
+        return;
+    }
     story.store.on_disk("pull", 1);
     story.at("Critical – missing disk", 1);
-    story.store.inject(0, "bad-sector@8M+4K");
+    story.store.inject(0, "bad-sector@4M+4K");
     story.array("add", &[&story.store.disk(3), "--no-wait"]);
     story.at("Critical – Inconsistency", 1);
     wait_until("the bad sector's event", || {

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Copies a file into an array and gives what is compared with later; none where there is no peer for it.
-fn fill(store: &Store, array: &str) -> Option<Vec<u8>> {
+pub(super) fn fill(store: &Store, array: &str) -> Option<Vec<u8>> {
     peer("nbdcopy")?;
     let data: Vec<u8> = (0..8_u32 << 20)
         .map(|at| (at.wrapping_mul(2_654_435_761) >> 24) as u8)
@@ -301,5 +301,65 @@ fn a_scenario_brings_its_faults_by_itself() {
         64,
         &["line 2"],
     );
+    assert_eq!(end(controller), Some(0));
+}
+
+/// The series of a store are mounted by its controller, which goes on writing its own: a reader sees each event at once, and
+/// the metrics are in `.stats`.
+#[test]
+fn the_controller_mounts_its_series() {
+    if !can_mount() {
+        return;
+    }
+    let store = Store::with_array();
+    let place = store.file("mnt");
+    fs::create_dir(&place).unwrap();
+    let database = store.file("series");
+    headstack(&["series", "create", database.to_str().unwrap(), "load", "--block-size", "8"]).text();
+    let controller = store.serve_with(&["--mount", place.to_str().unwrap()]);
+    let events = || fs::read_to_string(place.join("varlen/headstack.events/text")).unwrap();
+    assert!(events().contains(r#""event":"ControllerStarted""#), "{}", events());
+    for number in 1..=3 {
+        headstack(&["event", "test", "--store", &store.path()]).text();
+        assert_eq!(events().matches("TestMessage").count(), number);
+        fs::OpenOptions::new().append(true).open(place.join("load/text")).unwrap().write_all(format!("{number} 0{number}\n").as_bytes()).unwrap();
+    }
+    assert_eq!(fs::read_to_string(place.join("load/text")).unwrap().lines().count(), 3);
+    assert_eq!(store.status()["telemetry_trouble"], serde_json::Value::Null);
+    let listed = store.ask(serde_json::json!("series"));
+    let load = listed["series"].as_array().unwrap().iter().find(|series| series["name"] == "load").unwrap();
+    assert_eq!(load["entries"], 3);
+    let metrics = fs::read_to_string(place.join(".stats")).unwrap();
+    assert!(metrics.contains("headstack_array_state{array=\"r5\",state=\"Normal\"} 1\n"), "{metrics}");
+    assert_eq!(end(controller), Some(0));
+    assert!(!is_mounted(place.to_str().unwrap()));
+    let text = headstack(&["series", "cat", &store.path(), "headstack.events", "--varlen"]).text();
+    assert!(text.lines().last().unwrap().contains("ControllerStopped"), "{text}");
+    refused(&["serve", &store.path(), "--mount", "/nowhere/at/all"], 66, &["/nowhere/at/all"]);
+    // What only the settings name keeps nobody from being served.
+    store.set("mount", "/nowhere/at/all");
+    assert_eq!(end(store.serve()), Some(0));
+}
+
+/// R62, R63: doctor doubts images that share what fails, and makes an archive for whoever helps, without passwords.
+#[test]
+fn doctor_doubts_and_bundles() {
+    let store = Store::with_array();
+    let file = store.root.path().join("report.tar");
+    let path = file.to_str().unwrap();
+    let doctor = |words: &[&str]| headstack(&[&["doctor", "--json", &store.path()], words].concat());
+    let warnings = doctor(&[]).document()["warnings"].to_string();
+    assert!(warnings.contains("array r5: all its images are on one file system"), "{warnings}");
+    let names = || String::from_utf8(run(Command::new("tar").args(["-tf", path]), b"").stdout).unwrap();
+    doctor(&["--bundle", path]).document();
+    assert_eq!(names(), "doctor.json\nevents.jsonl\n");
+    doctor(&["--bundle", path]).fails(73, &["report.tar"]);
+    fs::remove_file(&file).unwrap();
+    let controller = store.serve();
+    doctor(&["--bundle", path]).document();
+    assert_eq!(names(), "doctor.json\nstatus.json\nevents.jsonl\n");
+    let status = run(Command::new("tar").args(["-xOf", path, "status.json"]), b"").stdout;
+    let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
+    assert_eq!(status["arrays"][0]["name"], "r5");
     assert_eq!(end(controller), Some(0));
 }

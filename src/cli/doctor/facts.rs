@@ -73,6 +73,16 @@ fn unescaped(text: &str) -> String {
         })
 }
 
+/// What is doubtful about images on such a file system.
+pub(super) fn doubt_about_images(file_system: &str) -> Option<&'static str> {
+    match file_system {
+        "btrfs" | "zfs" | "bcachefs" => {
+            Some("copy on write breaks images up with each write; on btrfs 'chattr +C' the empty directory")
+        }
+        other => doubt_about(other),
+    }
+}
+
 /// What is doubtful about a database on such a file system.
 pub(super) fn doubt_about(file_system: &str) -> Option<&'static str> {
     match file_system {

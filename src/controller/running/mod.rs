@@ -45,6 +45,7 @@ use crate::{
         discover::{Discovery, discover},
         metadata::identity::Uuid,
     },
+    series::Database,
 };
 
 use asks::Rehearsal;
@@ -182,6 +183,11 @@ impl Controller {
                 answered
             }
         }
+    }
+
+    /// The store's database, to be mounted while the controller runs; none while it is another process's.
+    pub fn share_database(&self) -> Option<Arc<Database>> {
+        self.inner.telemetry.share()
     }
 
     /// The server, which ends when the controller is to end.

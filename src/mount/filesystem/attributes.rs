@@ -138,8 +138,8 @@ impl Filesystem {
     }
 
     fn holds(&self, place: Place, change: Change) -> Result<Duration> {
-        // Somebody else may write to a database that is mounted for reading.
-        let alone = !self.options.read_only;
+        // Somebody else may write to a database that is shared, or mounted for reading.
+        let alone = self.is_alone();
         Ok(match change {
             Change::Never => FOREVER,
             Change::Always => Duration::ZERO,

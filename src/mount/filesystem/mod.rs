@@ -27,7 +27,7 @@ use std::{
     collections::HashMap,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Instant, SystemTime},
@@ -87,10 +87,21 @@ impl<T> Effect<T> {
     }
 }
 
+/// Makes more lines of metrics.
+struct MoreMetrics(Box<dyn Fn() -> String + Send + Sync>);
+
+impl std::fmt::Debug for MoreMetrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("MoreMetrics")
+    }
+}
+
 /// One mounted database.
 #[derive(Debug)]
 pub struct Filesystem {
-    database: Database,
+    database: Arc<Database>,
+    /// Metrics of whoever shares the database, for `.stats`.
+    more_metrics: OnceLock<MoreMetrics>,
     options: Options,
     owner: (u32, u32),
     mounted: SystemTime,
@@ -141,7 +152,8 @@ impl Filesystem {
     ///
     /// # Errors
     /// The database's metadata cannot be read.
-    pub fn new(database: Database, options: Options, owner: (u32, u32)) -> Result<Self> {
+    pub fn new(database: impl Into<Arc<Database>>, options: Options, owner: (u32, u32)) -> Result<Self> {
+        let database = database.into();
         let defaults = Defaults::load(database.metadata()?.as_ref());
         for hidden in database
             .keys()?
@@ -158,6 +170,7 @@ impl Filesystem {
         let owner = (options.uid.unwrap_or(owner.0), options.gid.unwrap_or(owner.1));
         Ok(Self {
             database,
+            more_metrics: OnceLock::new(),
             options,
             owner,
             mounted: SystemTime::now(),
@@ -177,6 +190,17 @@ impl Filesystem {
     /// The database that is mounted.
     pub fn database(&self) -> &Database {
         &self.database
+    }
+
+    /// True where nobody else writes to the database.
+    fn is_alone(&self) -> bool {
+        !self.options.read_only && !self.options.shared
+    }
+
+    /// Adds what `more` says to `.stats` from now on.
+    pub fn set_more_metrics(&self, more: impl Fn() -> String + Send + Sync + 'static) {
+        // The first one stays.
+        let _ = self.more_metrics.set(MoreMetrics(Box::new(more)));
     }
 
     /// The options it is mounted with.
@@ -225,7 +249,7 @@ impl Filesystem {
                 }
             }
         };
-        let view = Arc::new(SeriesView::new(series, source, !self.options.read_only));
+        let view = Arc::new(SeriesView::new(series, source, self.is_alone()));
         // Another thread may have been faster; all must share one view, for it counts the writers.
         Ok(Arc::clone(lock(&self.views).entry(series).or_insert(view)))
     }
@@ -331,7 +355,11 @@ impl Filesystem {
     /// # Errors
     /// Not everything could be made durable.
     pub fn close(&self) -> Result<()> {
-        self.database.close()?;
+        if self.options.shared {
+            self.database.sync()?;
+        } else {
+            self.database.close()?;
+        }
         for view in lock(&self.views).values() {
             if let Err(error) = view.keep_time() {
                 log::info!("{error}; it shows another time of its last append from now on");

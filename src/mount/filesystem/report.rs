@@ -72,7 +72,7 @@ impl Filesystem {
     pub fn metrics(&self) -> String {
         let engine = self.database.statistics();
         let of = |number: usize| number as u64;
-        self.counters.render(&[
+        let mut text = self.counters.render(&[
             ("nodes", "Nodes that the kernel holds.", of(self.nodes.len())),
             ("open_files", "Open files and directories.", of(self.handles.len())),
             ("open_series", "Series that are open.", of(engine.open_series)),
@@ -90,6 +90,10 @@ impl Filesystem {
                 "1 where the kernel reads closed chunks by itself.",
                 u64::from(self.passthrough()),
             ),
-        ])
+        ]);
+        if let Some(more) = self.more_metrics.get() {
+            text.push_str(&(more.0)());
+        }
+        text
     }
 }

@@ -110,6 +110,16 @@ pub enum Name {
     LogCleared,
     /// A test, asked for by an operator.
     TestMessage,
+    /// Somebody who wants to hear of events cannot be told.
+    NotifyFailed,
+    /// A scheduled task began.
+    TaskStarted,
+    /// It ended well.
+    TaskFinished,
+    /// It ended otherwise.
+    TaskFailed,
+    /// It was due while it could not run.
+    TaskMissed,
 }
 
 impl Name {
@@ -122,7 +132,10 @@ impl Name {
             | Self::BadSector
             | Self::Inconsistent
             | Self::WorkFailed
-            | Self::DiskRemoved => Level::Warning,
+            | Self::DiskRemoved
+            | Self::NotifyFailed
+            | Self::TaskFailed
+            | Self::TaskMissed => Level::Warning,
             _ => Level::Information,
         }
     }

@@ -10,7 +10,9 @@ use serde_json::{Map, Value};
 use super::{
     error::{Result, Told},
     log::Query,
+    notify::NotifyAsk,
     order::Order,
+    schedule::ScheduleAsk,
 };
 use crate::raid::rebuild::Progress;
 
@@ -97,6 +99,10 @@ pub enum StoreAsk {
     ClearEvents,
     /// An event for a test of what is told about events.
     TestEvent,
+    /// Something of those who are told about events.
+    Notify(NotifyAsk),
+    /// Something of the schedule.
+    Schedule(ScheduleAsk),
 }
 
 /// What is done to a disk.

@@ -5,14 +5,18 @@
 //! the one that serves the array. Progress and result are the same both ways.
 
 pub mod client;
+pub mod clock;
 pub mod disk;
 pub mod error;
 pub mod event;
 pub mod hook;
 pub mod interface;
+pub mod kept;
 pub mod log;
+pub mod notify;
 pub mod order;
 pub mod running;
+pub mod schedule;
 pub mod served;
 pub mod settings;
 pub mod socket;

@@ -2,6 +2,8 @@
 //!
 //! A member is named by its slot, by its path or by the name of its file.
 
+mod facts;
+
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
@@ -10,6 +12,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use self::facts::{facts, level_name, reshape_facts};
 use super::{
     error::{Error, Kind, Result},
     interface::Tell,
@@ -412,68 +415,6 @@ fn slot_of(status: &Status, member: &str) -> Result<Slot> {
             format!("array {} has no member {member}", status.name),
             "'headstack array show' for its members",
         )),
-    }
-}
-
-/// The name of an array's level, with RAID 50 as one.
-pub fn level_name(array: &Array) -> &'static str {
-    if array.legs().is_empty() {
-        array.level().name()
-    } else {
-        "raid50"
-    }
-}
-
-/// All that is known of an array in use.
-pub fn facts(keeper: &Keeper) -> Map<String, Value> {
-    let array = keeper.array();
-    let status = array.status();
-    let state = array.state();
-    let members: Vec<Value> = status
-        .members
-        .iter()
-        .map(|member| {
-            let standing = match (&member.path, member.rebuilt_bytes) {
-                (None, _) => "missing",
-                (Some(_), Some(_)) => "rebuilding",
-                (Some(_), None) => "in sync",
-            };
-            json!({
-                "slot": member.slot.0,
-                "path": member.path,
-                "standing": standing,
-                "rebuilt_bytes": member.rebuilt_bytes,
-                "read_errors": member.read_errors,
-            })
-        })
-        .collect();
-    let work = keeper.work().map(|(work, progress)| {
-        json!({
-            "kind": work.name(),
-            "done_bytes": progress.map(|progress| progress.done_bytes),
-            "whole_bytes": progress.map(|progress| progress.whole_bytes),
-            "eta_seconds": keeper.left().map(|left| left.as_secs()),
-        })
-    });
-    let facts = json!({
-        "name": status.name,
-        "uuid": status.uuid.to_string(),
-        "level": level_name(array),
-        "size_bytes": status.size_bytes,
-        "state": state.name(),
-        "status": state.status(),
-        "read_only": array.is_read_only(),
-        "degraded": status.degraded,
-        "dirty": status.dirty,
-        "needs_resync": status.needs_resync,
-        "events": status.events,
-        "members": members,
-        "spares": status.spares,
-        "work": work,
-    });
-    match facts {
-        Value::Object(facts) => facts,
-        _ => Map::new(),
     }
 }
 

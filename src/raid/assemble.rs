@@ -24,7 +24,7 @@ use super::{
     },
     partial_parity::Logs,
     rebuild, reshape,
-    watch::Watch,
+    watch::{Watch, starts::Starting},
 };
 use crate::storage::{Access, Directory, HostDirectory, Storage};
 
@@ -54,13 +54,16 @@ impl Image {
     /// # Errors
     /// There is no such file, or its directory cannot be opened.
     pub fn at(path: &Path) -> std::io::Result<Self> {
-        let path = std::fs::canonicalize(path)?;
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(std::io::ErrorKind::IsADirectory.into());
-        };
-        Ok(Self {
-            directory: Arc::new(HostDirectory::open(directory)?),
-            name: name.into(),
+        let wanted = path.to_path_buf();
+        Starting::new().watch().ask(path, move || {
+            let path = std::fs::canonicalize(wanted)?;
+            let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(std::io::ErrorKind::IsADirectory.into());
+            };
+            Ok(Self {
+                directory: Arc::new(HostDirectory::open(directory)?),
+                name: name.into(),
+            })
         })
     }
 
@@ -169,8 +172,9 @@ pub fn find(path: &Path, storage: &dyn Storage, image: usize) -> Result<Option<F
 /// # Errors
 /// [`Error::NotStartable`] says what is missing or contradictory; [`Error::Member`] names an image that cannot be used.
 pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
-    let watch = Arc::new(Watch::default());
-    let watched: Vec<Image> = images.iter().map(|image| image.watched(&watch)).collect();
+    let starting = Starting::new();
+    let watch = starting.watch();
+    let watched: Vec<Image> = images.iter().map(|image| image.watched(watch)).collect();
     let images = &*watched;
     let mut of_all = Vec::new();
     let mut readers = Vec::new();
@@ -193,6 +197,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     let journal = Arc::new(Journal::new(freshest.array_uuid, &replay, stamp_of(freshest)));
     if replay.active && !read_only {
         replay_all(&replay, &members, &new_seats, &journal, !choice.missing.is_empty())?;
+    }
+    if replay.inconsistent && !read_only {
+        journal.set_inconsistent(true, members.iter().flatten());
     }
     let mut dirty = choice.dirty;
     // A clean stop in the middle of a resync says how far that was; after a crash it says 0.
@@ -224,7 +231,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         journal,
         journal_always: how.journal_always,
         write_through: how.write_through,
-        watch,
+        watch: Arc::clone(watch),
     }))
 }
 
@@ -291,7 +298,7 @@ fn by_slot(choice: &Choice, devices: &[Device]) -> Vec<Option<Arc<Member>>> {
 /// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.
 pub(super) fn read_journal(images: &[Image], choice: &Choice, logs: &Logs, how: Assembly) -> Result<Replay> {
     let view = &choice.freshest.superblock;
-    if view.level.parities() == 0 {
+    if view.level.is_bare() {
         return Ok(Replay::default());
     }
     let seated = choice
@@ -306,7 +313,12 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, logs: &Logs, how: 
         verb: "read its journal",
         source,
     })?;
-    let torn = choice.dirty && !choice.missing.is_empty();
+    let replay = if view.level.parities() > 0 {
+        replay
+    } else {
+        replay.of_no_stripes()
+    };
+    let torn = view.level.parities() > 0 && choice.dirty && !choice.missing.is_empty();
     let refusal = if torn && !replay.covers && !logs.cover() && !how.force && !how.read_only {
         Some((
             "it was not stopped cleanly and members are missing: what parity gives for them may be wrong",

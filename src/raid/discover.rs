@@ -13,15 +13,17 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::{
     Array, Level, SECTOR_BYTES, Slot,
+    array::Reshaping,
     assemble::{Assembly, Found, Image, assemble, choose, read_journal, shape_of},
     error::{Error, Result},
     metadata::{
         identity::{Time, Uuid},
-        superblock::{Role, Superblock, Version},
+        superblock::{Features, Role, Superblock, Version},
     },
     nested::assemble_nested,
     overlay::over,
     partial_parity::Logs,
+    watch::starts::Starting,
 };
 
 pub use image::{Contents, ImageReport};
@@ -63,8 +65,10 @@ pub struct ArraySet {
     pub updated: Time,
     /// True where it was not stopped cleanly, or never was in sync.
     pub dirty: bool,
-    /// True where it was left on its way to another shape.
-    pub reshapes: bool,
+    /// True where a verify found that its redundancy does not go with its data, or sectors of it are lost.
+    pub inconsistent: bool,
+    /// Where it goes, and how far it came, where it was left on its way to another shape.
+    pub reshape: Option<Reshaping>,
     /// All devices that say that they belong to the array, by slot; then those without one.
     pub members: Vec<SetMember>,
     /// Slots that no member in good standing fills.
@@ -189,8 +193,9 @@ impl ArraySet {
 pub fn discover(images: &[Image]) -> Discovery {
     let mut devices = Vec::new();
     let mut reports = Vec::new();
+    let starting = Starting::new();
     for (number, image) in images.iter().enumerate() {
-        reports.push(look(image, number, &mut devices));
+        reports.push(look(&image.watched(starting.watch()), number, &mut devices));
     }
     let mut uuids: Vec<Uuid> = devices
         .iter()
@@ -276,12 +281,12 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
     };
     let slots = u16::try_from(view.slots).unwrap_or(u16::MAX);
     let missing = (0..slots).map(Slot).filter(|slot| !in_sync(slot)).collect();
-    let refusal = choose(&images, &found, Assembly::default())
-        .and_then(|choice| {
-            let logs = Logs::read(&images, &choice)?;
-            read_journal(&images, &choice, &logs, Assembly::default())
-        })
-        .err();
+    let journal = choose(&images, &found, Assembly::default()).and_then(|choice| {
+        let logs = Logs::read(&images, &choice)?;
+        read_journal(&images, &choice, &logs, Assembly::default())
+    });
+    let flawed = |found: &Found| found.superblock.features.has(Features::BAD_BLOCKS);
+    let inconsistent = journal.as_ref().is_ok_and(|journal| journal.inconsistent) || found.iter().any(flawed);
     Some(ArraySet {
         name: view.name.short(),
         uuid,
@@ -294,11 +299,14 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
         created: view.created,
         updated: view.updated,
         dirty: !view.level.is_bare() && !view.is_clean(),
-        reshapes: view.reshaping().is_some(),
+        inconsistent,
+        reshape: shape
+            .as_ref()
+            .and_then(|shape| Some(Reshaping::of(shape.view()?, false))),
         conflicts: conflicts(&own, &members),
         members,
         missing,
-        refusal: refusal.map(|error| match error {
+        refusal: journal.err().map(|error| match error {
             Error::NotStartable { reason, .. } => reason,
             other => other.to_string(),
         }),

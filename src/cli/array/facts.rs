@@ -9,7 +9,11 @@ use serde_json::{Map, Value, json};
 use super::target::served;
 use crate::{
     cli::{images::host_time, output::time_text},
-    controller::{client, interface::Ask, order::Order},
+    controller::{
+        client,
+        interface::Ask,
+        order::{Order, reshape_facts},
+    },
     raid::{
         discover::{ArraySet, SetMember, Standing},
         health::{ArrayState, Facts, Work},
@@ -46,8 +50,12 @@ pub fn state(set: &ArraySet) -> ArrayState {
         readable: set.refusal.is_none() && set.conflicts.is_empty(),
         missing: count(set.missing.len()),
         out_of_date: count(set.members.iter().filter(unfilled).count()),
-        inconsistent: set.dirty,
-        reshape: if set.reshapes { Work::Stopped } else { Work::None },
+        inconsistent: set.dirty || set.inconsistent,
+        reshape: if set.reshape.is_some() {
+            Work::Stopped
+        } else {
+            Work::None
+        },
         ..Facts::default()
     })
 }
@@ -89,6 +97,7 @@ fn at_rest(set: &ArraySet) -> Map<String, Value> {
         "served": false,
         "degraded": !set.missing.is_empty(),
         "dirty": set.dirty,
+        "reshape": set.reshape.as_ref().map(reshape_facts),
         "events": set.events,
         "created": time_text(host_time(set.created)),
         "updated": time_text(host_time(set.updated)),

@@ -40,7 +40,7 @@ use super::{
     watch::Observed,
 };
 use crate::{
-    nbd::Server,
+    nbd::{Server, watch_starts},
     raid::{
         discover::{Discovery, discover},
         metadata::identity::Uuid,
@@ -250,6 +250,7 @@ impl Inner {
 
     /// Sees what the images hold.
     fn discover(&self) -> Discovery {
+        watch_starts();
         let found = discover(&self.disks.images());
         locked(&self.found).clone_from(&found);
         found

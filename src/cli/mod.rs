@@ -21,10 +21,12 @@ mod init;
 mod manual;
 mod mount;
 mod nbd;
+mod notify;
 mod output;
 mod reels;
 mod restore;
 mod rmt;
+mod sched;
 mod series;
 mod serve;
 mod setting;
@@ -118,6 +120,12 @@ enum Verb {
     /// List and change what an operator can choose
     #[command(subcommand)]
     Setting(setting::Verb),
+    /// Choose who is told about events, by mail and by a webhook
+    #[command(subcommand)]
+    Notify(notify::Verb),
+    /// Let verifies, dumps and restore drills happen at their time
+    #[command(subcommand)]
+    Sched(sched::Verb),
     Doctor(doctor::Arguments),
     Help(help::Arguments),
     Completions(completions::Arguments),
@@ -129,7 +137,12 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
     ("Dumps", &["dump", "restore", "tape", "dumpdates", "context", "rmt"]),
-    ("Controller", &["init", "serve", "status", "spare", "event", "setting"]),
+    (
+        "Controller",
+        &[
+            "init", "serve", "status", "spare", "event", "setting", "notify", "sched",
+        ],
+    ),
     ("This machine", &["doctor", "help", "completions", "man"]),
 ];
 
@@ -198,6 +211,8 @@ impl Verb {
             Self::Spare(verb) => verb.run(),
             Self::Event(verb) => verb.run(),
             Self::Setting(verb) => verb.run(),
+            Self::Notify(verb) => verb.run(),
+            Self::Sched(verb) => verb.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Help(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

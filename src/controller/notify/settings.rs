@@ -42,7 +42,7 @@ impl fmt::Debug for Secret {
 }
 
 /// How a mail server is spoken to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Security {
     /// In the clear at first, encrypted as soon as the server offers it (STARTTLS). A password goes only over an

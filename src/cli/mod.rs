@@ -7,6 +7,8 @@
 mod arguments;
 mod array;
 mod completions;
+#[cfg(feature = "console")]
+mod console;
 mod context;
 mod disk;
 mod doctor;
@@ -23,6 +25,8 @@ mod mount;
 mod nbd;
 mod notify;
 mod output;
+#[cfg(feature = "console")]
+mod passwd;
 mod reels;
 mod restore;
 mod rmt;
@@ -110,6 +114,12 @@ enum Verb {
     Rmt(rmt::Arguments),
     Init(init::Arguments),
     Serve(serve::Arguments),
+    /// Open the console of a store's controller
+    #[cfg(feature = "console")]
+    #[command(subcommand)]
+    Console(console::Verb),
+    #[cfg(feature = "console")]
+    Passwd(passwd::Arguments),
     Status(status::Arguments),
     /// Put disks into the spare pool and take them out
     #[command(subcommand)]
@@ -140,7 +150,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Controller",
         &[
-            "init", "serve", "status", "spare", "event", "setting", "notify", "sched",
+            "init", "serve", "console", "passwd", "status", "spare", "event", "setting", "notify", "sched",
         ],
     ),
     ("This machine", &["doctor", "help", "completions", "man"]),
@@ -153,8 +163,12 @@ fn command() -> clap::Command {
     for (heading, verbs) in GROUPS {
         listing.push_str(&format!("{heading}:\n"));
         for verb in verbs {
-            let about = command.find_subcommand(verb).and_then(clap::Command::get_about);
-            listing.push_str(&format!("  {verb:<12} {}\n", about.cloned().unwrap_or_default()));
+            // A program that was built without the console lacks its verbs.
+            let Some(known) = command.find_subcommand(verb) else {
+                continue;
+            };
+            let about = known.get_about().cloned().unwrap_or_default();
+            listing.push_str(&format!("  {verb:<12} {about}\n"));
         }
         listing.push('\n');
     }
@@ -207,6 +221,10 @@ impl Verb {
             Self::Rmt(arguments) => arguments.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Serve(arguments) => arguments.run(),
+            #[cfg(feature = "console")]
+            Self::Console(verb) => verb.run(),
+            #[cfg(feature = "console")]
+            Self::Passwd(arguments) => arguments.run(),
             Self::Status(arguments) => arguments.run(),
             Self::Spare(verb) => verb.run(),
             Self::Event(verb) => verb.run(),

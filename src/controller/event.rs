@@ -110,6 +110,8 @@ pub enum Name {
     ControllerStopped,
     /// The log was cleared.
     LogCleared,
+    /// A user of the console did something.
+    UserAction,
     /// A test, asked for by an operator.
     TestMessage,
     /// Somebody who wants to hear of events cannot be told.

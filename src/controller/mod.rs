@@ -6,12 +6,15 @@
 
 pub mod client;
 pub mod clock;
+pub mod create;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod hook;
 pub mod interface;
 pub mod kept;
+pub mod library;
 pub mod log;
 pub mod notify;
 pub mod order;
@@ -25,6 +28,8 @@ pub mod telemetry;
 pub mod watch;
 
 pub use error::{Error, Kind, Told};
-pub use event::Event;
+pub use event::{Event, Level};
 pub use settings::Settings;
 pub use store::Store;
+
+pub use crate::raid::health::{Action, ArrayState, DiskState};

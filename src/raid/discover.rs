@@ -127,6 +127,20 @@ pub enum Standing {
     Journal,
 }
 
+impl Standing {
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InSync => "in sync",
+            Self::Rebuilding { .. } => "rebuilding",
+            Self::Spare => "spare",
+            Self::Stale => "stale",
+            Self::Failed => "failed",
+            Self::Journal => "journal",
+        }
+    }
+}
+
 /// A contradiction between images, in which nobody can say who is right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Conflict {

@@ -130,21 +130,9 @@ fn member_facts(member: &SetMember) -> Value {
     json!({
         "slot": member.slot.map(|slot| slot.0),
         "path": member.image.path(),
-        "standing": standing_word(member.standing),
+        "standing": member.standing.name(),
         "rebuilt_bytes": rebuilt,
         "events": member.events,
         "uuid": member.uuid.to_string(),
     })
-}
-
-/// The word for how a device stands to its array.
-pub fn standing_word(standing: Standing) -> &'static str {
-    match standing {
-        Standing::InSync => "in sync",
-        Standing::Rebuilding { .. } => "rebuilding",
-        Standing::Spare => "spare",
-        Standing::Stale => "stale",
-        Standing::Failed => "failed",
-        Standing::Journal => "journal",
-    }
 }

@@ -1,6 +1,6 @@
-//! Facts of an array in use, as answers have them: under the same keys as those of one at rest.
+//! What is told of an array in use: its state in the guide's words, its members, what is being done to it.
 //!
-//! Nothing is decided here; what is told is what the array and its keeper say at one moment.
+//! Plain JSON, the same for verbs, pages and the socket.
 
 use serde_json::{Map, Value, json};
 
@@ -41,12 +41,16 @@ pub fn facts(keeper: &Keeper) -> Map<String, Value> {
             })
         })
         .collect();
-    let work = keeper.work().map(|(work, progress)| {
+    let own = keeper.work().map(|(work, progress)| (work.name(), progress));
+    let work = own.or_else(|| Some(("verify", Some(keeper.visitor()?))));
+    let work = work.map(|(kind, progress)| {
+        let speed = keeper.speed();
         json!({
-            "kind": work.name(),
+            "kind": kind,
             "done_bytes": progress.map(|progress| progress.done_bytes),
             "whole_bytes": progress.map(|progress| progress.whole_bytes),
-            "eta_seconds": keeper.left().map(|left| left.as_secs()),
+            "bytes_per_second": speed.map(|(rate, _)| rate),
+            "eta_seconds": speed.map(|(_, left)| left.as_secs()),
         })
     });
     let facts = json!({
@@ -56,6 +60,13 @@ pub fn facts(keeper: &Keeper) -> Map<String, Value> {
         "size_bytes": status.size_bytes,
         "state": state.name(),
         "status": state.status(),
+        "icon": state.icon(),
+        "explanation": state.explanation(),
+        "actions": state.actions().iter().map(|action| action.name()).collect::<Vec<_>>(),
+        "halted": keeper.is_halted(),
+        "fault": keeper.fault(),
+        "chunk_bytes": array.geometry().chunk_bytes(),
+        "cache": if array.is_write_through() { "write-through" } else { "write-back" },
         "read_only": array.is_read_only(),
         "degraded": status.degraded,
         "dirty": status.dirty,

@@ -111,10 +111,14 @@ impl Findings {
         self.warnings
             .extend(doubt.map(|doubt| format!("{}: {doubt}", place.display())));
         for set in discover(&images(&[place])?).arrays {
-            let paths = set.members.iter().map(|member| member.image.directory.path().join(whole(&member.image.name)));
+            let paths = set
+                .members
+                .iter()
+                .map(|member| member.image.directory.path().join(whole(&member.image.name)));
             let drives: Vec<Option<u64>> = paths.map(|path| Some(fs::metadata(path).ok()?.dev())).collect();
             let (first, others) = drives.split_first().unwrap_or((&None, &[]));
-            if !set.level.is_bare() && others.len() > 0 && others.iter().all(|drive| drive == first && drive.is_some()) {
+            if !set.level.is_bare() && others.len() > 0 && others.iter().all(|drive| drive == first && drive.is_some())
+            {
                 self.warnings.push(format!(
                     "array {}: all its images are on one file system: what fails under it fails them all",
                     set.name

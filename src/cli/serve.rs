@@ -208,8 +208,11 @@ fn mount(mount_point: &Path, store: &Store, controller: &Arc<Controller>) -> Res
     let teller = Arc::downgrade(controller);
     mounted.filesystem().set_more_metrics(move || {
         let ask = Ask::Store(StoreAsk::Metrics);
-        let told = teller.upgrade().and_then(|controller| controller.answer(ask, &mut |_| Ok(())).ok());
-        told.and_then(|told| Some(told.get("text")?.as_str()?.to_owned())).unwrap_or_default()
+        let told = teller
+            .upgrade()
+            .and_then(|controller| controller.answer(ask, &mut |_| Ok(())).ok());
+        told.and_then(|told| Some(told.get("text")?.as_str()?.to_owned()))
+            .unwrap_or_default()
     });
     Ok(mounted)
 }

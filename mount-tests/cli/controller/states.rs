@@ -80,7 +80,9 @@ impl Story {
 
     /// Each request to some disks takes so many milliseconds more.
     fn slow(&self, disks: impl IntoIterator<Item = usize>, ms: u64) {
-        disks.into_iter().for_each(|disk| self.store.inject(disk, &format!("slow:{ms}")));
+        disks
+            .into_iter()
+            .for_each(|disk| self.store.inject(disk, &format!("slow:{ms}")));
     }
 
     fn heal(&self) {

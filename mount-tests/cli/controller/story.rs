@@ -3,11 +3,15 @@
 //!
 //! What an array holds is compared through a real client, where there is one.
 
-use std::{fs, process::Command};
+use std::{fs, io::Write as _, process::Command};
 
 use super::{Store, end, refused};
 use crate::{
-    cli::{headstack, peer, wait_until},
+    cli::{
+        headstack,
+        mounting::{can_mount, is_mounted},
+        peer, wait_until,
+    },
     peer::run,
 };
 
@@ -315,27 +319,52 @@ fn the_controller_mounts_its_series() {
     let place = store.file("mnt");
     fs::create_dir(&place).unwrap();
     let database = store.file("series");
-    headstack(&["series", "create", database.to_str().unwrap(), "load", "--block-size", "8"]).text();
+    headstack(&[
+        "series",
+        "create",
+        database.to_str().unwrap(),
+        "load",
+        "--block-size",
+        "8",
+    ])
+    .text();
     let controller = store.serve_with(&["--mount", place.to_str().unwrap()]);
     let events = || fs::read_to_string(place.join("varlen/headstack.events/text")).unwrap();
     assert!(events().contains(r#""event":"ControllerStarted""#), "{}", events());
     for number in 1..=3 {
         headstack(&["event", "test", "--store", &store.path()]).text();
         assert_eq!(events().matches("TestMessage").count(), number);
-        fs::OpenOptions::new().append(true).open(place.join("load/text")).unwrap().write_all(format!("{number} 0{number}\n").as_bytes()).unwrap();
+        fs::OpenOptions::new()
+            .append(true)
+            .open(place.join("load/text"))
+            .unwrap()
+            .write_all(format!("{number} 0{number}\n").as_bytes())
+            .unwrap();
     }
     assert_eq!(fs::read_to_string(place.join("load/text")).unwrap().lines().count(), 3);
     assert_eq!(store.status()["telemetry_trouble"], serde_json::Value::Null);
     let listed = store.ask(serde_json::json!("series"));
-    let load = listed["series"].as_array().unwrap().iter().find(|series| series["name"] == "load").unwrap();
+    let load = listed["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|series| series["name"] == "load")
+        .unwrap();
     assert_eq!(load["entries"], 3);
     let metrics = fs::read_to_string(place.join(".stats")).unwrap();
-    assert!(metrics.contains("headstack_array_state{array=\"r5\",state=\"Normal\"} 1\n"), "{metrics}");
+    assert!(
+        metrics.contains("headstack_array_state{array=\"r5\",state=\"Normal\"} 1\n"),
+        "{metrics}"
+    );
     assert_eq!(end(controller), Some(0));
     assert!(!is_mounted(place.to_str().unwrap()));
     let text = headstack(&["series", "cat", &store.path(), "headstack.events", "--varlen"]).text();
     assert!(text.lines().last().unwrap().contains("ControllerStopped"), "{text}");
-    refused(&["serve", &store.path(), "--mount", "/nowhere/at/all"], 66, &["/nowhere/at/all"]);
+    refused(
+        &["serve", &store.path(), "--mount", "/nowhere/at/all"],
+        66,
+        &["/nowhere/at/all"],
+    );
     // What only the settings name keeps nobody from being served.
     store.set("mount", "/nowhere/at/all");
     assert_eq!(end(store.serve()), Some(0));
@@ -349,7 +378,10 @@ fn doctor_doubts_and_bundles() {
     let path = file.to_str().unwrap();
     let doctor = |words: &[&str]| headstack(&[&["doctor", "--json", &store.path()], words].concat());
     let warnings = doctor(&[]).document()["warnings"].to_string();
-    assert!(warnings.contains("array r5: all its images are on one file system"), "{warnings}");
+    assert!(
+        warnings.contains("array r5: all its images are on one file system"),
+        "{warnings}"
+    );
     let names = || String::from_utf8(run(Command::new("tar").args(["-tf", path]), b"").stdout).unwrap();
     doctor(&["--bundle", path]).document();
     assert_eq!(names(), "doctor.json\nevents.jsonl\n");

@@ -45,9 +45,23 @@ pub fn write(path: &Path, store: Option<&Store>, doctor: &Map<String, Value>) ->
             count: EVENTS_MAX,
             ..Query::default()
         };
-        let events: Vec<String> = match ask_if_running(store, StoreAsk::Events { query: query.clone(), wait_s: 0 })? {
-            Some(answer) => answer["events"].as_array().into_iter().flatten().map(Value::to_string).collect(),
-            None => read(&store.series(), &query)?.iter().map(|event: &Event| event.facts().to_string()).collect(),
+        let events: Vec<String> = match ask_if_running(
+            store,
+            StoreAsk::Events {
+                query: query.clone(),
+                wait_s: 0,
+            },
+        )? {
+            Some(answer) => answer["events"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .map(Value::to_string)
+                .collect(),
+            None => read(&store.series(), &query)?
+                .iter()
+                .map(|event: &Event| event.facts().to_string())
+                .collect(),
         };
         add("events.jsonl", events.join("\n").as_bytes())?;
     }

@@ -222,7 +222,7 @@ fn disks_tell_their_fields_and_their_health() {
     assert_eq!(end(controller), Some(0));
 }
 
-/// R06: what else the store holds is listed with what is on it.
+/// What else the store holds is listed with what is on it.
 #[test]
 fn series_snapshots_and_tapes_are_listed() {
     let store = Store::new(0);

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Running, Store, end, story::fill};
-use crate::cli::{HEADSTACK, headstack, wait_until};
+use crate::cli::{HEADSTACK, headstack, peer, wait_until};
 
 /// The guide's group of disk icons; a member in sync has none of its own.
 const DISK_STATES: [&str; 13] = [
@@ -116,6 +116,10 @@ impl Story {
 /// R27, R28, R29, R30, R57, R58: each state of the guide's tables is reached, and no other one is ever told.
 #[test]
 fn every_state_is_reached() {
+    // What holds no data is neither read nor filled; so there has to be somebody who writes some.
+    if peer("nbdcopy").is_none() {
+        return;
+    }
     let seen: Seen = thread::scope(|scope| {
         let stories = STORIES.map(|story| scope.spawn(move || told(story)));
         let told = stories.into_iter().map(|story| story.join().unwrap());
@@ -149,6 +153,7 @@ fn told(story: fn(&mut Story)) -> Seen {
 fn failure(story: &mut Story) {
     story.store.create("a", "5", &[0, 1, 2]);
     story.at("Normal", 0);
+    fill(&story.store, "a");
     headstack(&["spare", "add", &story.store.disk(3)]).text();
     story.at("Normal", 0);
     headstack(&["spare", "rm", &story.store.disk(3)]).text();
@@ -216,9 +221,7 @@ fn reshape(story: &mut Story) {
 fn lost_sector(story: &mut Story) {
     story.store.create("a", "5", &[0, 1, 2]);
     story.at("Normal", 0);
-    if fill(&story.store, "a").is_none() {
-        return;
-    }
+    fill(&story.store, "a");
     story.store.on_disk("pull", 1);
     story.at("Critical – missing disk", 1);
     story.store.inject(0, "bad-sector@4M+4K");

@@ -4,16 +4,20 @@
 //! a page to go to, so that to load that again repeats nothing.
 
 mod assets;
+mod create;
 mod enter;
 mod event;
 mod global;
 mod help;
+mod lab;
 mod logical;
 mod maintenance;
 mod physical;
+mod series;
 mod setting;
 mod shi;
 mod spares;
+mod tapes;
 mod user;
 
 use std::sync::Arc;
@@ -42,7 +46,16 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/rescan", post(physical::rescan))
         .route("/logical", get(logical::page))
         .route("/logical/spares", get(spares::page).post(spares::change))
+        .route("/logical/create", get(create::page).post(create::create))
         .route("/logical/array/{name}", get(maintenance::page))
+        .route(
+            "/logical/array/{name}/delete",
+            get(maintenance::ask_delete).post(maintenance::delete),
+        )
+        .route(
+            "/logical/array/{name}/rename",
+            get(maintenance::ask_rename).post(maintenance::rename),
+        )
         .route(
             "/logical/array/{name}/add",
             get(maintenance::choose).post(maintenance::add),
@@ -52,6 +65,14 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/physical/identify", post(physical::identify))
         .route("/shi", get(shi::page))
         .route("/shi/disk/{name}", get(shi::detail))
+        .route("/shi/disk/{name}/plot/{attribute}", get(shi::plot))
+        .route("/series", get(series::page))
+        .route("/series/{kind}/{name}", get(series::browse))
+        .route("/plot/{kind}/{name}", get(series::plot))
+        .route("/tapes", get(tapes::page))
+        .route("/lab", get(lab::page))
+        .route("/lab/disk", post(lab::disk))
+        .route("/lab/scenario", post(lab::replay))
         .route("/event", get(event::page))
         .route("/event/download", get(event::download))
         .route("/event/clear", get(event::confirm).post(event::clear))

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    create::Creation,
     error::{Result, Told},
     log::Query,
     order::Order,
@@ -102,10 +103,84 @@ pub enum StoreAsk {
         /// How long to wait for one, in seconds.
         wait_s: u64,
     },
+    /// What is wrong with an array, the steps that bring it back, and what may be asked of it; see
+    /// [`steps`](super::explain::steps).
+    Explain {
+        /// Its name or UUID.
+        name: String,
+    },
+    /// A new array of disks of the store.
+    CreateArray(Box<Creation>),
+    /// The end of an array: its disks are given back.
+    DeleteArray {
+        /// Its name or UUID.
+        name: String,
+        /// Do it though its data are lost.
+        yes: bool,
+    },
+    /// Another name for an array.
+    RenameArray {
+        /// Its name or UUID.
+        name: String,
+        /// The other one.
+        new: String,
+    },
+    /// The service of an array that was stopped.
+    StartArray {
+        /// Its name or UUID.
+        name: String,
+    },
+    /// Values of an attribute of a disk's health over time; see [`ATTRIBUTES`](super::disk::smart::ATTRIBUTES).
+    History {
+        /// Name or path of the disk.
+        disk: String,
+        /// Name of the attribute.
+        attribute: String,
+        /// When, and how many points.
+        span: Span,
+    },
+    /// The series of the store's database.
+    Series,
+    /// Entries of a series.
+    Points {
+        /// Its name.
+        series: String,
+        /// Whether it is one of variable length.
+        #[serde(default)]
+        varlen: bool,
+        /// Which, and how many.
+        span: Span,
+    },
+    /// The snapshots of the store's database.
+    Snapshots,
+    /// The tapes of the store, the dumps on them and the dumps that stopped.
+    Tapes,
     /// All events forgotten.
     ClearEvents,
     /// An event for a test of what is told about events.
     TestEvent,
+}
+
+/// A range of timestamps, and how many points of it are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Span {
+    /// The first timestamp; none for the first that there is.
+    pub from: Option<u64>,
+    /// The last timestamp; none for the last that there is.
+    pub to: Option<u64>,
+    /// At most so many, spread evenly over the range.
+    pub points: usize,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self {
+            from: None,
+            to: None,
+            points: 500,
+        }
+    }
 }
 
 /// What is done to a disk.

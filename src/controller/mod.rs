@@ -5,11 +5,14 @@
 //! the one that serves the array. Progress and result are the same both ways.
 
 pub mod client;
+pub mod create;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod hook;
 pub mod interface;
+pub mod library;
 pub mod log;
 pub mod order;
 pub mod running;

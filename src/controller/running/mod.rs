@@ -4,13 +4,17 @@
 //! lets spares and returning disks join their arrays ([`arrays`]), stores counters ([`health`]) and lets a scenario go on
 //! ([`asks`]). What is asked through the socket is answered by the asker's thread ([`Controller::answer`]).
 
+mod advice;
 mod arrays;
 mod asks;
+mod changes;
 mod facts;
 mod health;
+mod history;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU8, Ordering},
@@ -36,7 +40,7 @@ use super::{
     watch::Observed,
 };
 use crate::{
-    nbd::Server,
+    nbd::{Server, watch_starts},
     raid::{
         discover::{Discovery, discover},
         metadata::identity::Uuid,
@@ -85,6 +89,8 @@ struct Looks {
     stopped: BTreeSet<Uuid>,
     /// What was told of arrays that cannot be started, or of work that failed, so that it is told once.
     told: BTreeMap<Uuid, String>,
+    /// Where members were seen last, by slot.
+    last: BTreeMap<(Uuid, usize), PathBuf>,
     /// Spares that an array did not take: they are not offered to it again.
     declined: BTreeSet<(Uuid, String)>,
 }
@@ -97,6 +103,18 @@ struct Bell {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Looks {
+    /// Takes note of what an array is like now; returns what it was like.
+    fn see(&mut self, uuid: Uuid, now: Observed) -> Option<Observed> {
+        for (slot, seat) in now.seats.iter().enumerate() {
+            if let Some(path) = &seat.path {
+                self.last.insert((uuid, slot), path.clone());
+            }
+        }
+        self.arrays.insert(uuid, now)
+    }
 }
 
 impl Controller {
@@ -234,9 +252,22 @@ impl Inner {
 
     /// Sees what the images hold.
     fn discover(&self) -> Discovery {
+        watch_starts();
         let found = discover(&self.disks.images());
         locked(&self.found).clone_from(&found);
         found
+    }
+
+    /// Changes what the store remembers, durably.
+    fn remember(&self, change: impl FnOnce(&mut Remembered)) -> Result<()> {
+        let mut remembered = locked(&self.remembered);
+        let mut wish = remembered.clone();
+        change(&mut wish);
+        if wish != *remembered {
+            wish.save(&self.store)?;
+            *remembered = wish;
+        }
+        Ok(())
     }
 
     /// Settings at the moment.

@@ -99,17 +99,22 @@ const WORK: [(&str, &str, Action); 8] = [
     ("verify", "Verify", Action::Verify),
 ];
 
+/// What a part of the path asks for in a state: what the state allows, or else the first that it could mean.
+fn action_of(verb: &str, state: ArrayState) -> Result<Action, Problem> {
+    let known = || {
+        WORK.iter()
+            .filter(|(word, ..)| *word == verb)
+            .map(|(.., action)| *action)
+    };
+    let action = known().find(|action| state.allows(*action)).or_else(|| known().next());
+    action.ok_or_else(|| Problem::missing(format!("there is no {verb}")))
+}
+
 /// `POST /logical/array/NAME/VERB`: work that goes on after the answer.
 pub async fn work(visit: Visit, Path((name, verb)): Path<(String, String)>) -> Result<Response, Problem> {
     visit.need(Role::Operate)?;
     let (_, array) = array_of(&visit, &name).await?;
-    let mut known = WORK.iter().filter(|(word, ..)| *word == verb).peekable();
-    let first = known
-        .peek()
-        .ok_or_else(|| Problem::missing(format!("there is no {verb}")))?
-        .2;
-    let allowed = known.find(|(.., action)| state_of(&array).allows(*action));
-    check(&array, allowed.map_or(first, |(.., action)| *action), &verb)?;
+    check(&array, action_of(&verb, state_of(&array))?, &verb)?;
     let page = format!("/logical/array/{name}");
     let whole = Some(name.clone());
     let order = match verb.as_str() {

@@ -23,12 +23,14 @@ mod init;
 mod manual;
 mod mount;
 mod nbd;
+mod notify;
 mod output;
 #[cfg(feature = "console")]
 mod passwd;
 mod reels;
 mod restore;
 mod rmt;
+mod sched;
 mod series;
 mod serve;
 mod setting;
@@ -128,6 +130,12 @@ enum Verb {
     /// List and change what an operator can choose
     #[command(subcommand)]
     Setting(setting::Verb),
+    /// Choose who is told about events, by mail and by a webhook
+    #[command(subcommand)]
+    Notify(notify::Verb),
+    /// Let verifies, dumps and restore drills happen at their time
+    #[command(subcommand)]
+    Sched(sched::Verb),
     Doctor(doctor::Arguments),
     Help(help::Arguments),
     Completions(completions::Arguments),
@@ -142,7 +150,7 @@ const GROUPS: [(&str, &[&str]); 5] = [
     (
         "Controller",
         &[
-            "init", "serve", "console", "passwd", "status", "spare", "event", "setting",
+            "init", "serve", "console", "passwd", "status", "spare", "event", "setting", "notify", "sched",
         ],
     ),
     ("This machine", &["doctor", "help", "completions", "man"]),
@@ -221,6 +229,8 @@ impl Verb {
             Self::Spare(verb) => verb.run(),
             Self::Event(verb) => verb.run(),
             Self::Setting(verb) => verb.run(),
+            Self::Notify(verb) => verb.run(),
+            Self::Sched(verb) => verb.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Help(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

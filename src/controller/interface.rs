@@ -11,7 +11,9 @@ use super::{
     create::Creation,
     error::{Result, Told},
     log::Query,
+    notify::NotifyAsk,
     order::Order,
+    schedule::ScheduleAsk,
 };
 use crate::raid::rebuild::Progress;
 
@@ -159,6 +161,10 @@ pub enum StoreAsk {
     ClearEvents,
     /// An event for a test of what is told about events.
     TestEvent,
+    /// Something of those who are told about events.
+    Notify(NotifyAsk),
+    /// Something of the schedule.
+    Schedule(ScheduleAsk),
 }
 
 /// A range of timestamps, and how many points of it are wanted.

@@ -5,6 +5,7 @@
 //! the one that serves the array. Progress and result are the same both ways.
 
 pub mod client;
+pub mod clock;
 pub mod create;
 pub mod disk;
 pub mod error;
@@ -12,10 +13,13 @@ pub mod event;
 pub mod explain;
 pub mod hook;
 pub mod interface;
+pub mod kept;
 pub mod library;
 pub mod log;
+pub mod notify;
 pub mod order;
 pub mod running;
+pub mod schedule;
 pub mod served;
 pub mod settings;
 pub mod socket;

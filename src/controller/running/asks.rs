@@ -75,6 +75,8 @@ impl Inner {
             StoreAsk::Tapes => return library::tapes(&self.store),
             StoreAsk::Set { key, value } => return self.set(&key, &value),
             StoreAsk::Events { query, wait_s } => return self.events(query, wait_s),
+            StoreAsk::Notify(ask) => return self.notifier.answer(ask),
+            StoreAsk::Schedule(ask) => return self.asked_of_schedule(ask),
             StoreAsk::ClearEvents => self.log.clear()?,
             StoreAsk::TestEvent => {
                 self.tell(Event::new(Name::TestMessage, "a test, asked for by an operator"));

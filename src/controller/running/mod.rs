@@ -11,6 +11,7 @@ mod changes;
 mod facts;
 mod health;
 mod history;
+mod telling;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -26,13 +27,16 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
+    clock::HostClock,
     disk::Disks,
     error::{Error, Result},
     event::{Event, Name},
     hook,
     interface::{Ask, Tell},
     log::Log,
+    notify::Notifier,
     order::on_host,
+    schedule::Schedule,
     served::{Finder, Served},
     settings::Remembered,
     store::{Store, Tenure},
@@ -76,6 +80,8 @@ struct Inner {
     changing: Mutex<Looks>,
     rehearsal: Mutex<Rehearsal>,
     health: Mutex<Health>,
+    notifier: Notifier,
+    schedule: Arc<Schedule>,
     bell: Mutex<Bell>,
     rung: Condvar,
     began: Instant,
@@ -132,6 +138,8 @@ impl Controller {
         let log = Log::new(Arc::clone(&telemetry));
         let disks = Arc::new(Disks::new(&store.disks())?);
         disks.rescan()?;
+        let notifier = Notifier::start(&store, Arc::new(HostClock)).map_err(Error::host(store.root()))?;
+        let schedule = Arc::new(Schedule::open(&store, Arc::new(HostClock)));
         let share = Arc::new(AtomicU8::new(remembered.settings.rebuild_priority.share()));
         let inner = Arc::new(Inner {
             store,
@@ -146,6 +154,8 @@ impl Controller {
             changing: Mutex::default(),
             rehearsal: Mutex::default(),
             health: Mutex::default(),
+            notifier,
+            schedule,
             bell: Mutex::default(),
             rung: Condvar::new(),
             began: Instant::now(),
@@ -205,11 +215,14 @@ impl Controller {
         for disk in self.inner.disks.all() {
             disk.heal();
         }
+        self.inner.schedule.stop();
+        self.inner.tell_own_events();
         self.inner.look_at_arrays();
         let stopped = self.inner.served.stop_all();
         locked(&self.inner.health).end(&self.inner);
         self.inner
             .tell(Event::new(Name::ControllerStopped, "the controller has ended"));
+        self.inner.notifier.stop();
         self.inner.telemetry.close()?;
         stopped
     }
@@ -219,6 +232,7 @@ impl Inner {
     /// Logs an event, and tells it to the hook.
     fn tell(&self, event: Event) {
         let event = self.log.record(event);
+        self.notifier.take(&event);
         let program = locked(&self.remembered).settings.hook.clone();
         if let Some(program) = program {
             hook::run(&program, &event);
@@ -248,6 +262,8 @@ impl Inner {
         self.look_for_disks();
         self.look_at_arrays();
         locked(&self.health).tick(self);
+        self.keep_schedule();
+        self.tell_own_events();
     }
 
     /// Sees what the images hold.

@@ -217,3 +217,101 @@ fn what_is_not_there_is_said_so() {
     let odd = browser.get("/nowhere/%3Cscript%3Ealert(1)%3C/script%3E").ends(404).body;
     assert!(!odd.contains("<script>alert"), "{odd}");
 }
+
+/// R41, R42: the mail server and its recipients are set on their page; a password goes in and not out.
+#[test]
+fn mail_is_set_and_its_password_never_shown() {
+    let served = Served::with_array(3);
+    let browser = served.browser("anna", "admin");
+    let page = browser.get("/setting").ends(200).body;
+    for word in [
+        "Enable Event Notification",
+        "Server Address",
+        "Mail From",
+        "Login Name",
+        "SMTP Port",
+        "Support SSL",
+        "Change Setting",
+        "Recipients",
+        "Event Level",
+    ] {
+        assert!(page.contains(word), "{word}");
+    }
+    assert!(page.contains("value=\"25\""));
+    let form = [
+        ("server", "mail.example"),
+        ("from", "store@example.com"),
+        ("login", "store"),
+        ("password", "top-secret-word"),
+        ("port", "25"),
+        ("ssl", "1"),
+    ];
+    browser.post("/setting/mail", &form).ends(303);
+    let person = [
+        ("verb", "add"),
+        ("address", "anna@example.com"),
+        ("name", "Anna"),
+        ("level", "Error"),
+        ("level", "Warning"),
+    ];
+    browser.post("/setting/recipient", &person).ends(303);
+    browser
+        .post(
+            "/setting/recipient",
+            &[("verb", "add"), ("address", "no address"), ("level", "Error")],
+        )
+        .ends(400);
+    let page = browser.get("/setting").ends(200).body;
+    assert!(
+        page.contains("value=\"465\"") && page.contains("mail.example") && page.contains("anna@example.com"),
+        "{page}"
+    );
+    assert!(page.contains("warning, error") && !page.contains("top-secret-word"));
+    browser
+        .post(
+            "/setting/recipient",
+            &[("verb", "remove"), ("address", "anna@example.com")],
+        )
+        .ends(303);
+    assert!(!browser.get("/setting").ends(200).body.contains("anna@example.com"));
+    assert!(!served.events().contains("top-secret-word"));
+}
+
+/// R48, R49: a task is added by the forms of the guide; where an array is critical the box is the one to rebuild.
+#[test]
+fn tasks_are_scheduled_for_the_state_that_arrays_are_in() {
+    let served = Served::with_array(4);
+    let browser = served.browser("anna", "operate");
+    let page = browser.get("/shi/schedule").ends(200).body;
+    assert!(page.contains("New Verify Task") && page.contains("Tasks List") && page.contains("YYYY-MM-DD"));
+    let task = |how: &str, more: &[(&str, &str)]| {
+        let form = [
+            &[
+                ("verb", "add"),
+                ("deed", "verify"),
+                ("array", "r5"),
+                ("how", how),
+                ("time", "23:30:00"),
+            ],
+            more,
+        ]
+        .concat();
+        browser.post("/shi/schedule", &form).status
+    };
+    assert_eq!(task("Once", &[("date", "2999-12-31"), ("name", "last")]), 303);
+    assert_eq!(task("Weekly", &[("weekday", "Sunday")]), 303);
+    assert_eq!(task("Monthly", &[("day", "31")]), 303);
+    assert_eq!(task("Once", &[("date", "2999-02-30")]), 400);
+    assert_eq!(task("Cron", &[("cron", "every day")]), 400);
+    let page = browser.get("/shi/schedule").ends(200).body;
+    for shown in ["2999-12-31 23:30:00", "weekly sunday 23:30:00", "monthly 31 23:30:00"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
+    browser
+        .post("/shi/schedule", &[("verb", "remove"), ("name", "last")])
+        .ends(303);
+    said(&["disk", "pull", &served.disk(1)]);
+    served.wait_for("Critical – missing disk");
+    let page = browser.get("/shi/schedule").ends(200).body;
+    assert!(page.contains("New Rebuild Task") && !page.contains("New Verify Task"));
+}

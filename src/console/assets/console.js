@@ -45,6 +45,14 @@
       .then((facts) => { draw(place, facts.points); place.dataset.drawn = "yes"; })
       .catch((error) => { place.textContent = `The points cannot be had: ${error.message}`; });
   }
+  // The usual port follows the box, as long as it is one of the two usual ones.
+  const port = document.getElementById("smtp-port"), ssl = document.querySelector("[name=ssl]");
+  if (port && ssl) {
+    ssl.addEventListener("change", () => {
+      const { usual, ssl: secure } = port.dataset;
+      if (port.value === usual || port.value === secure) port.value = ssl.checked ? secure : usual;
+    });
+  }
   const controller = document.getElementById("controller");
   if (controller) controller.addEventListener("change", () => { if (controller.value) location.href = controller.value; });
 })();

@@ -11,8 +11,10 @@ mod global;
 mod help;
 mod lab;
 mod logical;
+mod mail;
 mod maintenance;
 mod physical;
+mod schedule;
 mod series;
 mod setting;
 mod shi;
@@ -64,6 +66,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/physical", get(physical::page))
         .route("/physical/identify", post(physical::identify))
         .route("/shi", get(shi::page))
+        .route("/shi/schedule", get(schedule::page).post(schedule::change))
         .route("/shi/disk/{name}", get(shi::detail))
         .route("/shi/disk/{name}/plot/{attribute}", get(shi::plot))
         .route("/series", get(series::page))
@@ -77,6 +80,8 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/event/download", get(event::download))
         .route("/event/clear", get(event::confirm).post(event::clear))
         .route("/setting", get(setting::page).post(setting::change))
+        .route("/setting/mail", post(mail::server_change))
+        .route("/setting/recipient", post(mail::recipient_change))
         .route("/setting/password", post(user::password))
         .route("/setting/user", post(user::set))
         .route("/help", get(help::page))

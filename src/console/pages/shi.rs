@@ -52,6 +52,7 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
     let status = visit.status().await?;
     let body = html! {
         h1 { "SHI – Storage Health Inspector" }
+        nav.sub aria-label="SHI" { a.button href="/shi/schedule" { "Schedule" } }
         (frame::live(&visit, html! { section.panel { h2 { "Disks" } (table(&status)) } }))
     };
     Ok(frame::page(&visit, "SHI", &status, body))

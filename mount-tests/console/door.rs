@@ -1,4 +1,7 @@
 //! Who comes in: the first password, users and roles, the way back from a forgotten password.
+//!
+//! The requests are those of a browser, written by hand; the users are made with the command line, or come by the link that
+//! the store's owner gets.
 
 use std::{fs, os::unix::fs::PermissionsExt as _};
 

@@ -1,4 +1,6 @@
 //! What must not get in, and what must not bring the console down: forged requests, bursts, the slow and the many.
+//!
+//! Each ends with a look at what must not have changed: the arrays, the spare pool, the pages of those who behave.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

@@ -1,4 +1,6 @@
 //! What pages show and do: actions by state, spares, settings, the log.
+//!
+//! What a page did is looked at with the command line, and what the command line did with a page.
 
 use super::{Served, said};
 
@@ -167,7 +169,7 @@ fn settings_are_changed_with_the_name_of_the_user() {
 fn the_log_is_shown_filtered_downloaded_and_cleared() {
     let served = Served::with_array(3);
     let browser = served.browser("anna", "admin");
-    for _ in 0..60 {
+    for _ in 0..40 {
         browser.post("/physical/identify", &[("disk", "d0.img")]).ends(303);
     }
     said(&["disk", "pull", &served.disk(1)]);
@@ -273,7 +275,14 @@ fn mail_is_set_and_its_password_never_shown() {
             &[("verb", "remove"), ("address", "anna@example.com")],
         )
         .ends(303);
-    assert!(!browser.get("/setting").ends(200).body.contains("anna@example.com"));
+    assert!(
+        browser
+            .get("/setting")
+            .ends(200)
+            .body
+            .contains("mails no more to anna@example.com")
+    );
+    assert!(browser.get("/setting").ends(200).body.contains("Nobody is mailed yet"));
     assert!(!served.events().contains("top-secret-word"));
 }
 

@@ -37,12 +37,19 @@
       series: [{}, { label: place.dataset.label, stroke: colour("--accent"), width: 1.6, fill: colour("--calm-wash") }],
     };
     const plot = new uPlot(options, [numbers.map((point) => point[0] / (unit || 1)), numbers.map((point) => point[1])], place);
-    new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 260 })).observe(place);
+    return plot;
   };
+  const dark = matchMedia("(prefers-color-scheme: dark)");
   for (const place of document.querySelectorAll("[data-plot]")) {
     fetch(place.dataset.plot, { headers: { "HX-Request": "true" } })
       .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(answer.statusText))))
-      .then((facts) => { draw(place, facts.points); place.dataset.drawn = "yes"; })
+      .then((facts) => {
+        let plot = draw(place, facts.points);
+        place.dataset.drawn = "yes";
+        if (!plot) return;
+        new ResizeObserver(() => plot.setSize({ width: place.clientWidth, height: 260 })).observe(place);
+        dark.addEventListener("change", () => { plot.destroy(); plot = draw(place, facts.points); });
+      })
       .catch((error) => { place.textContent = `The points cannot be had: ${error.message}`; });
   }
   // The usual port follows the box, as long as it is one of the two usual ones.

@@ -84,7 +84,7 @@ def every_page(browser):
 def story(browser):
     browser.click("Global View", within=".tabs a")
     browser.run("window.same = true")
-    run("disk", "inject", disk(4), "slow:40")
+    run("disk", "inject", disk(4), "slow:400")
     run("disk", "pull", disk(1))
     # Without a reload the page that is open shows it, at the top, with what to do.
     browser.wait_text("Critical – missing disk")
@@ -100,7 +100,7 @@ def story(browser):
     browser.tick("disk", "d4.img")
     browser.click("Add Disk", within="button")
     browser.wait("document.querySelector('progress')", "the progress of the rebuild")
-    shows(browser, ["Rebuilding", "of 1"])
+    shows(browser, ["Rebuilding", "%"])
     picture(browser, "rebuilding")
     run("disk", "heal", disk(4))
     browser.wait("document.querySelector('#live h1 .state').innerText === 'Normal'", "the array is Normal")

@@ -102,6 +102,10 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 impl Served {
     /// A store of disks `d0.img`.., the first three of which are the array `r5`.
     fn with_array(disks: usize) -> Self {
+        Self::with_array_of(disks, "16M")
+    }
+
+    fn with_array_of(disks: usize, size: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         let store = root.path().join("store").to_str().unwrap().to_owned();
         said(&["init", &store]);
@@ -109,7 +113,7 @@ impl Served {
             .map(|number| format!("{store}/disks/d{number}.img"))
             .collect();
         for path in &paths {
-            said(&["disk", "create", path, "--size", "16M"]);
+            said(&["disk", "create", path, "--size", size]);
         }
         let create = [
             "array",

@@ -18,7 +18,8 @@ fn a_browser_replaces_a_disk_that_failed() {
     if missing("chromium") || !module.is_ok_and(|output| output.status.success()) {
         return skip("peer chromium (with python3-websocket)");
     }
-    let served = Served::with_array(5);
+    // Large enough that the rebuild can be watched.
+    let served = Served::with_array_of(5, "256M");
     let output = Command::new(python)
         .arg(top().join("tools/peers/browser/story.py"))
         .args([&served.link(), &served.store(), HEADSTACK, PASSWORD])

@@ -36,7 +36,7 @@ pub enum Verb {
 #[command(after_help = "\
 Examples:
   headstack notify smtp set --server mail.example.com --from nas@example.com --enable true
-  headstack notify smtp set --security ssl --login nas --password-file /root/mail-password
+  headstack notify smtp set --security ssl --login nas --password-file /etc/headstack/mail-password
       port 465 then, unless --port says another one
   printf %s \"$PASSWORD\" | headstack notify smtp set --password-file -
   headstack notify smtp set --enable false --store /srv/store")]

@@ -84,7 +84,7 @@ def every_page(browser):
 def story(browser):
     browser.click("Global View", within=".tabs a")
     browser.run("window.same = true")
-    run("disk", "inject", disk(4), "slow:400")
+    run("disk", "inject", disk(4), "slow:60")
     run("disk", "pull", disk(1))
     # Without a reload the page that is open shows it, at the top, with what to do.
     browser.wait_text("Critical – missing disk")

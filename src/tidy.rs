@@ -21,6 +21,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("tape", &["storage"]),
     ("dump", &["tape", "storage"]),
     ("mount", &["series"]),
+    ("tapefs", &["dump", "mount"]),
     ("nbd", &["raid"]),
     ("controller", &["series", "raid", "dump", "tape", "nbd", "storage"]),
     ("console", &["controller"]),
@@ -40,8 +41,13 @@ const FOREIGN_TO_ENGINES: &[&str] = &[
     "Instant::now",
 ];
 
-/// Files of `mount` that may name `fuser`, by the start of their path.
-const FUSER_FILES: &[&str] = &["src/mount/adapter", "src/mount/session"];
+/// Files that may name `fuser`, by the start of their path.
+const FUSER_FILES: &[&str] = &[
+    "src/mount/adapter",
+    "src/mount/session",
+    "src/tapefs/adapter",
+    "src/tapefs/session",
+];
 
 /// Files that may hold `unsafe`, and why.
 const UNSAFE_FILES: &[(&str, &str)] = &[

@@ -311,6 +311,10 @@ impl<'a> Files<'a> {
             return Ok(());
         }
         self.restored.objects += 1;
+        if header.untold_bytes > 0 {
+            let what = "has extended attributes in the form of UFS2, which are left out";
+            self.lose(path, what.into());
+        }
         for other in others {
             if let Err(errno) = self.destination.link(path, other) {
                 self.lose(other, format!("cannot be linked to {}: {errno}", path.display()));

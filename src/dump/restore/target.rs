@@ -26,7 +26,7 @@ use crate::dump::{
 };
 
 /// Flags of inodes that a restore sets: the others tell of how a file system keeps data.
-const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
+pub(super) const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
 
 /// A directory that is restored into.
 #[derive(Debug)]
@@ -268,9 +268,7 @@ impl Destination {
                 refused.push(format!("{what}: {errno}"));
             }
         };
-        let owner = (fs::Uid::from_raw(node.uid), fs::Gid::from_raw(node.gid));
-        let owned = fs::chownat(&file, c"", Some(owner.0), Some(owner.1), AtFlags::EMPTY_PATH);
-        note("owner", owned);
+        note("owner", give_away(&file, node.uid, node.gid));
         // A descriptor that is a path only takes these by its name in /proc, which no tape can lead elsewhere.
         let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
         let (lists, plain): (Vec<_>, Vec<_>) = attributes
@@ -331,6 +329,15 @@ impl Destination {
 fn found_attributes(file: &OwnedFd) -> Vec<Vec<u8>> {
     let attributes = crate::dump::tree::attributes(file).unwrap_or_default();
     attributes.into_iter().map(|attribute| attribute.name).collect()
+}
+
+/// Gives an object to its owner and group, of whom the host knows none by the highest number.
+fn give_away(file: &OwnedFd, uid: u32, gid: u32) -> Result<(), Errno> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Errno::INVAL);
+    }
+    let (uid, gid) = (fs::Uid::from_raw(uid), fs::Gid::from_raw(gid));
+    fs::chownat(file, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
 
 fn spec(time: Time) -> Timespec {

@@ -70,7 +70,8 @@ fn a_plan_names_what_is_missing() {
 #[test]
 fn objects_are_renamed_with_leave() {
     let reels = Reels::new();
-    reels.dump("-0").json();
+    let dump = ["dump", "-0", "--no-history", "-f", &reels.tape, &reels.tree];
+    reels.run(&dump).text();
     let out = reels.out("out");
     let words = [
         "restore",

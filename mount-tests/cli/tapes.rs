@@ -94,9 +94,15 @@ fn a_chain_on_one_tape_comes_back() {
         .as_array()
         .unwrap()
         .iter()
-        .map(|file| file["level"].clone())
+        .map(|file| (file["level"].clone(), file["label"].clone()))
         .collect();
-    assert_eq!(levels, [0, 1]);
+    let none = serde_json::Value::Null;
+    let expected = [
+        (0.into(), "none".into()),
+        (1.into(), "none".into()),
+        (none, "catalogue".into()),
+    ];
+    assert_eq!(levels, expected);
     let tape = reels.tape.as_str();
     let listed = headstack(&["restore", "-t", "-H", "-f", tape]).text();
     for path in [".", "./a/b/deep", "./a/link", "./top"] {
@@ -190,11 +196,11 @@ fn a_tape_keeps_its_place_and_its_protection() {
     assert_eq!(file(&reels), 0);
     reels.run(&["tape", "fsf", tape]).text();
     assert_eq!(file(&reels), 1);
-    reels.run(&["tape", "fsf", tape, "7"]).fails(66, &["ends after 2 of 7"]);
+    reels.run(&["tape", "fsf", tape, "7"]).fails(66, &["ends after 3 of 7"]);
     reels.run(&["tape", "eod", tape]).text();
-    assert_eq!(file(&reels), 2);
+    assert_eq!(file(&reels), 3, "two dumps and their catalogue");
     reels.run(&["tape", "bsf", tape]).text();
-    assert_eq!(file(&reels), 1);
+    assert_eq!(file(&reels), 2);
     reels.run(&["tape", "rewind", tape]).text();
     reels.run(&["tape", "fsf", tape]).text();
     reels.run(&["tape", "protect", tape]).text();
@@ -293,7 +299,8 @@ fn a_damaged_tape_is_salvaged() {
     headstack(&["restore", "-r", "-f", tape, "-D", &reels.out("again")]).ends(74);
 }
 
-/// What was noted of tapes is found without them, and by it single files come back.
+/// What was noted of tapes is found without them, and by it single files come back; a dump notes itself, and reading the tape
+/// notes the same.
 #[test]
 fn files_are_found_in_the_catalogue() {
     let reels = Reels::new();
@@ -301,11 +308,14 @@ fn files_are_found_in_the_catalogue() {
     fs::write(Path::new(&reels.tree).join("new"), "new\n").unwrap();
     reels.dump("-1").json();
     let tape = reels.tape.as_str();
+    let by_itself = reels.run(&["tape", "history", "--json"]).json();
+    fs::remove_dir_all(&reels.state).unwrap();
     reels.run(&["tape", "find", "deep"]).fails(66, &["deep", "no dump"]);
     let noted = reels.run(&["tape", "catalogue", "-f", tape, "--json"]).json();
     assert_eq!(noted["objects"], 5);
     reels.run(&["tape", "catalogue", "-f", tape, "-s", "2"]).text();
     let history = reels.run(&["tape", "history", "--json"]).json();
+    assert_eq!(history, by_itself);
     let dumps = history["dumps"].as_array().unwrap();
     let facts: Vec<_> = dumps
         .iter()

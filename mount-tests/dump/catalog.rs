@@ -7,16 +7,14 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
-    sync::Arc,
 };
 
 use headstack::{
     dump::{
-        catalog::{Catalog, Entry, Place, Places, Scanned, contents, scan},
+        catalog::{Catalog, Place, Places, Scanned, contents, key_of, scan},
         reader::Reader,
         restore::{Catalogue, Choice, Destination, extract, extract_placed},
     },
-    storage::HostDirectory,
     tape::{Container, Limits, Names, Volumes},
 };
 
@@ -62,22 +60,22 @@ fn a_single_file_costs_little_reading() {
     }
     let volumes = stage.listed("t.tap", Container::Tap);
     stage.dump(0, volumes.clone());
-    let (found, reader) = scanned(volumes.clone());
-    let catalog = Catalog::new(Arc::new(HostDirectory::open(&stage.path("state")).unwrap()));
-    let entry = Entry::of(reader.label(), vec!["t.tap".into()], 1, &found);
-    catalog.add(&entry, &found).unwrap();
-    assert_eq!(catalog.entries().unwrap(), std::slice::from_ref(&entry));
     let all = destination(&stage, "out");
     let before = read_bytes();
     extract(&mut Reader::open(volumes.clone(), 0).unwrap(), &all, &Choice::all()).unwrap();
     let full = read_bytes() - before;
     assert!(full > 48 << 20, "{full}");
     let one = destination(&stage, "one");
+    fs::create_dir(stage.path("elsewhere")).unwrap();
+    let catalog = Catalog::new(stage.host("elsewhere"));
     let before = read_bytes();
-    let mut names = catalog.contents(&entry.key).unwrap();
-    let places = catalog.places(&entry.key).unwrap();
-    let wanted = [PathBuf::from("d37/f3777")];
+    // Where nothing is known of the tape, it tells of itself.
     let mut reader = Reader::open(volumes, 0).unwrap();
+    let [noted] = reader.catalogue().unwrap().try_into().unwrap();
+    catalog.add(&noted).unwrap();
+    let mut names = catalog.contents(&noted.entry.key).unwrap();
+    let places = catalog.places(&noted.entry.key).unwrap();
+    let wanted = [PathBuf::from("d37/f3777")];
     let restored = extract_placed(&mut names, &mut reader, &places, &one, &Choice::of(&wanted)).unwrap();
     let little = read_bytes() - before;
     assert_eq!(restored.troubles, []);
@@ -85,6 +83,70 @@ fn a_single_file_costs_little_reading() {
     let text = fs::read_to_string(stage.path("one/d37/f3777")).unwrap();
     assert_eq!(text, format!("{:8}", 3777).repeat(1024));
     assert_eq!(fs::read_dir(stage.path("one")).unwrap().count(), 1);
+}
+
+/// A dump notes the very things that a reader of the tape finds: in the state directory, and behind itself on the tape, where
+/// the next dump takes the place of that and tells of both.
+#[test]
+fn a_dump_notes_what_reading_it_finds() {
+    let mut stage = Stage::new();
+    for number in 0..200 {
+        fs::write(stage.path("tree").join(format!("f{number}")), vec![7; number * 100]).unwrap();
+    }
+    let limits = Limits {
+        capacity_bytes: Some(20 * 33 * 1024),
+        early_warning_bytes: 10 * 33 * 1024,
+    };
+    let sets = [
+        stage.listed("one.tap", Container::Tap),
+        stage.volumes(Names::Numbered("v".into()), Container::Tap, limits),
+    ];
+    let catalog = Catalog::new(stage.host("state"));
+    for volumes in sets {
+        let files = if volumes.names.of(2).is_some() { 1 } else { 2 };
+        for file in 0..files {
+            stage.dump(u8::try_from(file).unwrap(), volumes.clone());
+            let mut reader = Reader::open(volumes.clone(), file).unwrap().copying();
+            let key = key_of(reader.label());
+            let found = scan(&mut reader).unwrap();
+            assert_eq!(files == 1, reader.volumes() > 3, "{}", reader.volumes());
+            let mut on_tape = reader.catalogue().unwrap();
+            assert_eq!(on_tape.len(), usize::try_from(file).unwrap() + 1);
+            let noted = on_tape.pop().unwrap();
+            assert_eq!(noted.entry.key, key);
+            assert_eq!(noted.entry.file, file + 1);
+            assert_eq!(noted.entry.objects, found.objects);
+            assert_eq!(noted.entry.tapes, reader.tapes());
+            assert_eq!((&noted.places, &noted.contents), (&found.places, &found.contents));
+            assert_eq!(catalog.places(&key), Some(found.places));
+            assert_eq!(catalog.entries().unwrap().pop(), Some(noted.entry));
+        }
+    }
+    let refused = Reader::open(stage.listed("one.tap", Container::Tap), 2).unwrap_err();
+    assert!(refused.to_string().contains("it is the catalogue"), "{refused}");
+}
+
+/// A dump that goes where others were takes their place in the catalogue too.
+#[test]
+fn what_is_overwritten_is_forgotten() {
+    let mut stage = Stage::new();
+    fs::write(stage.path("tree/f"), "f").unwrap();
+    let catalog = Catalog::new(stage.host("state"));
+    for (level, tape, container) in [
+        (0, "a", Container::Flat),
+        (1, "b.tap", Container::Tap),
+        (2, "a", Container::Flat),
+    ] {
+        stage.dump(level, stage.listed(tape, container));
+    }
+    let tapes: Vec<String> = catalog
+        .entries()
+        .unwrap()
+        .into_iter()
+        .flat_map(|entry| entry.tapes)
+        .collect();
+    let path = |name: &str| stage.path("tapes").join(name).to_str().unwrap().to_owned();
+    assert_eq!(tapes, [path("b.tap"), path("a")]);
 }
 
 /// What is chosen comes back by the catalogue as it does by reading all, over volumes too, and where the places are of

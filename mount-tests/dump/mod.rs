@@ -129,6 +129,7 @@ impl Place {
             path: "/tree".into(),
             update: true,
             scope: Scope::Store,
+            history: true,
         };
         dump(&tree, &order, volumes, &mut dates, &mut |_| ()).unwrap()
     }

@@ -20,6 +20,7 @@ use headstack::{
         Error, Hindrance, Result,
         context::{Context, Contexts},
         dumpdates::Dumpdates,
+        reader::Reader,
         tree::Tree,
         writer::{Notice, Order, Scope, Summary, Watch, dump, dump_kept, resume},
     },
@@ -71,6 +72,7 @@ pub fn order(level: u8) -> Order {
         path: "/tree".into(),
         update: false,
         scope: Scope::Subtree,
+        history: true,
     }
 }
 
@@ -163,9 +165,7 @@ fn a_dump_that_stops_anywhere_goes_on_to_the_same_bytes() {
             let name = format!("stopped{step}");
             let tapes = volumes(&place, &name, container, small);
             let mut dates = dates(&place, "b");
-            let mut keeper = contexts
-                .begin(Context::new(order(0), path.clone(), &tapes, true))
-                .unwrap();
+            let mut keeper = contexts.begin(Context::new(order(0), path.clone(), &tapes)).unwrap();
             let mut result = until(step, |watch| {
                 dump_kept(&tree, &order(0), tapes.clone(), &mut dates, Some(&mut keeper), watch)
             });
@@ -192,6 +192,52 @@ fn a_dump_that_stops_anywhere_goes_on_to_the_same_bytes() {
     }
 }
 
+/// D38: killed while it writes the catalogue behind itself, a dump goes on to the same bytes, on a tape that holds another one
+/// too.
+#[test]
+fn a_dump_that_stops_in_its_catalogue_goes_on() {
+    let place = Place::new();
+    let path = place.path("tree");
+    fill(&path);
+    let tree = Tree::open(&path).unwrap();
+    let tapes = volumes(&place, "t", Container::Tap, false);
+    let mut dates = dates(&place, "a");
+    let first = Order {
+        identity: [1; 16],
+        ..order(0)
+    };
+    dump(&tree, &first, tapes.clone(), &mut dates, &mut |_| ()).unwrap();
+    let contexts = Contexts::of(place.host("state"));
+    let mut keeper = contexts.begin(Context::new(order(0), path.clone(), &tapes)).unwrap();
+    until(u64::MAX, |watch| {
+        dump_kept(&tree, &order(0), tapes.clone(), &mut dates, Some(&mut keeper), watch)
+    })
+    .unwrap();
+    let whole = files_in(&place.path("tapes/t"));
+    let bytes = &whole[0].1;
+    let magic = b"HEADSTACK INDEX\n";
+    let at = bytes.windows(magic.len()).position(|part| part == magic).unwrap();
+    let reader = Reader::open(tapes.clone(), 1).unwrap();
+    assert_eq!(reader.catalogue().unwrap().len(), 2);
+    for length in [
+        at - 8,
+        at - 4,
+        at,
+        at + 100,
+        at + 10_240 + 6,
+        bytes.len() - 8,
+        bytes.len(),
+    ] {
+        fs::write(place.path("tapes/t/t001"), &bytes[..length]).unwrap();
+        let id = keeper.context().id();
+        drop(keeper);
+        keeper = contexts.take(&id).unwrap();
+        until(u64::MAX, |watch| resume(&mut keeper, true, &mut dates, watch)).unwrap();
+        let again = files_in(&place.path("tapes/t"));
+        assert!(again == whole, "cut at {length} of {}", bytes.len());
+    }
+}
+
 /// A dump that stopped before pass 4 is refused, and one whose tape was written meanwhile, and one whose chain went on.
 #[test]
 fn what_was_changed_meanwhile_is_refused() {
@@ -203,7 +249,7 @@ fn what_was_changed_meanwhile_is_refused() {
     let tapes = volumes(&place, "t", Container::Tap, false);
     let begin = |history| {
         contexts
-            .begin(Context::new(order(0), path.clone(), &tapes, history))
+            .begin(Context::new(Order { history, ..order(0) }, path.clone(), &tapes))
             .unwrap()
     };
     let hindrance = |result: Result<Summary>| match result {
@@ -278,7 +324,7 @@ fn a_chain_that_went_on_is_refused() {
     .unwrap();
     fs::write(path.join("new"), "new").unwrap();
     let second = updating(2, 1_000_000_100);
-    let kept = Context::new(second.clone(), path.clone(), &tapes("second"), true);
+    let kept = Context::new(second.clone(), path.clone(), &tapes("second"));
     let mut keeper = contexts.begin(kept).unwrap();
     let _ = until(3, |watch| {
         dump_kept(&tree, &second, tapes("second"), &mut dates, Some(&mut keeper), watch)

@@ -226,8 +226,8 @@ fn facts(context: &Context, busy: bool, updated_s: u64) -> Vec<(&'static str, Va
         ("Incremental Backup Level ID", context.order.level.into()),
         ("Dump Name", name),
         ("Context Last Updated Time", updated_s.into()),
-        ("Has Offset Map?", (context.history && in_files).into()),
-        ("Offset Verify", context.history.into()),
+        ("Has Offset Map?", (context.order.history && in_files).into()),
+        ("Offset Verify", context.order.history.into()),
         (
             "Is Context Restartable?",
             context.hindrance(is_there(context)).is_none().into(),

@@ -65,7 +65,7 @@ pub struct Arguments {
     /// Snapshot to dump, of the mounted database that PATH is in; one is made, and removed afterwards, by default
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
-    /// Keep no file history: a dump that stops cannot be resumed
+    /// Keep no file history: the dump is in no catalogue, and cannot be resumed if it stops
     #[arg(long)]
     no_history: bool,
     /// Root of the tree
@@ -129,7 +129,7 @@ impl Arguments {
         check(&order)?;
         let _session = dumping::session(&*state)?;
         let mut dates = Dumpdates::open(state.clone())?;
-        let kept = Kept::new(order.clone(), source.path().to_path_buf(), &volumes, self.history());
+        let kept = Kept::new(order.clone(), source.path().to_path_buf(), &volumes);
         let log = dumping::log_of(&*state, &kept);
         log.tell("Start", &format!("Level {}", self.level));
         log.tell("Options", &format!("b={}, u={}", self.blocks, self.update));
@@ -158,6 +158,7 @@ impl Arguments {
             path: absolute(&self.path)?,
             update: self.update,
             scope: source.scope(),
+            history: self.history(),
         })
     }
 

@@ -131,14 +131,6 @@ impl TapesArgument {
         })
     }
 
-    /// The tapes as what is remembered names them.
-    ///
-    /// # Errors
-    /// There is no working directory.
-    pub fn absolute(&self) -> Result<Vec<String>> {
-        self.tapes.iter().map(|tape| absolute(tape)).collect()
-    }
-
     /// Opens the dump in a tape file, counted from 1.
     ///
     /// # Errors

@@ -19,11 +19,14 @@ use super::{
     output::{Cell, Column, FormOptions, Output, Table},
     reels::{StateArgument, TapesArgument, host, tell},
 };
-use crate::dump::{
-    Trouble,
-    catalog::{Catalog, Places, contents, key_of},
-    reader::Reader,
-    restore::{Catalogue, Choice, Destination, Restored, compare, extract, extract_placed, restore_chain},
+use crate::{
+    dump::{
+        Trouble,
+        catalog::{Catalog, Places, contents, key_of},
+        reader::Reader,
+        restore::{Catalogue, Choice, Destination, Restored, compare, extract, extract_placed, restore_chain},
+    },
+    storage::SimDirectory,
 };
 
 const COLUMNS: &[Column] = &[Column::right("number", "NUMBER"), Column::left("path", "PATH")];
@@ -167,14 +170,14 @@ impl Arguments {
 
     /// The names of the dump and where its files lie, if both are known.
     fn known(&self, reader: &Reader) -> Result<Option<(Reader, Places)>> {
-        let catalog = self.state.existing().map(|directory| Catalog::new(directory));
         let key = key_of(reader.label());
+        let catalog = self.catalog(reader, &key)?;
         let listed = match &self.contents {
             Some(path) => {
                 let (directory, name) = host(path)?;
                 Some(contents(Arc::new(directory), name.to_path_buf())?)
             }
-            None => catalog.as_ref().and_then(|catalog| catalog.contents(&key)),
+            None => catalog.contents(&key),
         };
         let places = match &self.places {
             Some(path) => {
@@ -189,9 +192,22 @@ impl Arguments {
                 })?;
                 Some(places)
             }
-            None => catalog.as_ref().and_then(|catalog| catalog.places(&key)),
+            None => catalog.places(&key),
         };
         Ok(listed.zip(places))
+    }
+
+    /// The catalogue if it has a dump, or else what the tape says of itself.
+    fn catalog(&self, reader: &Reader, key: &str) -> Result<Catalog> {
+        let known = self.state.existing().map(|directory| Catalog::new(directory));
+        if let Some(known) = known.filter(|catalog| catalog.has(key)) {
+            return Ok(known);
+        }
+        let catalog = Catalog::new(Arc::new(SimDirectory::new()));
+        for noted in reader.catalogue()? {
+            catalog.add(&noted)?;
+        }
+        Ok(catalog)
     }
 
     fn told(&self, objects: u64, troubles: &[Trouble], done: &str) -> Result<()> {

@@ -2,8 +2,10 @@
 //!
 //! A dump is kept as three files under the key of its label. `.toc` is the beginning of the dump itself, maps and
 //! directories, ended as a dump is: what stock `dump -A` writes and `restore -A` takes. `.qfa` says which record of which
-//! volume an object begins in, as `dump -Q` does. `.json` says which tapes it is on. All are made by reading the tape, so
-//! none of them can hold what it does not, and all can be made again.
+//! volume an object begins in, as `dump -Q` does. `.json` says which tapes it is on. A dump notes them as it goes on the tape,
+//! and puts them behind itself as the tape's index ([`on_tape`]); reading the tape makes the same again.
+
+pub mod on_tape;
 
 use std::{
     fmt::Write as _,
@@ -15,6 +17,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    TAPE_BLOCK_BYTES,
     error::{Error, Result, Trouble},
     reader::{Item, Reader},
     record::{Header, Kind},
@@ -29,6 +32,8 @@ const QFA_MAGIC: &str = "495115637697";
 const QFA_VERSION: &str = "1.0";
 /// Longest file that is read, in bytes.
 const LIMIT_BYTES: u64 = 4 << 30;
+/// Length of a place as a context keeps it, in bytes.
+pub(super) const PLACE_BYTES: usize = 16;
 /// Length of the records that a table of contents is read in, in bytes.
 const RECORD_BYTES: usize = 64 * 1024;
 
@@ -49,6 +54,51 @@ pub struct Places {
 }
 
 impl Places {
+    /// No places yet, of a dump of a date in seconds since 1970.
+    #[must_use]
+    pub fn new(date_s: i64) -> Self {
+        Self {
+            date_s,
+            entries: Vec::new(),
+        }
+    }
+
+    /// Notes the record that an object begins in; only the first object of a record counts, and objects come in order.
+    pub fn note(&mut self, number: u32, place: Place) {
+        if self.entries.last().is_none_or(|(_, last)| *last != place) {
+            self.entries.push((number, place));
+        }
+    }
+
+    /// What was noted from a place in the order on, as the context of a dump keeps it: u32 number, u32 volume, u64 offset, all
+    /// little-endian.
+    pub(super) fn encode_from(&self, from: usize) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (number, place) in self.entries.iter().skip(from) {
+            bytes.extend_from_slice(&number.to_le_bytes());
+            bytes.extend_from_slice(&place.volume.to_le_bytes());
+            bytes.extend_from_slice(&place.offset_bytes.to_le_bytes());
+        }
+        bytes
+    }
+
+    /// Notes what [`Places::encode_from`] gave; none where it is cut off.
+    pub(super) fn with_kept(mut self, bytes: &[u8]) -> Option<Self> {
+        for entry in bytes.chunks(PLACE_BYTES) {
+            let entry: &[u8; PLACE_BYTES] = entry.try_into().ok()?;
+            let [number, volume] =
+                [&entry[..4], &entry[4..8]].map(|bytes| u32::from_le_bytes(bytes.try_into().unwrap_or_default()));
+            let offset_bytes = u64::from_le_bytes(*entry.last_chunk()?);
+            self.entries.push((number, Place { volume, offset_bytes }));
+        }
+        Some(self)
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The record to begin with to find an object; none where it lies before all that are known.
     #[must_use]
     pub fn of(&self, number: u32) -> Option<Place> {
@@ -113,10 +163,7 @@ pub struct Scanned {
 pub fn scan(reader: &mut Reader) -> Result<Scanned> {
     let mut scanned = Scanned {
         contents: Vec::new(),
-        places: Places {
-            date_s: reader.label().date_s,
-            entries: Vec::new(),
-        },
+        places: Places::new(reader.label().date_s),
         objects: 0,
         troubles: Vec::new(),
     };
@@ -134,10 +181,7 @@ pub fn scan(reader: &mut Reader) -> Result<Scanned> {
                     copied = true;
                     scanned.contents = ended(reader, 1);
                 }
-                let place = reader.place();
-                if scanned.places.entries.last().is_none_or(|(_, last)| *last != place) {
-                    scanned.places.entries.push((header.number, place));
-                }
+                scanned.places.note(header.number, reader.place());
             }
         }
     }
@@ -151,12 +195,19 @@ pub fn scan(reader: &mut Reader) -> Result<Scanned> {
 /// What was read so far but for the last `without` blocks, with an end behind it.
 fn ended(reader: &mut Reader, without: usize) -> Vec<u8> {
     let mut bytes = reader.take_copy();
-    let length = bytes.len().saturating_sub(without * super::TAPE_BLOCK_BYTES);
+    let length = bytes.len().saturating_sub(without * TAPE_BLOCK_BYTES);
     bytes.truncate(length);
-    let mut end = reader.label().clone();
-    end.kind = Kind::End;
-    end.tape_block = (bytes.len() / super::TAPE_BLOCK_BYTES) as u64;
-    bytes.extend_from_slice(&end.encode());
+    with_end(bytes)
+}
+
+/// The beginning of a dump with an end behind it, as its label tells it.
+pub(super) fn with_end(mut bytes: Vec<u8>) -> Vec<u8> {
+    let label = bytes.first_chunk().map(Header::decode);
+    if let Some(Ok(mut end)) = label {
+        end.kind = Kind::End;
+        end.tape_block = (bytes.len() / TAPE_BLOCK_BYTES) as u64;
+        bytes.extend_from_slice(&end.encode());
+    }
     bytes
 }
 
@@ -197,9 +248,9 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What is kept of a dump that was read.
+    /// What is kept of a dump of `objects` objects.
     #[must_use]
-    pub fn of(label: &Header, tapes: Vec<String>, file: u32, scanned: &Scanned) -> Self {
+    pub fn of(label: &Header, tapes: Vec<String>, file: u32, objects: u64) -> Self {
         Self {
             key: key_of(label),
             tapes,
@@ -208,9 +259,25 @@ impl Entry {
             date_s: label.date_s,
             base_s: label.base_date_s,
             path: String::from_utf8_lossy(&label.label.filesystem).into_owned(),
-            objects: scanned.objects,
+            objects,
         }
     }
+
+    /// True where both cannot be on the tapes that they name: a dump takes the place of what was behind it.
+    fn overwrites(&self, other: &Self) -> bool {
+        self.key != other.key && self.tapes.first() == other.tapes.first() && self.file <= other.file
+    }
+}
+
+/// A dump with everything that the catalogue holds of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// What it is and which tapes it is on.
+    pub entry: Entry,
+    /// Its beginning, ended as a dump.
+    pub contents: Vec<u8>,
+    /// Where its files lie.
+    pub places: Places,
 }
 
 /// The dumps that a directory knows.
@@ -261,16 +328,42 @@ impl Catalog {
     ///
     /// # Errors
     /// [`Error::State`].
-    pub fn add(&self, entry: &Entry, scanned: &Scanned) -> Result<()> {
-        let text = serde_json::to_vec_pretty(entry).map_err(|error| self.failed(Path::new(""), error.into()))?;
-        let places = scanned.places.encode();
-        let files: [(&str, &[u8]); 3] = [("toc", &scanned.contents), ("qfa", places.as_bytes()), ("json", &text)];
+    pub fn add(&self, noted: &Noted) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&noted.entry);
+        let text = text.map_err(|error| self.failed(Path::new(""), error.into()))?;
+        let places = noted.places.encode();
+        let files: [(&str, &[u8]); 3] = [("toc", &noted.contents), ("qfa", places.as_bytes()), ("json", &text)];
         for (kind, bytes) in files {
-            let path = name(&entry.key, kind);
+            let path = name(&noted.entry.key, kind);
             let replaced = self.directory.replace(&path, bytes);
             replaced.map_err(|source| self.failed(&path, source))?;
         }
         Ok(())
+    }
+
+    /// Adds a dump that was just written, and forgets those whose place on the tape it took.
+    ///
+    /// # Errors
+    /// [`Error::State`].
+    pub fn add_written(&self, noted: &Noted) -> Result<()> {
+        self.add(noted)?;
+        for gone in self.entries()?.iter().filter(|other| noted.entry.overwrites(other)) {
+            // The file that it is listed by goes first: the others alone are nothing.
+            for kind in ["json", "qfa", "toc"] {
+                let path = name(&gone.key, kind);
+                match self.directory.remove(&path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(self.failed(&path, source)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// True where a dump is known.
+    #[must_use]
+    pub fn has(&self, key: &str) -> bool {
+        self.directory.stat(&name(key, "json")).is_ok()
     }
 
     /// Names of a dump, to be read as the dump itself is; none where the dump is not known.

@@ -1,8 +1,9 @@
 //! Contexts: what is kept of a dump under way, so that one that is stopped, killed or cut off can go on.
 //!
-//! A context is four files beside the dump dates, named for its identity: `.json` is what it was asked to be and how far it
-//! got, `.plan` what is to be written in pass 4, `.numbers` the numbers of its chain, `.mark` where it stood last. Each
-//! is replaced in one step. The lock beside them is held while the dump runs, so who holds none was stopped.
+//! A context is some files beside the dump dates, named for its identity: `.json` is what it was asked to be and how far it
+//! got, `.plan` what is to be written in pass 4, `.numbers` the numbers of its chain, `.mark` where it stood last; `.toc`,
+//! `.index` and `.places` are what the catalogue will have of it. Each is replaced in one step but the places, which grow
+//! before the mark that counts them. The lock beside them is held while the dump runs, so who holds none was stopped.
 //! Only a dump that reached pass 4 and kept its history goes on; the tape is then the same, byte for byte.
 
 pub(super) mod mark;
@@ -19,13 +20,15 @@ use serde::{Deserialize, Serialize};
 
 use self::{mark::Mark, plan::Plan};
 use super::{
+    catalog::{PLACE_BYTES, Places},
     dumpdates::Remembered,
     error::{Error, Hindrance, Result},
     numbers::Numbers,
+    stream::Notes,
     writer::Order,
 };
 use crate::{
-    storage::{Directory, HostDirectory},
+    storage::{Access, Directory, HostDirectory},
     tape::{Container, Limits, Names, Volumes},
 };
 
@@ -126,8 +129,6 @@ pub struct Context {
     pub snapshot: Option<Snapshot>,
     /// Its tapes.
     pub reels: Reels,
-    /// True where it keeps what is needed to go on.
-    pub history: bool,
     /// Its base; none at level 0.
     #[serde(default)]
     pub base: Option<Remembered>,
@@ -150,14 +151,13 @@ pub struct Context {
 impl Context {
     /// The context of a dump that is yet to begin.
     #[must_use]
-    pub fn new(order: Order, tree: PathBuf, volumes: &Volumes, history: bool) -> Self {
+    pub fn new(order: Order, tree: PathBuf, volumes: &Volumes) -> Self {
         Self {
             volume: tree.clone(),
             order,
             tree,
             snapshot: None,
             reels: Reels::of(volumes),
-            history,
             base: None,
             date_s: 0,
             chain_next: 0,
@@ -185,7 +185,7 @@ impl Context {
     /// What keeps it from going on, if its snapshot is there or not.
     #[must_use]
     pub fn hindrance(&self, snapshot_there: bool) -> Option<Hindrance> {
-        if !self.history {
+        if !self.order.history {
             return Some(Hindrance::History);
         }
         if self.pass != RESTART_PASS {
@@ -286,6 +286,7 @@ impl Contexts {
             _lock: self.lock(&context.id())?,
             directory: self.directory.clone(),
             context,
+            places_kept: 0,
         };
         keeper.store()?;
         Ok(keeper)
@@ -304,6 +305,7 @@ impl Contexts {
             _lock: lock,
             directory: self.directory.clone(),
             context,
+            places_kept: 0,
         })
     }
 
@@ -332,6 +334,8 @@ impl Contexts {
 pub struct Keeper {
     directory: Arc<dyn Directory>,
     context: Context,
+    /// Places that are in their file.
+    places_kept: usize,
     _lock: Box<dyn Send + Sync>,
 }
 
@@ -361,19 +365,56 @@ impl Keeper {
 
     /// Keeps what pass 4 is to write.
     pub(super) fn keep_plan(&self, plan: &Plan, numbers: &Numbers) -> Result<()> {
-        if !self.context.history {
+        if !self.context.order.history {
             return Ok(());
         }
         self.replace("plan", &plan.encode())?;
         self.replace("numbers", &numbers.encode())
     }
 
-    /// Keeps where the dump stands.
-    pub(super) fn keep_mark(&self, mark: &Mark) -> Result<()> {
-        if !self.context.history {
-            return Ok(());
+    /// Keeps where the dump stands, and what was noted before it.
+    pub(super) fn keep_mark(&mut self, mark: &Mark, places: Option<&Places>) -> Result<()> {
+        if let Some(places) = places {
+            let path = name(&self.context.id(), "places");
+            let new = places.encode_from(self.places_kept);
+            let at = (self.places_kept * PLACE_BYTES) as u64;
+            let kept = match self.directory.open(&path, Access::ReadWrite) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => self
+                    .directory
+                    .create(&path, &mut |file| file.write_all_at(&new, at))
+                    .map(drop),
+                file => file.and_then(|file| {
+                    file.write_all_at(&new, at)?;
+                    file.sync()
+                }),
+            };
+            kept.map_err(|source| self.failed("places", source))?;
+            self.places_kept = places.count();
         }
         self.replace("mark", &mark.encode())
+    }
+
+    /// Keeps what was noted before the first file.
+    pub(super) fn keep_notes(&self, notes: &Notes) -> Result<()> {
+        self.replace("toc", &notes.contents)?;
+        self.replace("index", &notes.earlier)
+    }
+
+    /// What [`Keeper::keep_notes`] and [`Keeper::keep_mark`] kept, up to a mark.
+    pub(super) fn kept_notes(&mut self, mark: &Mark) -> Result<Notes> {
+        let mut bytes = self.read("places")?;
+        let count = usize::try_from(mark.places).unwrap_or(usize::MAX);
+        let length = count.saturating_mul(PLACE_BYTES);
+        if bytes.len() < length {
+            return Err(self.damaged("places", "it is too short"));
+        }
+        bytes.truncate(length);
+        self.places_kept = count;
+        Ok(Notes {
+            earlier: self.read("index")?,
+            contents: self.read("toc")?,
+            places: Places::new(self.context.date_s).with_kept(&bytes),
+        })
     }
 
     /// What [`Keeper::keep_plan`] and [`Keeper::keep_mark`] kept.
@@ -394,7 +435,7 @@ impl Keeper {
         }
         let id = self.context.id();
         // The file that it is listed by goes last.
-        for kind in ["mark", "plan", "numbers", "json", "lock"] {
+        for kind in ["mark", "plan", "numbers", "places", "toc", "index", "json", "lock"] {
             let path = name(&id, kind);
             match self.directory.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

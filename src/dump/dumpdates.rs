@@ -69,6 +69,11 @@ impl Dumpdates {
         Ok(Self { directory, remembered })
     }
 
+    /// The directory that remembers.
+    pub(super) fn directory(&self) -> Arc<dyn Directory> {
+        self.directory.clone()
+    }
+
     /// Keeps others from changing the dates, and takes over what they changed since.
     fn refresh(&mut self) -> Result<Held> {
         let lock = briefly(&*self.directory, "dumpdates.lock")?;

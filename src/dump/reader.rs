@@ -19,12 +19,12 @@ use self::{
 };
 use super::{
     TAPE_BLOCK_BYTES,
-    catalog::Place,
+    catalog::{Noted, Place, on_tape},
     error::{Error, Result, Trouble},
     inode_map::InodeMap,
     record::{FLAG_COMPRESSED, FLAG_EXTENDED, Header, Kind, TapeBlock},
 };
-use crate::tape::Volumes;
+use crate::tape::{Volumes, index};
 
 /// What comes next on a tape.
 #[derive(Debug)]
@@ -100,6 +100,9 @@ impl Reader {
             match blocks.next(&mut block)? {
                 Next::Block => match Header::decode(&block) {
                     Ok(header) => break header,
+                    Err(_) if blocks.ordinal() == 1 && index::begins_with(&block) => {
+                        return Err(blocks.no_dump("it is the catalogue of the tape files before it".into()));
+                    }
                     Err(flaw) if blocks.ordinal() == 1 => reason = flaw.to_string(),
                     Err(_) => {}
                 },
@@ -188,6 +191,22 @@ impl Reader {
         (self.held, self.unread, self.astray) = (None, None, true);
         self.ended = false;
         self.blocks.go_to(place)
+    }
+
+    /// Absolute paths of the volumes up to the one that is read.
+    #[must_use]
+    pub fn tapes(&self) -> Vec<String> {
+        self.blocks.tapes(self.volumes())
+    }
+
+    /// The catalogue that the tapes have of themselves, at the end of the last one that is there; little of it is read.
+    ///
+    /// # Errors
+    /// [`Error::Tape`].
+    pub fn catalogue(&self) -> Result<Vec<Noted>> {
+        let last = self.blocks.last_volume();
+        let index = self.blocks.index(last)?.unwrap_or_default();
+        Ok(on_tape::decode(&index, &self.blocks.tapes(last)))
     }
 
     /// The most that the dump can take on its tapes, in bytes: what their files hold.
@@ -351,8 +370,12 @@ impl Reader {
             return Ok(next);
         }
         loop {
-            let Ok(label) = Header::decode(block) else {
-                return Ok(Next::Block);
+            let label = match Header::decode(block) {
+                Ok(label) => label,
+                Err(_) if index::begins_with(block) => {
+                    return Err(self.wrong_tape("holds no volume of the dump that is read".into()));
+                }
+                Err(_) => return Ok(Next::Block),
             };
             if self.is_ours(&label) {
                 let wanted = self.label.volume.max(1) + (self.blocks.volume() - 1);

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     TAPE_BLOCK_BYTES,
+    catalog::{Entry, Noted, Place, Places, on_tape, with_end},
     error::Result,
-    record::{FLAG_NEW_HEADER, Header, Kind, TapeBlock},
+    record::{FLAG_EXTENDED, FLAG_NEW_HEADER, Header, Kind, TapeBlock},
 };
 use crate::tape::{BlockWrite, Position, Room, Volumes, volumes::Behind};
 
@@ -20,6 +21,10 @@ pub(super) struct Standing {
     pub(super) volume: u32,
     /// Tape blocks so far.
     pub(super) blocks: u64,
+    /// Objects so far.
+    pub(super) objects: u64,
+    /// Tape file of the first volume, from 1.
+    first_file: u32,
     in_progress: (u32, u32),
     warned: bool,
     offset_bytes: u64,
@@ -42,6 +47,31 @@ impl Standing {
     }
 }
 
+/// What is noted of a dump while it is written.
+#[derive(Default)]
+pub(super) struct Notes {
+    /// What the index said that stood where the dump begins.
+    pub(super) earlier: Vec<u8>,
+    /// What stands before the first file; with an end behind it once that is known.
+    pub(super) contents: Vec<u8>,
+    /// Where files lie; none before the first.
+    pub(super) places: Option<Places>,
+}
+
+/// What became of a dump.
+pub(super) struct Written {
+    /// Tape blocks, those of labels too.
+    pub(super) blocks: u64,
+    /// Volumes.
+    pub(super) volumes: u32,
+    /// Objects.
+    pub(super) objects: u64,
+    /// What the catalogue has of it, unless it keeps no history.
+    pub(super) noted: Option<Noted>,
+    /// True where that stands behind it on the tape.
+    pub(super) indexed: bool,
+}
+
 /// A dump that is being written.
 pub(super) struct Stream {
     volumes: Volumes,
@@ -61,12 +91,26 @@ pub(super) struct Stream {
     in_progress: (u32, u32),
     /// True once the tape gave early warning.
     warned: bool,
+    objects: u64,
+    /// Tape file that it is in on the first volume, from 1.
+    first_file: u32,
+    notes: Option<Notes>,
 }
 
 impl Stream {
-    /// Begins a dump on volume 1 of a set.
-    pub(super) fn begin(volumes: Volumes, label: Header) -> Result<Self> {
+    /// Begins a dump on volume 1 of a set; `noting` says whether it is noted what is on it and where.
+    pub(super) fn begin(volumes: Volumes, label: Header, noting: bool) -> Result<Self> {
+        let notes = if noting {
+            let earlier = volumes.index(1)?.unwrap_or_default();
+            Some(Notes {
+                earlier,
+                ..Notes::default()
+            })
+        } else {
+            None
+        };
         let tape = volumes.append(1)?;
+        let first_file = tape.position().file + 1;
         let record_bytes = label.factor as usize * TAPE_BLOCK_BYTES;
         let mut stream = Self {
             volumes,
@@ -80,13 +124,21 @@ impl Stream {
             blocks: 0,
             in_progress: (0, 0),
             warned: false,
+            objects: 0,
+            first_file,
+            notes,
         };
         stream.begin_volume()?;
         Ok(stream)
     }
 
+    /// What was noted so far.
+    pub(super) fn notes(&self) -> Option<&Notes> {
+        self.notes.as_ref()
+    }
+
     /// Goes on with a dump where it stood; what is behind that on the tape goes with the first record that is written.
-    pub(super) fn resume(volumes: Volumes, label: Header, standing: &Standing) -> Result<Self> {
+    pub(super) fn resume(volumes: Volumes, label: Header, standing: &Standing, notes: Option<Notes>) -> Result<Self> {
         let tape = volumes.resume(standing.volume, standing.position(), standing.behind)?;
         Ok(Self {
             volumes,
@@ -100,6 +152,9 @@ impl Stream {
             blocks: standing.blocks,
             in_progress: standing.in_progress,
             warned: standing.warned,
+            objects: standing.objects,
+            first_file: standing.first_file,
+            notes,
         })
     }
 
@@ -114,6 +169,8 @@ impl Stream {
         Ok(Standing {
             volume: self.volume,
             blocks: self.blocks,
+            objects: self.objects,
+            first_file: self.first_file,
             in_progress: self.in_progress,
             warned: self.warned,
             offset_bytes,
@@ -149,6 +206,12 @@ impl Stream {
         self.make_room()?;
         header.volume = self.volume;
         header.tape_block = self.blocks;
+        if header.kind == Kind::Inode && header.flags & FLAG_EXTENDED == 0 {
+            self.objects += 1;
+            if header.node.mode & 0o170_000 != 0o40_000 {
+                self.note(header.number);
+            }
+        }
         self.put(&header.encode())?;
         let mut left = u32::try_from(count).unwrap_or(u32::MAX);
         for block in blocks {
@@ -162,19 +225,72 @@ impl Stream {
         Ok(())
     }
 
-    /// Ends the dump: fills the last record, at least one block, and ends the tape file.
-    pub(super) fn finish(mut self) -> Result<(u64, u32)> {
+    /// Notes that a file begins in the record that is gathered.
+    fn note(&mut self, number: u32) {
+        let place = Place {
+            volume: self.volume,
+            offset_bytes: self.tape.position().offset_bytes,
+        };
+        self.end_contents();
+        if let Some(places) = self.notes.as_mut().and_then(|notes| notes.places.as_mut()) {
+            places.note(number, place);
+        }
+    }
+
+    /// Ends what stands before the first file.
+    pub(super) fn end_contents(&mut self) {
+        if let Some(notes) = self.notes.as_mut().filter(|notes| notes.places.is_none()) {
+            notes.contents = with_end(std::mem::take(&mut notes.contents));
+            notes.places = Some(Places::new(self.label.date_s));
+        }
+    }
+
+    /// Ends the dump: fills the last record, at least one block, and ends the tape file. Behind it goes the index, of this dump
+    /// and those that are on the same tape before it.
+    pub(super) fn finish(mut self) -> Result<Written> {
+        self.end_contents();
         let mut header = self.label.clone();
         header.kind = Kind::End;
         header.count = 0;
         header.number = 0;
-        loop {
+        self.segment(&mut header, std::iter::empty())?;
+        while !self.record.is_empty() {
             self.segment(&mut header, std::iter::empty())?;
-            if self.record.is_empty() {
-                self.tape.finish()?;
-                return Ok((self.blocks, self.volume));
-            }
         }
+        self.tape.finish()?;
+        let (noted, indexed) = self.index()?;
+        Ok(Written {
+            blocks: self.blocks,
+            volumes: self.volume,
+            objects: self.objects,
+            noted,
+            indexed,
+        })
+    }
+
+    /// What the catalogue has of the dump, which goes behind it on the tape too.
+    fn index(&mut self) -> Result<(Option<Noted>, bool)> {
+        let Some(Notes {
+            earlier,
+            contents,
+            places: Some(places),
+        }) = self.notes.take()
+        else {
+            return Ok((None, false));
+        };
+        let tapes = (1..=self.volume)
+            .filter_map(|number| self.volumes.path_of(number))
+            .collect();
+        let noted = Noted {
+            entry: Entry::of(&self.label, tapes, self.first_file, self.objects),
+            contents,
+            places,
+        };
+        // Dumps that are on the first volume are none of a later one's.
+        let earlier = if self.volume == 1 { earlier } else { Vec::new() };
+        let bytes = [earlier, on_tape::encode(std::slice::from_ref(&noted))].concat();
+        let indexed = self.tape.write_index(&bytes, self.record_bytes)?;
+        Ok((Some(noted), indexed))
     }
 
     /// Goes to the next volume where this one has no room for another record.
@@ -206,6 +322,9 @@ impl Stream {
         let block: &TapeBlock = block.try_into().unwrap_or(&[0; TAPE_BLOCK_BYTES]);
         self.record.extend_from_slice(block);
         self.blocks += 1;
+        if let Some(notes) = self.notes.as_mut().filter(|notes| notes.places.is_none()) {
+            notes.contents.extend_from_slice(block);
+        }
         if self.record.len() == self.record_bytes {
             self.warned |= self.tape.write_record(&self.record)? == Room::Little;
             std::mem::swap(&mut self.record, &mut self.last);

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use self::objects::Writer;
 use super::{
+    catalog::Catalog,
     context::{Keeper, plan::Plan},
     dumpdates::{Dumpdates, Remembered},
     error::{Error, Hindrance, Result, Trouble},
@@ -66,6 +67,8 @@ pub struct Order {
     /// How much of its file system the tree is.
     #[serde(default)]
     pub scope: Scope,
+    /// True where it is noted what is on the tape and where, which a dump that goes on needs too.
+    pub history: bool,
 }
 
 /// Where a dump is.
@@ -106,6 +109,8 @@ pub struct Summary {
     pub blocks: u64,
     /// Volumes written.
     pub volumes: u32,
+    /// True where the catalogue stands behind the dump on its tape.
+    pub indexed: bool,
     /// What befell single objects.
     pub troubles: Vec<Trouble>,
 }
@@ -179,7 +184,7 @@ pub fn dump_kept(
             context.pass = 3;
         })?;
     }
-    let stream = Stream::begin(volumes, label_of(order, date_s, base.as_ref()))?;
+    let stream = Stream::begin(volumes, label_of(order, date_s, base.as_ref()), order.history)?;
     let troubles = std::mem::take(&mut walk.troubles);
     let (folders, files) = walk.in_order();
     let mut writer = Writer::new(tree, Plan { walk, files }, stream, keeper, watch, order.identity);
@@ -216,7 +221,8 @@ pub fn resume(
     let tree = Tree::open(&context.tree)?;
     let (plan, numbers, mark) = keeper.kept()?;
     let header = label_of(&context.order, context.date_s, context.base.as_ref());
-    let stream = Stream::resume(context.reels.volumes()?, header, &mark.standing)?;
+    let notes = keeper.kept_notes(&mark)?;
+    let stream = Stream::resume(context.reels.volumes()?, header, &mark.standing, Some(notes))?;
     (watch.notice)(&Notice::Estimate(context.estimate));
     (watch.notice)(&Notice::Pass(4, "writing files where it stopped"));
     let mut writer = Writer::new(&tree, plan, stream, Some(keeper), watch, context.order.identity);
@@ -242,15 +248,19 @@ fn finish(
 ) -> Result<Summary> {
     writer.write_files()?;
     writer.tell_last();
-    let (stream, objects, troubles) = writer.into_parts();
-    let (blocks, volumes) = stream.finish()?;
+    let (stream, troubles) = writer.into_parts();
+    let written = stream.finish()?;
+    if let Some(noted) = &written.noted {
+        Catalog::new(dates.directory()).add_written(noted)?;
+    }
     remember(order, date_s, base, numbers, dates)?;
     Ok(Summary {
         date_s,
         base_s: base.map(|base| base.date_s),
-        objects,
-        blocks,
-        volumes,
+        objects: written.objects,
+        blocks: written.blocks,
+        volumes: written.volumes,
+        indexed: written.indexed,
         troubles,
     })
 }

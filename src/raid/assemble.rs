@@ -194,6 +194,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     if replay.active && !read_only {
         replay_all(&replay, &members, &new_seats, &journal, !choice.missing.is_empty())?;
     }
+    if replay.inconsistent && !read_only {
+        journal.set_inconsistent(true, members.iter().flatten());
+    }
     let mut dirty = choice.dirty;
     // A clean stop in the middle of a resync says how far that was; after a crash it says 0.
     let mut synced_to = freshest.resync_offset;
@@ -291,7 +294,7 @@ fn by_slot(choice: &Choice, devices: &[Device]) -> Vec<Option<Arc<Member>>> {
 /// Reads what a stripe journal says, and refuses what is neither covered by one nor forced.
 pub(super) fn read_journal(images: &[Image], choice: &Choice, logs: &Logs, how: Assembly) -> Result<Replay> {
     let view = &choice.freshest.superblock;
-    if view.level.parities() == 0 {
+    if view.level.is_bare() {
         return Ok(Replay::default());
     }
     let seated = choice
@@ -306,7 +309,12 @@ pub(super) fn read_journal(images: &[Image], choice: &Choice, logs: &Logs, how: 
         verb: "read its journal",
         source,
     })?;
-    let torn = choice.dirty && !choice.missing.is_empty();
+    let replay = if view.level.parities() > 0 {
+        replay
+    } else {
+        replay.of_no_stripes()
+    };
+    let torn = view.level.parities() > 0 && choice.dirty && !choice.missing.is_empty();
     let refusal = if torn && !replay.covers && !logs.cover() && !how.force && !how.read_only {
         Some((
             "it was not stopped cleanly and members are missing: what parity gives for them may be wrong",

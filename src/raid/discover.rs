@@ -17,7 +17,7 @@ use super::{
     error::{Error, Result},
     metadata::{
         identity::{Time, Uuid},
-        superblock::{Role, Superblock, Version},
+        superblock::{Features, Role, Superblock, Version},
     },
     nested::assemble_nested,
     overlay::over,
@@ -63,6 +63,8 @@ pub struct ArraySet {
     pub updated: Time,
     /// True where it was not stopped cleanly, or never was in sync.
     pub dirty: bool,
+    /// True where a verify found that its redundancy does not go with its data, or sectors of it are lost.
+    pub inconsistent: bool,
     /// True where it was left on its way to another shape.
     pub reshapes: bool,
     /// All devices that say that they belong to the array, by slot; then those without one.
@@ -276,12 +278,12 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
     };
     let slots = u16::try_from(view.slots).unwrap_or(u16::MAX);
     let missing = (0..slots).map(Slot).filter(|slot| !in_sync(slot)).collect();
-    let refusal = choose(&images, &found, Assembly::default())
-        .and_then(|choice| {
-            let logs = Logs::read(&images, &choice)?;
-            read_journal(&images, &choice, &logs, Assembly::default())
-        })
-        .err();
+    let journal = choose(&images, &found, Assembly::default()).and_then(|choice| {
+        let logs = Logs::read(&images, &choice)?;
+        read_journal(&images, &choice, &logs, Assembly::default())
+    });
+    let flawed = |found: &Found| found.superblock.features.has(Features::BAD_BLOCKS);
+    let inconsistent = journal.as_ref().is_ok_and(|journal| journal.inconsistent) || found.iter().any(flawed);
     Some(ArraySet {
         name: view.name.short(),
         uuid,
@@ -294,11 +296,12 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
         created: view.created,
         updated: view.updated,
         dirty: !view.level.is_bare() && !view.is_clean(),
+        inconsistent,
         reshapes: view.reshaping().is_some(),
         conflicts: conflicts(&own, &members),
         members,
         missing,
-        refusal: refusal.map(|error| match error {
+        refusal: journal.err().map(|error| match error {
             Error::NotStartable { reason, .. } => reason,
             other => other.to_string(),
         }),

@@ -198,6 +198,10 @@ impl BlockWrite for FlatStream {
         BlockWrite::sync(self)
     }
 
+    fn write_index(&mut self, _contents: &[u8], _record_bytes: usize) -> Result<bool> {
+        Ok(false)
+    }
+
     fn position(&self) -> Position {
         self.position
     }

@@ -134,7 +134,8 @@ impl TapImage {
         Ok(self.limits.room(end + TAIL_BYTES))
     }
 
-    /// Goes to where a new tape file begins; one that a killed writer left without its end gets a mark first.
+    /// Goes to where a new tape file begins: behind the last one, but for an index, which it overwrites. A file that a
+    /// killed writer left without its end gets a mark first.
     ///
     /// # Errors
     /// As [`BlockWrite::write_record`].
@@ -142,7 +143,22 @@ impl TapImage {
         self.to_end_of_data()?;
         if self.position.record != Some(0) {
             self.write_mark()?;
+            return Ok(());
         }
+        let end = self.position;
+        let index = if end.file > 1 {
+            self.index_before(end.offset_bytes)?
+        } else {
+            None
+        };
+        self.position = match index {
+            Some(index) => Position {
+                offset_bytes: index.offset_bytes,
+                file: end.file - 1,
+                record: Some(0),
+            },
+            None => end,
+        };
         Ok(())
     }
 
@@ -221,7 +237,7 @@ impl TapImage {
         Ok(())
     }
 
-    fn check_room(&self, end_bytes: u64) -> Result<()> {
+    pub(super) fn check_room(&self, end_bytes: u64) -> Result<()> {
         match self.limits.capacity_bytes {
             Some(capacity_bytes) if !self.limits.hold(end_bytes + TAIL_BYTES) => Err(Error::Full {
                 path: self.path.clone(),
@@ -306,6 +322,10 @@ impl BlockWrite for TapImage {
         self.commit()?;
         self.writing = false;
         self.storage.sync().map_err(|source| self.failed(source))
+    }
+
+    fn write_index(&mut self, contents: &[u8], record_bytes: usize) -> Result<bool> {
+        self.write_index_file(contents, record_bytes)
     }
 
     fn position(&self) -> Position {

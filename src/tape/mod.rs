@@ -1,7 +1,8 @@
 //! Virtual tapes: records and tape marks in a file, in the container that SIMH made common, or a flat stream.
 //!
 //! [`mod@format`] knows the words between the records, [`image`] is a drive over one `.tap` file, [`flat`] the same over a
-//! plain stream of bytes, [`volumes`] names the files of a set, [`remembered`] keeps what outlives a command. What is in the records is the business of `dump`.
+//! plain stream of bytes, [`volumes`] names the files of a set, [`mod@index`] is a last tape file about those before it,
+//! [`remembered`] keeps what outlives a command. What is in the records is the business of `dump`.
 //!
 //! Glossary: a *record* is what one write put on the tape and one read gets back; a *tape mark* ends a *tape file*, the
 //! records between two marks; the *end of data* is where the next tape file will go; a *gap* is a stretch without
@@ -12,6 +13,7 @@ mod error;
 pub mod flat;
 pub mod format;
 pub mod image;
+pub mod index;
 pub mod remembered;
 pub mod volumes;
 mod window;
@@ -135,6 +137,13 @@ pub trait BlockWrite: Send {
     /// # Errors
     /// As [`BlockWrite::write_record`].
     fn finish(&mut self) -> Result<()>;
+
+    /// Writes an [`mod@index`] behind a tape file that was ended, in records of a length; false where it does not fit or the
+    /// container holds one tape file only, and nothing was written.
+    ///
+    /// # Errors
+    /// As [`BlockWrite::write_record`].
+    fn write_index(&mut self, contents: &[u8], record_bytes: usize) -> Result<bool>;
 
     /// Where the tape stands.
     fn position(&self) -> Position;

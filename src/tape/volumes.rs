@@ -11,7 +11,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{BlockRead, BlockWrite, Error, FlatStream, Found, Limits, Position, Result, TapImage, format::WORD_BYTES};
+use super::{
+    BlockRead, BlockWrite, Error, FlatStream, Found, Limits, Position, Result, TapImage, format::WORD_BYTES, index,
+};
 use crate::storage::{Access, Directory};
 
 /// How records are kept in a file.
@@ -172,6 +174,23 @@ impl Volumes {
         })
     }
 
+    /// What the index at the end of a volume says; none where it has none or is not there.
+    ///
+    /// # Errors
+    /// What the host says.
+    pub fn index(&self, number: u32) -> Result<Option<Vec<u8>>> {
+        let Some(path) = self.names.of(number) else {
+            return Ok(None);
+        };
+        match self.container_of(&path) {
+            Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Ok(Container::Flat) => return Ok(None),
+            container => container?,
+        };
+        let mut image = TapImage::open(&*self.directory, &path, Access::Read, self.limits)?;
+        Ok(image.index()?.map(|index| index.contents))
+    }
+
     /// Opens a volume for writing where an earlier writer stood, behind the record `behind`; nothing is written yet.
     ///
     /// # Errors
@@ -227,6 +246,14 @@ impl Volumes {
         })
     }
 
+    /// The absolute path of a volume, by which it is remembered; bytes that are no text are replaced.
+    #[must_use]
+    pub fn path_of(&self, number: u32) -> Option<String> {
+        let path = self.directory.path().join(self.names.of(number)?);
+        let absolute = path.canonicalize().or_else(|_| std::path::absolute(&path));
+        Some(absolute.unwrap_or(path).to_string_lossy().into_owned())
+    }
+
     fn name(&self, number: u32) -> Result<PathBuf> {
         let name = self.names.of(number);
         name.ok_or(Error::NoVolume { number, path: None })
@@ -254,16 +281,21 @@ fn stands_behind(tape: &mut dyn BlockRead, place: Position, behind: Option<Behin
     Ok(found == Found::Record && Behind::of(&record) == behind)
 }
 
-/// True where behind a place there is more than the rest of one tape file and its end.
+/// True where behind a place there is more than the rest of one tape file, its end and an index.
 fn anything_new(tape: &mut TapImage, place: Position) -> Result<bool> {
     tape.seek(place)?;
-    let (mut record, mut ended) = (Vec::new(), false);
+    let mut record = Vec::new();
+    // Tape files that ended, and records in the one after them.
+    let (mut ended, mut records) = (0, 0);
     loop {
         match tape.read_record(&mut record)? {
             Found::End => return Ok(false),
-            Found::Mark => ended = true,
-            _ if ended => return Ok(true),
-            _ => {}
+            Found::Mark => (ended, records) = (ended + 1, 0),
+            // What a power loss left.
+            Found::Lost { .. } => {}
+            _ if ended == 0 => {}
+            _ if ended == 1 && (records > 0 || index::begins_with(&record)) => records += 1,
+            _ => return Ok(true),
         }
     }
 }

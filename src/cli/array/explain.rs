@@ -144,6 +144,17 @@ fn critical(set: &ArraySet, state: ArrayState, missing: &[String], place: &str, 
         steps.push(format!("Wait for the rebuild: headstack array rebuild {name} {place}"));
         return;
     }
+    if missing.is_empty() && set.inconsistent {
+        steps.push(format!(
+            "A verify found that redundancy does not go with the data, or sectors are lost. Mend what can be proven wrong: \
+             headstack array verify {name} --repair {place}"
+        ));
+        steps.push(format!(
+            "Compare what is left of it with your backup; then take the data for right: \
+             headstack array verify {name} --repair redundancy {place}"
+        ));
+        return;
+    }
     if missing.is_empty() {
         steps.push(format!("Make redundancy right: headstack array rebuild {name} {place}"));
         return;

@@ -46,7 +46,7 @@ pub fn state(set: &ArraySet) -> ArrayState {
         readable: set.refusal.is_none() && set.conflicts.is_empty(),
         missing: count(set.missing.len()),
         out_of_date: count(set.members.iter().filter(unfilled).count()),
-        inconsistent: set.dirty,
+        inconsistent: set.dirty || set.inconsistent,
         reshape: if set.reshapes { Work::Stopped } else { Work::None },
         ..Facts::default()
     })

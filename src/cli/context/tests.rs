@@ -24,6 +24,7 @@ fn context(host: &str, id: &str) -> Context {
         path: "/vol/vol1".into(),
         update: true,
         scope: Scope::Store,
+        history: true,
     };
     let volumes = Volumes {
         directory: std::sync::Arc::new(SimDirectory::new()),
@@ -33,7 +34,7 @@ fn context(host: &str, id: &str) -> Context {
         limits: Limits::default(),
     };
     let volume = PathBuf::from(format!("/{host}/vol1"));
-    let mut context = Context::new(order, volume.clone(), &volumes, true);
+    let mut context = Context::new(order, volume.clone(), &volumes);
     context.pass = 4;
     context.snapshot = Some(Snapshot {
         volume,

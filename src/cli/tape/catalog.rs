@@ -1,6 +1,6 @@
 //! The catalogue: which dumps there are, on which tapes, and which of them has a file. No tape is needed to ask it.
 //!
-//! It lies in the state directory, where `restore -x` looks too, so that single files need no reading of the whole tape.
+//! Dumps note themselves; what others wrote, or what was lost, is noted by reading the tape. It lies in the state directory, where `restore -x` looks too, so that single files need no reading of the whole tape.
 
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use crate::{
         reels::{StateArgument, TapesArgument, host, tell},
     },
     dump::{
-        catalog::{Catalog, Entry, scan},
+        catalog::{Catalog, Entry, Noted, scan},
         restore::Catalogue as Names,
     },
     storage::Directory,
@@ -42,7 +42,7 @@ const DUMPS: &[Column] = &[
 
 /// Note what is on a tape and where, so that files are found without it
 ///
-/// The whole tape is read once. -A and -Q also write what stock restore takes with the same options.
+/// Dumps made here are noted as they are made. For others, or where the state directory is lost, the whole tape is read once. -A and -Q also write what stock restore takes with the same options.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -108,12 +108,15 @@ impl Catalogue {
         let mut reader = self.tapes.reader(self.file)?.copying();
         let scanned = scan(&mut reader)?;
         let code = tell(&scanned.troubles);
-        let tapes = self.tapes.absolute()?;
-        let entry = Entry::of(reader.label(), tapes, self.file, &scanned);
-        open(&self.state)?.add(&entry, &scanned)?;
-        let places = scanned.places.encode();
+        let noted = Noted {
+            entry: Entry::of(reader.label(), reader.tapes(), self.file, scanned.objects),
+            contents: scanned.contents,
+            places: scanned.places,
+        };
+        open(&self.state)?.add(&noted)?;
+        let (entry, places) = (&noted.entry, noted.places.encode());
         for (path, bytes) in [
-            (&self.contents, scanned.contents.as_slice()),
+            (&self.contents, noted.contents.as_slice()),
             (&self.places, places.as_bytes()),
         ] {
             if let Some(path) = path {

@@ -20,7 +20,7 @@ use crate::{
         verify::verify,
     },
     storage::Access,
-    tape::{BlockRead as _, Found},
+    tape::{BlockRead as _, Found, index},
 };
 
 const COLUMNS: &[Column] = &[
@@ -104,6 +104,8 @@ struct File {
     records: u64,
     bytes: u64,
     label: Option<Header>,
+    /// True where it is the catalogue of those before it.
+    index: bool,
     lost: u64,
 }
 
@@ -123,7 +125,12 @@ impl File {
                 text(&header.label.label),
                 text(&header.label.filesystem),
             ]),
-            None => row.resize(COLUMNS.len(), Cell::None),
+            None => {
+                row.resize(COLUMNS.len(), Cell::None);
+                if self.index {
+                    row[6] = Cell::text("catalogue");
+                }
+            }
         }
         row
     }
@@ -142,6 +149,7 @@ impl Ls {
                     if file.records == 0 {
                         let block = record.first_chunk::<1024>();
                         let header = block.and_then(|block| Header::decode(block).ok());
+                        file.index = index::begins_with(&record);
                         file.label = header.filter(|header| header.kind == Kind::Tape);
                     }
                     file.records += 1;

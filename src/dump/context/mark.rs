@@ -18,8 +18,8 @@ pub(crate) struct Mark {
     pub(crate) files: u64,
     /// The file that was in progress.
     pub(crate) within: Option<Within>,
-    /// Objects on the tape.
-    pub(crate) objects: u64,
+    /// Places of files that were noted.
+    pub(crate) places: u64,
     /// What befell single objects so far.
     pub(crate) troubles: Vec<Trouble>,
     /// Where the stream stood.

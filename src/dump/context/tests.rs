@@ -26,6 +26,7 @@ fn context(identity: u8) -> Context {
         path: "/srv".into(),
         update: true,
         scope: Scope::Group,
+        history: true,
     };
     let volumes = Volumes {
         directory: Arc::new(SimDirectory::new()),
@@ -37,7 +38,7 @@ fn context(identity: u8) -> Context {
             early_warning_bytes: 4096,
         },
     };
-    Context::new(order, PathBuf::from(OsStr::from_bytes(b"/srv/\xFF")), &volumes, true)
+    Context::new(order, PathBuf::from(OsStr::from_bytes(b"/srv/\xFF")), &volumes)
 }
 
 /// D39, D41: a context is found again by whoever comes after, once nobody has it, until it is removed.
@@ -82,7 +83,7 @@ fn what_cannot_go_on_says_why() {
     assert_eq!(context.hindrance(true), None);
     let name = "snapshot_for_backup.0".to_owned();
     assert_eq!(context.hindrance(false), Some(Hindrance::Snapshot { name }));
-    context.history = false;
+    context.order.history = false;
     assert_eq!(context.hindrance(true), Some(Hindrance::History));
 }
 
@@ -179,7 +180,7 @@ fn a_mark_is_read_back_or_refused() {
     let mut header = Header::new(Kind::Address);
     header.number = 9;
     let mut standing: Standing = serde_json::from_str(
-        r#"{"volume":2,"blocks":77,"in_progress":[9,0],"warned":false,"offset_bytes":4096,"file":1,"record_number":3,
+        r#"{"volume":2,"blocks":77,"objects":8,"first_file":1,"in_progress":[9,0],"warned":false,"offset_bytes":4096,"file":1,"record_number":3,
             "behind":{"length_bytes":10240,"checksum":5}}"#,
     )
     .unwrap();
@@ -187,7 +188,7 @@ fn a_mark_is_read_back_or_refused() {
     let mark = Mark {
         files: 3,
         within: Some(Within::new(1 << 40, &header)),
-        objects: 8,
+        places: 8,
         troubles: vec![Trouble {
             path: PathBuf::from(OsStr::from_bytes(b"a/\xFE")),
             what: "is lost".into(),

@@ -156,6 +156,25 @@ impl Blocks {
         })?)
     }
 
+    /// Absolute paths of so many volumes.
+    pub(super) fn tapes(&self, count: u32) -> Vec<String> {
+        (1..=count).filter_map(|number| self.volumes.path_of(number)).collect()
+    }
+
+    /// Number of the last volume whose file is there.
+    pub(super) fn last_volume(&self) -> u32 {
+        let is_there = |number: &u32| {
+            let name = self.volumes.names.of(*number);
+            name.is_some_and(|name| self.volumes.directory.stat(&name).is_ok())
+        };
+        (1..).take_while(is_there).last().unwrap_or(1)
+    }
+
+    /// What the index at the end of a volume says.
+    pub(super) fn index(&self, number: u32) -> Result<Option<Vec<u8>>> {
+        Ok(self.volumes.index(number)?)
+    }
+
     /// What the files of all volumes hold, in bytes.
     pub(super) fn most_bytes(&self) -> u64 {
         let sizes = (1..)

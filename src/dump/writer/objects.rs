@@ -24,6 +24,7 @@ use super::{
 };
 use crate::dump::{
     TAPE_BLOCK_BYTES,
+    catalog::Places,
     context::{
         Keeper, RESTART_PASS,
         mark::{Mark, Within},
@@ -49,7 +50,6 @@ pub(super) struct Writer<'a, 'w> {
     keeper: Option<&'a mut Keeper>,
     watch: &'a mut Watch<'w>,
     troubles: Vec<Trouble>,
-    objects: u64,
     /// Files that are done.
     files_done: usize,
     /// The file that an earlier process had begun.
@@ -78,7 +78,6 @@ impl<'a, 'w> Writer<'a, 'w> {
             keeper,
             watch,
             troubles: Vec::new(),
-            objects: 0,
             files_done: 0,
             within: None,
             marked_at: 0,
@@ -89,8 +88,8 @@ impl<'a, 'w> Writer<'a, 'w> {
     }
 
     /// What is left when everything is written.
-    pub(super) fn into_parts(self) -> (Stream, u64, Vec<Trouble>) {
-        (self.stream, self.objects, self.troubles)
+    pub(super) fn into_parts(self) -> (Stream, Vec<Trouble>) {
+        (self.stream, self.troubles)
     }
 
     /// Writes the maps of numbers in use and on the tape.
@@ -135,8 +134,12 @@ impl<'a, 'w> Writer<'a, 'w> {
     /// Keeps what pass 4 needs to be restarted, and enters it.
     pub(super) fn begin_files(&mut self, numbers: &Numbers) -> Result<()> {
         self.check_stop(3)?;
+        self.stream.end_contents();
         if let Some(keeper) = &self.keeper {
             keeper.keep_plan(&self.plan, numbers)?;
+            if let Some(notes) = self.stream.notes() {
+                keeper.keep_notes(notes)?;
+            }
         }
         self.mark(None)?;
         if let Some(keeper) = &mut self.keeper {
@@ -150,7 +153,6 @@ impl<'a, 'w> Writer<'a, 'w> {
     pub(super) fn stand_at(&mut self, mark: Mark) -> Result<()> {
         self.files_done = usize::try_from(mark.files).unwrap_or(usize::MAX);
         self.within = mark.within;
-        self.objects = mark.objects;
         self.marked_at = self.stream.blocks();
         self.troubles = mark.troubles;
         Ok(())
@@ -214,22 +216,24 @@ impl<'a, 'w> Writer<'a, 'w> {
     /// Keeps where the dump stands.
     fn mark(&mut self, within: Option<(u64, &Header)>) -> Result<()> {
         self.marked_at = self.stream.blocks();
-        let Some(keeper) = self.keeper.as_ref().filter(|keeper| keeper.context().history) else {
+        let Some(keeper) = self.keeper.as_mut().filter(|keeper| keeper.context().order.history) else {
             return Ok(());
         };
+        let places = self.stream.notes().and_then(|notes| notes.places.as_ref());
+        let places_count = places.map_or(0, Places::count) as u64;
         let mark = Mark {
             files: self.files_done as u64,
             within: within.map(|(offset, header)| Within::new(offset, header)),
-            objects: self.objects,
+            places: places_count,
             troubles: self.troubles.clone(),
             standing: self.stream.stand()?,
         };
-        keeper.keep_mark(&mark)
+        let places = self.stream.notes().and_then(|notes| notes.places.as_ref());
+        keeper.keep_mark(&mark, places)
     }
 
     /// Writes an object with all that belongs to it.
     fn write_object(&mut self, at: usize, path: &Path, loaded: Result<Loaded, Errno>) -> Result<()> {
-        self.objects += 1;
         let object = &self.plan.walk.objects[at];
         let (number, walked) = (object.number, object.status.identity);
         if object.name.len() > directory::NAME_SAFE_BYTES {

@@ -1,5 +1,5 @@
 //! What is going on with an array beside the requests: whether it is being verified, rebuilt or resynced, and whether
-//! the last verify found it inconsistent.
+//! flaws were found that its superblocks do not tell of yet.
 //!
 //! In memory only, for telling the array's state and for keeping work of one kind from running twice.
 
@@ -11,7 +11,6 @@ pub(in crate::raid) struct Activity {
     verifying: AtomicBool,
     rebuilding: AtomicBool,
     resyncing: AtomicBool,
-    inconsistent: AtomicBool,
     /// A flaw was noted whose flag the superblock does not have yet.
     flaws_noted: AtomicBool,
 }
@@ -57,15 +56,6 @@ impl Activity {
 
     pub(in crate::raid) fn is_resyncing(&self) -> bool {
         self.resyncing.load(Ordering::Acquire)
-    }
-
-    pub(in crate::raid) fn is_inconsistent(&self) -> bool {
-        self.inconsistent.load(Ordering::Acquire)
-    }
-
-    /// Notes what the last verify found.
-    pub(in crate::raid) fn set_inconsistent(&self, inconsistent: bool) {
-        self.inconsistent.store(inconsistent, Ordering::Release);
     }
 
     /// Notes that superblocks have to be written, because a flaw is new.

@@ -2,9 +2,10 @@
 //!
 //! All of it works page by page, so that one bad sector costs no more than its page. What is lost is noted as a *flaw* in
 //! the bad-block logs of the members concerned before anything relies on it, and reads as an error from then on, on this
-//! and on every other system, until it is written again.
+//! and on every other system, until it is written again. Where a crash may have left parity wrong (a region that waits for
+//! a resync) parity makes nothing good: what a member cannot give there is lost, rather than perhaps wrong.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, io, sync::Arc};
 
 use super::{
     Array, Failures, Roster, Slab,
@@ -138,6 +139,62 @@ impl Array {
         Ok(())
     }
 
+    /// Notes pages of a slab as lost that members cannot give and parity must not make again, because a crash may have left
+    /// it wrong; parity of such a page is lost too. A member that does not take the note fails. The lanes are held.
+    ///
+    /// # Errors
+    /// `why`, where the log of a member is full.
+    pub(in crate::raid) fn give_up_unread(
+        &self,
+        roster: &Roster,
+        slab: &Slab<'_>,
+        why: &Error,
+        failures: &mut Failures,
+    ) -> Result<()> {
+        for page in slab.pages() {
+            let (at, length) = (page.at(), page.length);
+            let reads = |member: &Member| {
+                let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
+                member.read(&mut bytes, at).is_ok()
+            };
+            let seated = |slot: Slot| trusted(roster, slot, at, length);
+            let unread: Vec<_> = page
+                .stripe
+                .data()
+                .filter_map(seated)
+                .filter(|one| !reads(one))
+                .collect();
+            let parities = [Some(page.stripe.p), page.stripe.q].into_iter().flatten();
+            let parities = parities.filter(|_| !unread.is_empty()).filter_map(seated);
+            for member in parities.chain(unread.iter().copied()) {
+                if let Err(error) = self.note_lost(member, at, length, why) {
+                    if error.raw_os_error() == Some(libc::ENOSPC) {
+                        return Err(self.unreadable(page.stripe.array_offset_bytes() + page.column, Some(error)));
+                    }
+                    failures.push(member, error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes parity of a slab whose data cannot all be read, page by page, and gives up the pages where that cannot be.
+    pub(in crate::raid) fn salvage_parity(
+        &self,
+        roster: &Roster,
+        slab: &Slab<'_>,
+        failures: &mut Failures,
+    ) -> Result<()> {
+        for page in slab.pages() {
+            match self.recovered_rows(roster, &page, Vec::new(), None, Parities::All) {
+                Ok(rows) => self.put_parity(roster, &page, &rows, failures),
+                Err(error @ Error::Unreadable { .. }) => self.give_up_unread(roster, &page, &error, failures)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// Notes a page as lost on a member that cannot read it.
     fn note_unread(&self, member: &Arc<Member>, at: u64, length: u64, why: &Error) -> Result<()> {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or(0)];
@@ -149,6 +206,11 @@ impl Array {
 
     /// Notes a page as lost on a member; where its log takes no more the reason why stands.
     fn give_up(&self, member: &Arc<Member>, at: u64, length: u64, why: &Error) -> Result<()> {
+        let noted = self.note_lost(member, at, length, why);
+        noted.map_err(|source| self.unreadable(at, Some(source)))
+    }
+
+    fn note_lost(&self, member: &Arc<Member>, at: u64, length: u64, why: &Error) -> io::Result<()> {
         let page = at - at % PAGE_BYTES;
         let end = (at + length).next_multiple_of(PAGE_BYTES).min(member.data_bytes());
         log::error!(
@@ -156,9 +218,8 @@ impl Array {
             self.name(),
             member.path().display()
         );
-        member.note_flaw(page, end - page).map_err(|source| {
+        member.note_flaw(page, end - page).inspect_err(|source| {
             log::error!("{}: not noted in its bad-block log: {source}", member.path().display());
-            self.unreadable(at, Some(source))
         })?;
         self.activity.note_flaws();
         Ok(())

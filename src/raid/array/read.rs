@@ -25,10 +25,10 @@ impl Array {
         self.check_range(offset_bytes, buffer.len() as u64)?;
         self.check_enabled(offset_bytes)?;
         let mut failures = Failures::default();
-        let result = self.read_inside(buffer, offset_bytes, &mut failures);
+        let mut result = self.read_inside(buffer, offset_bytes, &mut failures);
         // What was read is right, even if the member that could not give it has to stay.
-        if !failures.is_empty() {
-            self.expel(&failures);
+        if !failures.is_empty() && self.expel(&failures) && result.is_err() {
+            result = self.read_inside(buffer, offset_bytes, &mut Failures::default());
         }
         if matches!(result, Err(Error::Unreadable { .. })) {
             self.look_for_members();

@@ -51,7 +51,7 @@ impl Array {
             missing: count(missing),
             out_of_date: count(out_of_date),
             rebuilding: self.activity.is_rebuilding() && out_of_date > 0 || resyncing && unsynced.is_some() && !initial,
-            inconsistent: self.activity.is_inconsistent()
+            inconsistent: self.journal.is_inconsistent()
                 || roster.members().any(|(_, member)| member.has_flaws())
                 || unsynced.is_some() && !initial,
             verifying: self.activity.is_verifying(),

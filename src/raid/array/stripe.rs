@@ -340,8 +340,16 @@ impl Array {
         parities: Parities,
     ) -> Result<(), Unread> {
         let stripe = &slab.stripe;
-        let is_there =
-            |slot: &Slot| trusted(roster, *slot, slab.at(), slab.length).is_some() && !distrusted.contains(slot);
+        let is_seated = |slot: &Slot| trusted(roster, *slot, slab.at(), slab.length).is_some();
+        let is_there = |slot: &Slot| is_seated(slot) && !distrusted.contains(slot);
+        // What its member cannot give must not be made of parity that a crash may have left wrong.
+        let unread = stripe.data().find(|slot| is_seated(slot) && distrusted.contains(slot));
+        if let Some(slot) = unread.filter(|_| roster.intent().is_unsynced(slab.at(), slab.length)) {
+            return Err(Unread(
+                slot,
+                io::Error::other("parity may be wrong there since a crash"),
+            ));
+        }
         let data: Vec<Slot> = stripe.data().filter(is_there).collect();
         let wanted = match parities {
             Parities::Needed => usize::from(stripe.data_chunks()) - data.len(),
@@ -376,7 +384,14 @@ impl Array {
         let mut column = position.within_bytes;
         for run in part.chunks_mut(usize::try_from(SLAB_BYTES).unwrap_or(usize::MAX)) {
             let slab = Slab::unwritten(stripe, column, run.len() as u64);
-            let rows = self.recovered_rows(roster, &slab, vec![slot], first_error.take(), Parities::Needed)?;
+            let rows = self.recovered_rows(roster, &slab, vec![slot], first_error.take(), Parities::Needed);
+            let rows = match rows {
+                Err(error) if !self.is_read_only() && roster.intent().is_unsynced(slab.at(), slab.length) => {
+                    self.give_up_unread(roster, &slab, &error, failures)?;
+                    return Err(error);
+                }
+                rows => rows?,
+            };
             run.copy_from_slice(rows.data(position.index));
             if let Some(member) = roster
                 .holder(slot, slab.at(), slab.length)

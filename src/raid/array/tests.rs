@@ -97,6 +97,7 @@ struct World {
     chance: Chance,
     directory: SimDirectory,
     images: Vec<PathBuf>,
+    image_bytes: u64,
     array: Option<Array>,
     now: Vec<u8>,
     old: Old,
@@ -117,9 +118,9 @@ fn image(directory: &SimDirectory, name: &Path) -> Image {
     }
 }
 
-fn new_image(directory: &SimDirectory, number: usize) -> PathBuf {
+fn new_image(directory: &SimDirectory, number: usize, bytes: u64) -> PathBuf {
     let name = PathBuf::from(format!("m{number}"));
-    let file = directory.create(&name, &mut |file| file.set_size(IMAGE_BYTES)).unwrap();
+    let file = directory.create(&name, &mut |file| file.set_size(bytes)).unwrap();
     file.sync().unwrap();
     directory.sync_directory(Path::new("")).unwrap();
     name
@@ -129,7 +130,7 @@ impl World {
     fn new(shape: Shape, seed: u64) -> Self {
         let directory = SimDirectory::new();
         let images: Vec<PathBuf> = (0..usize::from(shape.members))
-            .map(|n| new_image(&directory, n))
+            .map(|n| new_image(&directory, n, IMAGE_BYTES))
             .collect();
         let mut chance = Chance(seed);
         let initialisation = [Initialisation::Keep, Initialisation::Quick, Initialisation::Foreground][chance.index(3)];
@@ -161,6 +162,7 @@ impl World {
             chance,
             directory,
             images,
+            image_bytes: IMAGE_BYTES,
             array: Some(array),
             now,
             old: Old::new(),
@@ -356,7 +358,7 @@ impl World {
             (gone[self.chance.index(gone.len())].clone(), 500 + self.images.len())
         } else {
             let number = self.images.len();
-            let name = new_image(&self.directory, number);
+            let name = new_image(&self.directory, number, self.image_bytes);
             self.images.push(name.clone());
             (name, number)
         };
@@ -506,8 +508,12 @@ impl World {
         let before = self.now.clone();
         let old_before = self.old.clone();
         let moves = self.way.is_some() && self.chance.below(3) > 0;
+        let enlarges = self.chance.below(8) == 0;
         let (start, bytes) = if moves {
             self.reshape();
+            (0, Vec::new())
+        } else if enlarges {
+            self.enlarge();
             (0, Vec::new())
         } else {
             self.change_something()
@@ -524,11 +530,15 @@ impl World {
         self.assemble();
         // A reshape may have come to its end: what is new is zeros.
         let size = usize::try_from(self.array().size_bytes()).unwrap();
+        let size_before = self.now.len();
         self.now.resize(size, 0);
         after.resize(size, 0);
         let mut found = vec![0; self.now.len()];
         if let Err(error) = self.array().read_at(&mut found, 0) {
             self.fail(&format!("after death: {error}"));
+        }
+        if enlarges && !moves {
+            self.now[size_before..].copy_from_slice(&found[size_before..]);
         }
         let written = start / SECTOR..(start + bytes.len()).div_ceil(SECTOR);
         for sector in 0..self.now.len() / SECTOR {
@@ -547,8 +557,91 @@ impl World {
         }
         self.now = found;
         self.check_all("read again");
-        self.resync();
+        if self.array().level().parities() > 0 && self.chance.below(2) == 0 {
+            self.resync_past_a_bad_sector();
+        } else {
+            self.resync();
+        }
         self.check_all("after the resync");
+    }
+
+    /// Resyncs while a member has a sector that cannot be read until it is written: what parity alone could give where the
+    /// death may have torn a stripe is an error from then on, and never a wrong byte.
+    fn resync_past_a_bad_sector(&mut self) {
+        let roster = self.array().roster();
+        if roster.is_degraded() || roster.moving().is_some() {
+            return self.resync();
+        }
+        let slot = Slot(u16::try_from(self.chance.index(usize::from(roster.slots()))).unwrap());
+        let at = self.chance.below(self.array().geometry().used_bytes(slot) / 4096) * 4096;
+        let place = roster.seat(slot).unwrap().data_offset_bytes() + at + self.chance.below(4096);
+        let (path, healed) = (self.path_of(slot), std::sync::atomic::AtomicBool::new(false));
+        self.log.push(format!("bad sector of member {slot} at {at}"));
+        self.directory.set_rule(move |one: &Operation| {
+            let end = one.offset_bytes + one.length_bytes;
+            let hit = one.path == path && one.offset_bytes <= place && place < end;
+            healed.fetch_or(hit && one.verb == Verb::Write, Atomic::AcqRel);
+            (hit && one.verb == Verb::Read && !healed.load(Atomic::Acquire)).then_some(libc::EIO)
+        });
+        if self.chance.below(2) == 0 {
+            self.compare_pages("before the resync");
+        }
+        self.resync();
+        self.directory.clear_rule();
+        for page in self.compare_pages("after the resync") {
+            let bytes = self.now[page..page + 4096].to_vec();
+            self.array().write_at(&bytes, page as u64, true).unwrap();
+        }
+        self.array().flush().unwrap();
+        self.old.clear();
+        assert!(!self.array().roster().members().any(|(_, member)| member.has_flaws()));
+    }
+
+    /// Reads page by page; those that cannot be read, which may be one.
+    fn compare_pages(&self, what: &str) -> Vec<usize> {
+        let mut unread = Vec::new();
+        for page in (0..self.now.len()).step_by(4096) {
+            let mut bytes = vec![0xee; 4096.min(self.now.len() - page)];
+            match self.array().read_at(&mut bytes, page as u64) {
+                Ok(()) if bytes == self.now[page..page + bytes.len()] => {}
+                Ok(()) => self.fail(&format!("{what}: page {page} is wrong")),
+                Err(Error::Unreadable { .. }) => unread.push(page),
+                Err(error) => self.fail(&format!("{what}: page {page}: {error}")),
+            }
+        }
+        if unread.len() > 1 {
+            self.fail(&format!("{what}: one bad sector took the pages {unread:?}"));
+        }
+        unread
+    }
+
+    /// Lets all images grow, those that are away too, and uses what is new where the level can.
+    fn enlarge(&mut self) {
+        let roster = self.array().roster();
+        let settled = self.array().intent().next_unsynced(0).is_none();
+        if roster.is_degraded() || roster.moving().is_some() || !settled || self.image_bytes >= 2 * IMAGE_BYTES {
+            return;
+        }
+        self.image_bytes += 64 << 10;
+        for name in &self.images {
+            let file = self.directory.open(name, Access::ReadWrite).unwrap();
+            file.set_size(self.image_bytes).unwrap();
+            file.sync().unwrap();
+        }
+        let grown = self.array().grow_members(None);
+        self.log.push(format!("enlarge: {grown:?}"));
+        match grown {
+            Ok(size) => {
+                self.resync();
+                // What is new is whatever the members had there.
+                let old = self.now.len();
+                self.now.resize(usize::try_from(size).unwrap(), 0);
+                let (array, now) = (self.array.as_ref().unwrap(), &mut self.now[old..]);
+                array.read_at(now, old as u64).unwrap();
+            }
+            Err(Error::BadParameter { .. }) => {}
+            Err(error) => self.fail(&format!("enlarge: {error}")),
+        }
     }
 
     /// Begins the reshape if it has not begun, and moves it on a few steps.
@@ -596,7 +689,7 @@ impl World {
         let gone = self.shape.members;
         for _ in 0..more {
             let number = self.images.len();
-            let name = new_image(&self.directory, number);
+            let name = new_image(&self.directory, number, self.image_bytes);
             self.clock += 1;
             let identity = uuid(number + 1000 * usize::try_from(self.clock).unwrap());
             plan.images.push(NewImage {
@@ -618,7 +711,7 @@ impl World {
         if self.way.is_some() && self.chance.below(6) == 0 {
             return self.reshape();
         }
-        match self.chance.below(25) {
+        match self.chance.below(26) {
             0..8 => drop(self.change_something()),
             8..12 => self.read_something(),
             12 => self.flush(),
@@ -633,6 +726,7 @@ impl World {
                 self.resync();
                 self.corrupt();
             }
+            23 => self.enlarge(),
             _ => self.die(),
         }
     }

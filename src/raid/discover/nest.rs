@@ -102,12 +102,7 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
     }
     let absent = seats.iter().position(Option::is_none);
     let legs: Vec<ArraySet> = seats.into_iter().flatten().collect();
-    let broken = legs.iter().find(|leg| leg.refusal.is_some());
-    let refusal = match (absent, broken) {
-        (Some(number), _) => Some(format!("leg {number} is missing")),
-        (None, Some(leg)) => leg.refusal.as_ref().map(|reason| format!("{}: {reason}", leg.name)),
-        (None, None) => None,
-    };
+    let refusal = refusal_of(&legs, absent);
     let width = legs.iter().map(|leg| leg.slots).max().unwrap_or(0);
     let mut whole = ArraySet {
         name: view.name.short(),
@@ -121,6 +116,7 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
         created: view.created,
         updated: legs.iter().map(|leg| leg.updated).max().unwrap_or_default(),
         dirty: legs.iter().any(|leg| leg.dirty),
+        inconsistent: legs.iter().any(|leg| leg.inconsistent),
         reshapes: legs.iter().any(|leg| leg.reshapes),
         members: Vec::new(),
         missing: Vec::new(),
@@ -141,4 +137,13 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
     }
     whole.legs = legs;
     Ok(whole)
+}
+
+/// Why a whole cannot be started, of which a leg may be absent.
+fn refusal_of(legs: &[ArraySet], absent: Option<usize>) -> Option<String> {
+    if let Some(number) = absent {
+        return Some(format!("leg {number} is missing"));
+    }
+    let broken = legs.iter().find_map(|leg| Some((leg, leg.refusal.as_ref()?)));
+    broken.map(|(leg, reason)| format!("{}: {reason}", leg.name))
 }

@@ -38,7 +38,7 @@ struct RawState {
     events_before: U64,   // 48
     updated_before: U64,  // 56
     floor: U64,           // 64
-    active: U32,          // 72
+    flags: U32,           // 72
     crc: U32,             // 76
 }
 
@@ -68,7 +68,12 @@ pub struct State {
     pub floor: u64,
     /// True where every write goes through the journal.
     pub active: bool,
+    /// True where redundancy was found not to go with the data, and was not repaired since.
+    pub inconsistent: bool,
 }
+
+const ACTIVE: u32 = 1;
+const INCONSISTENT: u32 = 2;
 
 /// False for counts that leave no room to count on.
 fn counts_are_sane(counts: &[U64]) -> bool {
@@ -94,7 +99,8 @@ impl State {
                 updated: Time(raw.updated_before.get()),
             },
             floor: raw.floor.get(),
-            active: raw.active.get() == 1,
+            active: raw.flags.get() & ACTIVE != 0,
+            inconsistent: raw.flags.get() & INCONSISTENT != 0,
         })
     }
 
@@ -109,7 +115,7 @@ impl State {
             events_before: self.stamp_before.events.into(),
             updated_before: self.stamp_before.updated.0.into(),
             floor: self.floor.into(),
-            active: u32::from(self.active).into(),
+            flags: (if self.active { ACTIVE } else { 0 } | if self.inconsistent { INCONSISTENT } else { 0 }).into(),
             crc: 0.into(),
         };
         raw.crc = crc32fast::hash(&raw.as_bytes()[..76]).into();
@@ -240,6 +246,7 @@ mod tests {
             },
             floor: 40,
             active: true,
+            inconsistent: true,
         };
         let bytes = state.encode();
         assert_eq!(State::decode(&bytes), Some(state));

@@ -6,6 +6,8 @@
 //! are durable in place and are never looked at again, so a place of the ring is used again only once the floor has passed
 //! it on all sidecars. A member that is lost later takes only its own part with it, which nobody needs any more.
 //!
+//! A sidecar also says that a verify found the array inconsistent, for which md's superblock has no place.
+//!
 //! A sidecar that is absent, damaged or from another time (its stamp is not that of its member's superblock) is as if there
 //! were none: members keep assembling under Linux md, which knows nothing of it.
 
@@ -95,6 +97,7 @@ type Open = (Arc<Member>, Arc<dyn Storage>);
 
 struct Ring {
     active: bool,
+    inconsistent: bool,
     generation: u64,
     stamp: Stamp,
     stamp_before: Stamp,
@@ -117,6 +120,7 @@ impl Ring {
             stamp_before: self.stamp_before,
             floor: self.floor,
             active: self.active,
+            inconsistent: self.inconsistent,
         };
         let mut failed = Vec::new();
         for (member, storage) in &self.sidecars {
@@ -144,6 +148,7 @@ impl Journal {
             array_uuid,
             ring: Mutex::new(Ring {
                 active: false,
+                inconsistent: replay.inconsistent,
                 generation: replay.generation,
                 stamp,
                 stamp_before: stamp,
@@ -206,6 +211,32 @@ impl Journal {
         }
     }
 
+    /// True where redundancy was found not to go with the data.
+    pub fn is_inconsistent(&self) -> bool {
+        self.ring().inconsistent
+    }
+
+    /// Notes whether redundancy goes with the data, durably where members have sidecars.
+    pub fn set_inconsistent<'a>(&self, inconsistent: bool, members: impl Iterator<Item = &'a Arc<Member>>) {
+        let mut ring = self.ring();
+        if ring.inconsistent == inconsistent && !(inconsistent && ring.sidecars.is_empty()) {
+            return;
+        }
+        ring.inconsistent = inconsistent;
+        if ring.sidecars.is_empty() {
+            for member in members {
+                match member.sidecar().map(Sidecar::open_or_create) {
+                    Some(Ok(storage)) => ring.sidecars.push((Arc::clone(member), storage)),
+                    Some(Err(error)) => log::warn!("{}: no sidecar: {error}", member.path().display()),
+                    None => {}
+                }
+            }
+        }
+        for (member, error) in ring.write_state(self.array_uuid) {
+            log::warn!("{}: not noted in its sidecar: {error}", member.path().display());
+        }
+    }
+
     /// Forgets a member that failed.
     pub fn forget(&self, gone: &Arc<Member>) {
         self.ring().sidecars.retain(|(member, _)| !member.is(gone));
@@ -242,7 +273,7 @@ impl Journal {
     pub fn stamp(&self, stamp: Stamp) -> Vec<(Arc<Member>, io::Error)> {
         let mut ring = self.ring();
         ring.stamp_before = std::mem::replace(&mut ring.stamp, stamp);
-        if ring.active {
+        if ring.active || ring.inconsistent {
             ring.write_state(self.array_uuid)
         } else {
             Vec::new()
@@ -346,6 +377,8 @@ pub struct Replay {
     pub covers: bool,
     /// True where the journal was active, as some sidecar has it.
     pub active: bool,
+    /// True where a verify found the array inconsistent, and nothing has made it whole since.
+    pub inconsistent: bool,
     /// Number of the next record.
     pub next: u64,
     /// Generation of the last state.
@@ -371,9 +404,16 @@ impl Replay {
             let Some(state) = read_state(&*storage)?.filter(|state| state.array_uuid == array_uuid) else {
                 continue;
             };
+            let newer = state.generation > replay.generation;
             replay.generation = replay.generation.max(state.generation);
             replay.next = replay.next.max(state.floor);
-            if !state.active || !state.goes_with(*stamp) {
+            if !state.goes_with(*stamp) {
+                continue;
+            }
+            if newer {
+                replay.inconsistent = state.inconsistent;
+            }
+            if !state.active {
                 continue;
             }
             active += 1;
@@ -403,6 +443,16 @@ impl Replay {
             }
         }
         Ok(replay)
+    }
+
+    /// What of it counts for an array that has no stripes to be torn.
+    pub fn of_no_stripes(self) -> Self {
+        Self {
+            active: false,
+            covers: false,
+            entries: Vec::new(),
+            ..self
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use super::{CHECKPOINT_BYTES, Ending, Pace, Progress, RUN_BYTES, batch_bytes, bu
 use crate::raid::{
     SECTOR_BYTES, Sector, Slot,
     array::{Array, Failures, Parities, Roster},
-    error::Result,
+    error::{Error, Result},
     geometry::{Geometry, Piece},
     metadata::superblock::MAX_SECTOR,
 };
@@ -16,7 +16,7 @@ impl Array {
     /// Makes redundancy right wherever it may not be.
     ///
     /// # Errors
-    /// [`Error::Unreadable`](crate::raid::Error::Unreadable) where a member that is needed cannot be read, [`Error::FlushLost`](crate::raid::Error::FlushLost), [`Error::WrongState`](crate::raid::Error::WrongState)
+    /// [`Error::Unreadable`] where a member that is needed cannot be read, [`Error::FlushLost`], [`Error::WrongState`]
     /// where a resync is under way already.
     pub fn resync(&self, pace: Pace<'_>) -> Result<Ending> {
         if let Some(ending) = self.work_on_legs(|leg| leg.resync(&mut *pace))? {
@@ -64,6 +64,9 @@ impl Array {
     /// Notes what a resync has done, once that is durable; a clean stop tells the superblocks.
     fn note_resync(&self, start: u64, position: u64, whole_bytes: u64) -> Result<()> {
         self.flush()?;
+        if self.activity().take_flaws_noted() {
+            self.commit_all()?;
+        }
         self.intent().mark_synced(start, position, whole_bytes);
         let left = self.intent().next_unsynced(0).map(|(start, _)| start);
         let left = left.filter(|start| *start < whole_bytes);
@@ -99,9 +102,13 @@ impl Array {
             return Ok(roster.geometry().chunk_bytes());
         };
         each(&slabs, failures, |slab, failures| {
-            let rows = self.recovered_rows(roster, slab, Vec::new(), None, Parities::All)?;
-            self.put_parity(roster, slab, &rows, failures);
-            Ok(())
+            match self.recovered_rows(roster, slab, Vec::new(), None, Parities::All) {
+                Err(Error::Unreadable { .. }) if !roster.is_degraded() => self.salvage_parity(roster, slab, failures),
+                rows => {
+                    self.put_parity(roster, slab, &rows?, failures);
+                    Ok(())
+                }
+            }
         })?;
         Ok(done - position)
     }

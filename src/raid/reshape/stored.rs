@@ -116,9 +116,11 @@ pub(in crate::raid) fn sides(view: &Superblock, found: &[Found]) -> Result<Resha
     } else {
         Direction::Forward
     };
-    // The least of all shifts is safe for all.
+    // The least of all shifts is safe for all; a member that failed before the reshape began has no part in it.
+    let fresh = |found: &&Found| found.superblock.events.saturating_add(1) >= view.events;
     let shifts = found
         .iter()
+        .filter(fresh)
         .map(|found| i64::from(shift(&found.superblock)) * SECTOR_BYTES.cast_signed());
     let shift = shifts.min_by_key(|shift| shift.unsigned_abs()).unwrap_or(0);
     let position = Sector(reshape.position)

@@ -102,7 +102,10 @@ impl Array {
         let report = report.finish();
         let inconsistent = report.unrepaired_bytes > 0;
         if inconsistent || report.ending == Ending::Complete {
-            self.activity().set_inconsistent(inconsistent);
+            let roster = self.roster();
+            let members = roster.members().map(|(_, member)| member);
+            self.journal()
+                .set_inconsistent(inconsistent, members.filter(|_| !self.is_read_only()));
         }
         Ok(report)
     }

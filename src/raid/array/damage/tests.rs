@@ -196,3 +196,52 @@ fn a_rebuild_reads_what_is_used() {
         assert!(few * 2 < all && written <= 2 * 65_536, "{level}: {counts:?}");
     }
 }
+
+/// R50: a bad sector where a crash may have left parity wrong is an error of that page alone, noted in the logs of its
+/// member and of parity; it is never made of that parity, not by a resync either, and writing it makes it good.
+#[test]
+fn doubtful_parity_makes_no_data() {
+    for level in [Level::Raid4, Level::Raid5, Level::Raid6] {
+        let (rig, array, mut bytes) = Rig::filled(Make::new(level, 5, 16));
+        let stripe = array.geometry().stripe(1).unwrap();
+        let (torn, wounded) = (stripe.data_slot(1), stripe.data_slot(0));
+        let page = usize::try_from(stripe.array_offset_bytes()).unwrap() + 4096;
+        assert_eq!(stripe.member_offset_bytes + 4096, FLAW);
+        // A write of which only the data came to its member before the crash.
+        array
+            .write_at(&bytes[page + 16384..page + 20480], page as u64 + 16384, false)
+            .unwrap();
+        drop(array);
+        let file = rig.open(torn.index());
+        file.write_all_at(&pattern(4096), rig.place(torn.index(), FLAW))
+            .unwrap();
+        bytes[page + 16384..page + 20480].copy_from_slice(&pattern(4096));
+        wound(&rig, wounded.index(), FLAW);
+        let array = rig.assemble(0..5).unwrap();
+        let mut found = vec![0; 8192];
+        let all = array.read_at(&mut found, page as u64);
+        assert!(matches!(all, Err(Error::Unreadable { .. })), "{level}");
+        array.read_at(&mut found[..4096], page as u64 + 4096).unwrap();
+        assert!(
+            found[..4096] == bytes[page + 4096..page + 8192],
+            "{level}: the page behind it"
+        );
+        assert_eq!(array.resync(&mut on).unwrap(), Ending::Complete, "{level}");
+        array.stop(Time::new(3000, 0)).unwrap();
+        drop(array);
+        rig.directory.clear_rule();
+        let array = rig.assemble(0..5).unwrap();
+        for slot in [Some(wounded), Some(stripe.p), stripe.q].into_iter().flatten() {
+            assert_eq!(array.roster().seat(slot).unwrap().flaws(), [(FLAW, 4096)], "{level}");
+        }
+        for at in (0..bytes.len()).step_by(4096) {
+            let read = array.read_at(&mut found[..4096], at as u64);
+            assert_eq!(read.is_err(), at == page, "{level}: {at}");
+            assert!(at == page || found[..4096] == bytes[at..at + 4096], "{level}: {at}");
+        }
+        array.write_at(&bytes[page..page + 4096], page as u64, true).unwrap();
+        assert!(contents(&array) == bytes, "{level}");
+        assert!(array.verify(Repair::Report, &mut on).unwrap().is_clean(), "{level}");
+        assert_eq!(array.state(), ArrayState::Normal, "{level}");
+    }
+}

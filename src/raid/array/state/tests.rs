@@ -11,6 +11,7 @@ use crate::{
         Level,
         add::Added,
         create::{Initialisation, NewImage},
+        discover::discover,
         metadata::identity::Time,
         rebuild::Ending,
         reshape::Plan,
@@ -202,6 +203,63 @@ fn mismatches_make_an_array_critical() {
     assert!(array.check_allows(Action::Rebuild).is_ok());
     array.verify(Repair::Redundancy, &mut on).unwrap();
     assert_eq!(array.state(), ArrayState::Normal);
+}
+
+/// R50, R57: what a verify found outlives a clean stop and a kill, in use and at rest, until it is repaired; a note from
+/// before somebody else ran the array counts for nothing.
+#[test]
+fn what_a_verify_found_is_kept_until_it_is_repaired() {
+    for level in [Level::Raid1, Level::Raid5, Level::Raid10] {
+        let members = if level == Level::Raid10 { 4 } else { 3 };
+        let (mut rig, mut array, bytes) = Rig::filled(Make::new(level, members, 8));
+        rig.spoil(1, 0);
+        array.verify(Repair::Report, &mut on).unwrap();
+        let at_rest = |rig: &Rig| {
+            let images: Vec<_> = (0..members.into()).map(|n| rig.image(n)).collect();
+            discover(&images).arrays.remove(0).inconsistent
+        };
+        for killed in [false, true] {
+            array.write_at(&bytes[..512], 0, false).unwrap();
+            if !killed {
+                array.stop(Time::new(3000, 0)).unwrap();
+            }
+            let image = rig.directory.killed().unwrap();
+            drop(array);
+            rig = Rig { directory: image };
+            assert!(at_rest(&rig), "{level}, killed {killed}");
+            array = rig.assemble(0..members.into()).unwrap();
+            assert_eq!(
+                array.state(),
+                ArrayState::CriticalInconsistency,
+                "{level}, killed {killed}"
+            );
+        }
+        array.resync(&mut on).unwrap();
+        array.stop(Time::new(4000, 0)).unwrap();
+        drop(array);
+        // As if another system had written the superblocks since.
+        let roamed = Rig {
+            directory: rig.directory.killed().unwrap(),
+        };
+        for n in 0..members.into() {
+            let mut superblock = roamed.superblock(n);
+            superblock.events += 2;
+            superblock.updated = Time::new(9000, 0);
+            let file = roamed.open(n);
+            file.write_all_at(&superblock.encode(), superblock.super_offset.0 * 512)
+                .unwrap();
+        }
+        assert!(!at_rest(&roamed), "{level}");
+        array = rig.assemble(0..members.into()).unwrap();
+        assert_eq!(array.state(), ArrayState::CriticalInconsistency, "{level}");
+        array.verify(Repair::Redundancy, &mut on).unwrap();
+        assert_eq!(array.state(), ArrayState::Normal, "{level}");
+        array.stop(Time::new(5000, 0)).unwrap();
+        drop(array);
+        assert!(!at_rest(&rig), "{level}");
+        let array = rig.assemble(0..members.into()).unwrap();
+        assert_eq!(array.state(), ArrayState::Normal, "{level}");
+    }
 }
 
 /// R30, R54, R55: too few members: nothing is read and nothing more is written, superblocks neither; with the disks back

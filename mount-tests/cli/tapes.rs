@@ -368,7 +368,7 @@ fn a_tape_is_mounted() {
         assert_eq!(fs::read_dir(point).unwrap().count(), 0);
     }
     reels
-        .run(&["tape", "mount", "-f", &reels.tape, "-s", "3", &point])
+        .run(&["tape", "mount", "-f", &reels.tape, "-s", "9", &point])
         .ends(66);
     let file = reels.place.at("tree/top");
     reels.run(&["tape", "mount", "-f", &file, &point]).ends(65);

@@ -238,7 +238,12 @@ impl Header {
     /// # Errors
     /// The first [`Flaw`] of a block that is none.
     pub fn decode(block: &TapeBlock) -> Result<Self, Flaw> {
-        layout::decode(block)
+        let header = layout::decode(block)?;
+        let sized = matches!(header.kind, Kind::Inode | Kind::Address);
+        if sized && i64::try_from(header.node.size_bytes).is_err() {
+            return Err(Flaw::Size(header.node.size_bytes));
+        }
+        Ok(header)
     }
 
     /// True where these four bytes at offset 24 of a block may be those of a header.

@@ -17,7 +17,7 @@ use crate::{
     },
     dump::{
         browse::Browser,
-        catalog::{Catalog, Entry, Places, key_of, scan},
+        catalog::{Catalog, Entry, Noted, Places, key_of, scan},
         reader::Reader,
     },
     mount::{kernel, session::StopSignals},
@@ -81,17 +81,25 @@ impl Mount {
         Ok(Code::Success)
     }
 
-    /// Reads the tape into the catalogue, unless it is there.
+    /// Puts the dump into the catalogue, unless it is there: from the tape's own, or by reading all of it.
     fn note(&self) -> Result<()> {
         let catalog = Catalog::new(self.state.open()?);
         let mut reader = self.tapes.reader(self.file)?.copying();
         if known(&catalog, &reader).is_some() {
             return Ok(());
         }
+        let key = key_of(reader.label());
+        let told = reader.catalogue()?.into_iter().find(|noted| noted.entry.key == key);
+        if let Some(noted) = told {
+            return Ok(catalog.add(&noted)?);
+        }
         let scanned = scan(&mut reader)?;
         tell(&scanned.troubles);
-        let entry = Entry::of(reader.label(), self.tapes.absolute()?, self.file, &scanned);
-        Ok(catalog.add(&entry, &scanned)?)
+        Ok(catalog.add(&Noted {
+            entry: Entry::of(reader.label(), reader.tapes(), self.file, scanned.objects),
+            contents: scanned.contents,
+            places: scanned.places,
+        })?)
     }
 
     fn command(&self) -> Result<std::process::Command> {

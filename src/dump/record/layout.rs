@@ -237,11 +237,6 @@ pub(super) fn is_magic(magic: [u8; 4]) -> bool {
     known.contains(&u32::from_le_bytes(magic)) || known.contains(&u32::from_be_bytes(magic))
 }
 
-/// The sum of the words as a machine of the other byte order adds them.
-fn turned_sum(block: &TapeBlock) -> u32 {
-    sum(&turned(block, &[(0, 1024, 4)]))
-}
-
 pub(super) fn decode(block: &TapeBlock) -> Result<Header, Flaw> {
     let magic: [u8; 4] = [block[24], block[25], block[26], block[27]];
     let known = |magic| match magic {
@@ -256,7 +251,13 @@ pub(super) fn decode(block: &TapeBlock) -> Result<Header, Flaw> {
         (None, Some((dialect, runs))) => (dialect, runs, true),
         (None, None) => return Err(Flaw::Magic(little)),
     };
-    if (if big_endian { turned_sum(block) } else { sum(block) }) != SUM {
+    // A machine adds up words of its own byte order.
+    let words = if big_endian {
+        turned(block, &[(0, 1024, 4)])
+    } else {
+        *block
+    };
+    if sum(&words) != SUM {
         return Err(Flaw::Checksum);
     }
     let block = if big_endian { turned(block, runs) } else { *block };
@@ -344,9 +345,6 @@ fn of_standard(block: &TapeBlock, dialect: Dialect) -> Result<Header, Flaw> {
         untold_bytes: 0,
         private,
     };
-    if matches!(kind, Kind::Inode | Kind::Address) && i64::try_from(header.node.size_bytes).is_err() {
-        return Err(Flaw::Size(header.node.size_bytes));
-    }
     if dialect == Dialect::Ufs2 {
         add_ufs2(&mut header, block);
     } else if header.flags & FLAG_NEW_INODE == 0 {

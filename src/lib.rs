@@ -4,6 +4,8 @@
 //! may import whom as a test. The one binary, `headstack`, is `src/main.rs` over [`cli`].
 
 pub mod cli;
+#[cfg(feature = "console")]
+pub mod console;
 pub mod controller;
 pub mod dump;
 pub mod mount;

@@ -556,3 +556,45 @@ fn arrays_are_renamed_and_deleted_as_their_state_allows() {
     assert_eq!(listed, "");
     headstack(&["array", "show", "new", "--in", directory]).fails(66, &["new"]);
 }
+
+/// R26, R59: an array that is served on a socket of its own choice is found by its name alone: shown with where its reshape
+/// goes and how far it is, and stopped; a server that was killed leaves nothing in the way.
+#[test]
+fn an_array_on_another_socket_is_found_by_its_name() {
+    let (place, elsewhere) = (Place::new(), Place::new());
+    let images = disks(&place, 4, "16M");
+    created(&["--level", "5", "--chunk", "64K", "r5"], &images[..3]);
+    let directory = place.path().to_str().unwrap();
+    let socket = elsewhere.at("far.sock");
+    let start = ["array", "start", "r5", "--in", directory, "--socket", &socket];
+    headstack(&start).ends(0);
+    let facts = shown(&place, "r5");
+    assert_eq!((&facts["served"], &facts["reshape"]), (&true.into(), &Value::Null));
+    headstack(&["array", "stop", "r5", "--in", directory]).ends(0);
+    let left: Vec<_> = fs::read_dir(place.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.iter().all(|name| name.to_string_lossy().ends_with(".img")),
+        "{left:?}"
+    );
+    // What a killed server leaves behind: a link that leads nowhere.
+    let link = place.at("r5.sock.control");
+    std::os::unix::fs::symlink(elsewhere.at("gone.sock.control"), &link).unwrap();
+    assert_eq!(shown(&place, "r5")["served"], false);
+    headstack(&["array", "start", "r5", "--in", directory]).ends(0);
+    assert_eq!(shown(&place, "r5")["served"], true);
+    headstack(&["array", "stop", "r5", "--in", directory]).ends(0);
+    std::os::unix::fs::symlink(elsewhere.at("gone.sock.control"), &link).unwrap();
+    headstack(&start).ends(0);
+    assert_eq!(shown(&place, "r5")["served"], true);
+    headstack(&["array", "grow", "r5", &images[3], "--in", directory]).ends(0);
+    let facts = shown(&place, "r5");
+    assert!(
+        facts["reshape"].is_null() || facts["reshape"]["to_members"] == 4,
+        "{facts}"
+    );
+    headstack(&["array", "stop", "r5", "--in", directory]).ends(0);
+    assert_eq!(shown(&place, "r5")["served"], false);
+}

@@ -55,6 +55,12 @@ fn every_verb_has_a_page_with_all_sections() {
             "headstack-event.1",
             "headstack-setting.1",
             "headstack-spare.1",
+            "headstack-notify.1",
+            "headstack-notify-smtp.1",
+            "headstack-notify-recipient.1",
+            "headstack-notify-webhook.1",
+            "headstack-sched.1",
+            "headstack-sched-add.1",
         ];
         let group = groups.iter().any(|name| page.ends_with(name));
         assert!(group || text.contains(".SH EXAMPLES\n"), "{}", page.display());

@@ -4,19 +4,28 @@
 
 mod rehearse;
 
-use std::{fs::File, path::PathBuf};
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
+use serde_json::{Map, Value};
 
 use super::{
     arguments::size,
     exit::{Code, Failure},
     images::{image, images},
     output::{Cell, Column, FormOptions, JsonOption, Output, Table},
+    store::ask_if_running,
 };
 use crate::{
-    controller::interface::DiskDeed,
+    controller::{
+        Store,
+        disk::hardware::Hardware,
+        interface::{DiskDeed, StoreAsk},
+    },
     raid::{
         SECTOR_BYTES,
         discover::{ArraySet, Contents, Discovery, discover},
@@ -95,7 +104,9 @@ pub struct Ls {
     form: FormOptions,
 }
 
-/// Show one image: what it holds, and what it is to which array
+/// Show one image: what it holds, what it is to which array, and the drive that it is on
+///
+/// Where the controller of its store runs, its place among the disks and its state are shown too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -183,9 +194,24 @@ impl Show {
             report.image.open(crate::storage::Access::Read)?;
         }
         let place = place_of(&found, 0);
+        let path = report.image.path();
+        let live = told_of(&path)?;
+        let hardware = Hardware::of(&path);
+        let told = |key: &str| Cell::of(key, live.get(key).unwrap_or(&Value::Null));
+        let location = live.get("location").map_or(Cell::None, |at| {
+            Cell::text(format!("controller {} port {}", at["controller"], at["port"]))
+        });
         let facts = [
-            ("path", Cell::path(&report.image.path())),
+            ("path", Cell::path(&path)),
+            ("location", location),
+            ("model", hardware.model.map_or(Cell::None, Cell::Text)),
             ("size_bytes", Cell::Bytes(report.size_bytes)),
+            ("free_bytes", Cell::Bytes(report.free_bytes)),
+            ("revision", hardware.revision.map_or(Cell::None, Cell::Text)),
+            ("state", told("state")),
+            ("pcie_width", Cell::number(hardware.width.map(u64::from))),
+            ("pcie_speed", hardware.speed.map_or(Cell::None, Cell::Text)),
+            ("written_bytes", told("written_bytes")),
             ("holds", Cell::text(report.contents.to_string())),
             (
                 "array",
@@ -210,11 +236,20 @@ impl Show {
     }
 }
 
+/// What the controller tells of a disk; nothing where its store has none that runs.
+fn told_of(path: &Path) -> Result<Map<String, Value>> {
+    let status = Store::around(path).map_or(Ok(None), |store| ask_if_running(&store, StoreAsk::Status))?;
+    let disks = status.as_ref().and_then(|status| status.get("disks")?.as_array());
+    let is = |disk: &&Value| disk["path"].as_str().is_some_and(|at| Path::new(at) == path);
+    let disk = disks.and_then(|disks| disks.iter().find(is)?.as_object().cloned());
+    Ok(disk.unwrap_or_default())
+}
+
 /// The array that an image is a member of, and as what.
 fn place_of(found: &Discovery, number: usize) -> Option<(&ArraySet, String)> {
     found.arrays.iter().find_map(|set| {
         let member = set.members.iter().find(|member| member.number == number)?;
-        let word = super::array::standing_word(member.standing);
+        let word = member.standing.name();
         let place = match member.slot {
             Some(slot) => format!("{slot} ({word})"),
             None => word.to_owned(),

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use super::exit::{Code, Failure};
 use crate::{
     controller::Store,
+    nbd::watch_starts,
     raid::{
         assemble::Image,
         discover::{ArraySet, Contents, Discovery, ImageReport, discover},
@@ -28,6 +29,7 @@ use crate::{
 /// # Errors
 /// It does not exist, or its directory cannot be opened.
 pub fn image(path: &Path) -> Result<Image> {
+    watch_starts();
     Image::at(path).with_context(|| path.display().to_string())
 }
 

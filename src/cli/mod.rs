@@ -7,6 +7,8 @@
 mod arguments;
 mod array;
 mod completions;
+#[cfg(feature = "console")]
+mod console;
 mod context;
 mod disk;
 mod doctor;
@@ -21,10 +23,14 @@ mod init;
 mod manual;
 mod mount;
 mod nbd;
+mod notify;
 mod output;
+#[cfg(feature = "console")]
+mod passwd;
 mod reels;
 mod restore;
 mod rmt;
+mod sched;
 mod series;
 mod serve;
 mod setting;
@@ -108,6 +114,12 @@ enum Verb {
     Rmt(rmt::Arguments),
     Init(init::Arguments),
     Serve(serve::Arguments),
+    /// Open the console of a store's controller
+    #[cfg(feature = "console")]
+    #[command(subcommand)]
+    Console(console::Verb),
+    #[cfg(feature = "console")]
+    Passwd(passwd::Arguments),
     Status(status::Arguments),
     /// Put disks into the spare pool and take them out
     #[command(subcommand)]
@@ -118,6 +130,12 @@ enum Verb {
     /// List and change what an operator can choose
     #[command(subcommand)]
     Setting(setting::Verb),
+    /// Choose who is told about events, by mail and by a webhook
+    #[command(subcommand)]
+    Notify(notify::Verb),
+    /// Let verifies, dumps and restore drills happen at their time
+    #[command(subcommand)]
+    Sched(sched::Verb),
     Doctor(doctor::Arguments),
     Help(help::Arguments),
     Completions(completions::Arguments),
@@ -129,7 +147,12 @@ const GROUPS: [(&str, &[&str]); 5] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
     ("Dumps", &["dump", "restore", "tape", "dumpdates", "context", "rmt"]),
-    ("Controller", &["init", "serve", "status", "spare", "event", "setting"]),
+    (
+        "Controller",
+        &[
+            "init", "serve", "console", "passwd", "status", "spare", "event", "setting", "notify", "sched",
+        ],
+    ),
     ("This machine", &["doctor", "help", "completions", "man"]),
 ];
 
@@ -140,8 +163,12 @@ fn command() -> clap::Command {
     for (heading, verbs) in GROUPS {
         listing.push_str(&format!("{heading}:\n"));
         for verb in verbs {
-            let about = command.find_subcommand(verb).and_then(clap::Command::get_about);
-            listing.push_str(&format!("  {verb:<12} {}\n", about.cloned().unwrap_or_default()));
+            // A program that was built without the console lacks its verbs.
+            let Some(known) = command.find_subcommand(verb) else {
+                continue;
+            };
+            let about = known.get_about().cloned().unwrap_or_default();
+            listing.push_str(&format!("  {verb:<12} {about}\n"));
         }
         listing.push('\n');
     }
@@ -194,10 +221,16 @@ impl Verb {
             Self::Rmt(arguments) => arguments.run(),
             Self::Init(arguments) => arguments.run(),
             Self::Serve(arguments) => arguments.run(),
+            #[cfg(feature = "console")]
+            Self::Console(verb) => verb.run(),
+            #[cfg(feature = "console")]
+            Self::Passwd(arguments) => arguments.run(),
             Self::Status(arguments) => arguments.run(),
             Self::Spare(verb) => verb.run(),
             Self::Event(verb) => verb.run(),
             Self::Setting(verb) => verb.run(),
+            Self::Notify(verb) => verb.run(),
+            Self::Sched(verb) => verb.run(),
             Self::Doctor(arguments) => arguments.run(),
             Self::Help(arguments) => arguments.run(),
             Self::Completions(arguments) => arguments.run(),

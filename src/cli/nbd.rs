@@ -4,6 +4,7 @@
 //! an array is served while somebody else owns its life is the business of the server ([`crate::nbd`]) and the keeper.
 
 mod service;
+mod signposts;
 
 use std::path::PathBuf;
 

@@ -391,19 +391,25 @@ pub fn confirm(loss: &str, name: &str, yes: bool) -> Result<()> {
     if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
         return Err(refused().into());
     }
-    let mut stderr = io::stderr().lock();
-    write!(
-        stderr,
+    prompt(&format!(
         "{}.\nType {} to go on: ",
         table::printable(loss),
         table::printable(name)
-    )
-    .context("standard error")?;
-    stderr.flush().context("standard error")?;
+    ))?;
     let mut typed = String::new();
     io::stdin().lock().read_line(&mut typed).context("standard input")?;
     if typed.trim_end_matches('\n') == name {
         return Ok(());
     }
     Err(refused().into())
+}
+
+/// Asks a user for something, on standard error.
+///
+/// # Errors
+/// It cannot be written.
+pub fn prompt(text: &str) -> Result<()> {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(text.as_bytes()).context("standard error")?;
+    stderr.flush().context("standard error")
 }

@@ -20,8 +20,9 @@ use super::{
 };
 use crate::{
     controller::{
-        Store,
-        interface::{Ask, StoreAsk},
+        Kind, Store,
+        error::Error,
+        interface::{Answerer, Ask, StoreAsk},
         running::Controller,
         served::PATIENCE,
         socket::{self, Control},
@@ -31,7 +32,7 @@ use crate::{
 
 /// Run the controller of a store: serve its arrays, replace failed members, tell what happens
 ///
-/// Every array of the images in STORE/disks is an export of its name. A disk of the spare pool takes the place of a member
+/// Every array of the images in STORE/disks is an export of its name, and the console is a page of its address for a browser. A disk of the spare pool takes the place of a member
 /// that fails, a disk that comes back is recognised. What happens is told as events, which are a series of the store's own
 /// database. 'headstack status' says how all is. It stops cleanly on SIGTERM and SIGINT.
 #[derive(Debug, Args)]
@@ -56,6 +57,9 @@ pub struct Arguments {
     /// Clients at a time
     #[arg(long, value_name = "N", default_value_t = 64)]
     clients: usize,
+    #[cfg(feature = "console")]
+    #[command(flatten)]
+    console: super::console::Options,
     /// Add what is logged to this file
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     log: Option<PathBuf>,
@@ -89,10 +93,18 @@ impl Arguments {
         let server = Arc::new(Server::start(Exports::default(), settings, listeners).context("the server")?);
         let controller = Arc::new(Controller::start(store.clone(), tenure, Arc::clone(&server))?);
         let answerer = Arc::clone(&controller);
+        let pages = Pages::start(&self, &store, Arc::new(move |ask, tell| answerer.answer(ask, tell)))?;
         // Verbs look for the controller where its store has it, wherever the arrays are served.
         let control = socket::path_of(&store.socket());
-        let control = Control::start(&control, Arc::new(move |ask, tell| answerer.answer(ask, tell)))?;
-        self.tell(&controller, &uris)?;
+        let (answerer, invites) = (Arc::clone(&controller), Arc::clone(&pages));
+        let control = Control::start(
+            &control,
+            Arc::new(move |ask, tell| match ask {
+                Ask::Invite => invites.invite(),
+                ask => answerer.answer(ask, tell),
+            }),
+        )?;
+        self.tell(&controller, &uris, pages.url().as_deref())?;
         log.as_ref().map(output::log_into).transpose()?;
         if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
             log::warn!("the service manager was not told that the store is served: {error}");
@@ -108,6 +120,7 @@ impl Arguments {
         server.wait_until_stopped();
         handle.close();
         server.stop(PATIENCE);
+        pages.end();
         let stopped = controller.stop();
         drop(control);
         stopped?;
@@ -115,7 +128,7 @@ impl Arguments {
     }
 
     /// Prints what is served.
-    fn tell(&self, controller: &Controller, uris: &[Uris]) -> Result<()> {
+    fn tell(&self, controller: &Controller, uris: &[Uris], console: Option<&str>) -> Result<()> {
         let facts = controller.answer(Ask::Store(StoreAsk::Status), &mut |_| Ok(()))?;
         let arrays = facts["arrays"].as_array().into_iter().flatten();
         let names = arrays.filter_map(|array| array["name"].as_str());
@@ -129,13 +142,69 @@ impl Arguments {
                 ("uris".to_owned(), json!(served)),
                 ("arrays".to_owned(), facts["arrays"].clone()),
                 ("not_started".to_owned(), facts["not_started"].clone()),
+                ("console".to_owned(), json!(console)),
             ]));
         }
-        served.iter().try_for_each(|uri| output.told(uri, &[]))?;
+        let mut addresses = served.iter().map(String::as_str).chain(console);
+        addresses.try_for_each(|address| output.told(address, &[]))?;
         let troubles = facts["not_started"].as_array().into_iter().flatten();
         troubles
             .filter_map(Value::as_str)
             .for_each(|text| log::error!("{text}"));
         Ok(())
     }
+}
+
+/// The console beside the controller, where the program has one and it is wished for.
+struct Pages {
+    #[cfg(feature = "console")]
+    console: std::sync::Mutex<Option<crate::console::Console>>,
+}
+
+#[cfg(feature = "console")]
+impl Pages {
+    fn start(arguments: &Arguments, store: &Store, answerer: Arc<Answerer>) -> Result<Arc<Self>> {
+        let console = arguments.console.start(store, answerer)?.into();
+        Ok(Arc::new(Self { console }))
+    }
+
+    fn console(&self) -> std::sync::MutexGuard<'_, Option<crate::console::Console>> {
+        self.console.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn url(&self) -> Option<String> {
+        self.console().as_ref().map(crate::console::Console::url)
+    }
+
+    fn invite(&self) -> crate::controller::error::Result<Map<String, Value>> {
+        self.console()
+            .as_ref()
+            .map_or_else(|| Err(no_console()), crate::console::Console::invite)
+    }
+
+    fn end(&self) {
+        self.console().take();
+    }
+}
+
+#[cfg(not(feature = "console"))]
+impl Pages {
+    fn start(_: &Arguments, _: &Store, _: Arc<Answerer>) -> Result<Arc<Self>> {
+        Ok(Arc::new(Self {}))
+    }
+
+    fn url(&self) -> Option<String> {
+        None
+    }
+
+    fn invite(&self) -> crate::controller::error::Result<Map<String, Value>> {
+        Err(no_console())
+    }
+
+    fn end(&self) {}
+}
+
+fn no_console() -> Error {
+    let remedy = "'headstack serve' without --no-console, by a program that was built with the feature console";
+    Error::refused(Kind::Unavailable, "the console is not served", remedy)
 }

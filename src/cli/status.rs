@@ -10,14 +10,14 @@ use clap::Args;
 use serde_json::{Map, Value, json};
 
 use super::{
-    array::{facts::facts, steps},
+    array::{facts::facts, place_of},
     exit::Code,
     images::images,
     output::{self, Cell, Column, FormOptions, Output, Table},
     store::ask_if_running,
 };
 use crate::{
-    controller::{Store, interface::StoreAsk},
+    controller::{Store, explain::steps, interface::StoreAsk},
     raid::{
         discover::{Discovery, discover},
         health::ArrayState,
@@ -76,7 +76,7 @@ impl Arguments {
     pub fn run(self) -> Result<Code> {
         if self.check {
             return Ok(match self.look() {
-                Ok((status, _)) => verdict(&status),
+                Ok(status) => verdict(&status),
                 Err(error) => {
                     output::failure(&error);
                     Code::CheckFailed
@@ -84,8 +84,7 @@ impl Arguments {
             });
         }
         loop {
-            let (status, found) = self.look()?;
-            self.print(status, &found)?;
+            self.print(self.look()?)?;
             if !self.watch {
                 return Ok(Code::Success);
             }
@@ -93,18 +92,14 @@ impl Arguments {
         }
     }
 
-    /// Facts of the store, and what its images say.
-    fn look(&self) -> Result<(Map<String, Value>, Discovery)> {
+    /// Facts of the store: from its controller, or from its images where that does not run.
+    fn look(&self) -> Result<Map<String, Value>> {
         let store = Store::open(&self.store)?;
-        let found = discover(&images(&[store.disks()])?);
-        let status = match ask_if_running(&store, StoreAsk::Status)? {
-            Some(mut status) => {
-                status.insert("running".to_owned(), true.into());
-                status
-            }
-            None => at_rest(&store, &found)?,
-        };
-        Ok((status, found))
+        if let Some(mut status) = ask_if_running(&store, StoreAsk::Status)? {
+            status.insert("running".to_owned(), true.into());
+            return Ok(status);
+        }
+        at_rest(&store, &discover(&images(&[store.disks()])?))
     }
 
     /// Waits until something has happened.
@@ -124,24 +119,27 @@ impl Arguments {
         Ok(())
     }
 
-    fn print(&self, mut status: Map<String, Value>, found: &Discovery) -> Result<()> {
+    fn print(&self, status: Map<String, Value>) -> Result<()> {
         let output = Output::new("status", self.form);
-        let advice = advice(&status, found);
         if output.is_json() {
-            let told = advice.iter().map(|(name, state, steps)| {
-                json!({"array": name, "state": state.name(), "explanation": state.explanation(), "steps": steps})
-            });
-            status.insert("advice".to_owned(), told.collect());
             return output.document(status);
         }
+        let advice = list(&status, "advice");
         let troubles = list(&status, "not_started");
         if advice.is_empty() && troubles.is_empty() && self.unhealthy {
             return output.told("all arrays are well", &[]);
         }
         let mut text = String::new();
-        for (name, state, steps) in &advice {
-            text.push_str(&format!("{name}: {}. {}\n", state.name(), state.explanation()));
-            for (number, step) in (1..).zip(steps) {
+        for array in advice {
+            let word = |key: &str| array[key].as_str().unwrap_or_default();
+            text.push_str(&format!(
+                "{}: {}. {}\n",
+                word("name"),
+                word("state"),
+                word("explanation")
+            ));
+            let steps = array["steps"].as_array().into_iter().flatten();
+            for (number, step) in (1..).zip(steps.filter_map(Value::as_str)) {
                 text.push_str(&format!("  {number}. {step}\n"));
             }
         }
@@ -193,6 +191,18 @@ fn at_rest(store: &Store, found: &Discovery) -> Result<Map<String, Value>> {
     for set in &found.arrays {
         arrays.push(Value::Object(facts(set)?));
     }
+    let unwell = found.arrays.iter().zip(&arrays);
+    let unwell = unwell.map(|(set, array)| (set, state_of(array)));
+    let unwell = unwell.filter(|(_, state)| *state > ArrayState::Initializing);
+    let advice = unwell.map(|(set, state)| {
+        json!({
+            "name": set.name,
+            "state": state.name(),
+            "explanation": state.explanation(),
+            "steps": steps(set, state, &place_of(set)),
+        })
+    });
+    let advice: Vec<Value> = advice.collect();
     arrays.sort_by_key(|array| std::cmp::Reverse(state_of(array)));
     let disks: Vec<Value> = found
         .images
@@ -218,6 +228,7 @@ fn at_rest(store: &Store, found: &Discovery) -> Result<Map<String, Value>> {
         "state": worst.name(),
         "status": worst.status(),
         "explanation": worst.explanation(),
+        "advice": advice,
         "arrays": arrays,
         "disks": disks,
         "spares": spares.unwrap_or_default(),
@@ -234,24 +245,6 @@ fn state_of(array: &Value) -> ArrayState {
     known.unwrap_or(ArrayState::Disabled)
 }
 
-/// Each array that is not well, with its state and the steps that help.
-fn advice(status: &Map<String, Value>, found: &Discovery) -> Vec<(String, ArrayState, Vec<String>)> {
-    let arrays = list(status, "arrays").iter();
-    let unwell = arrays.filter(|array| state_of(array) > ArrayState::Initializing);
-    unwell
-        .map(|array| {
-            let state = state_of(array);
-            let uuid = array["uuid"].as_str();
-            let set = found
-                .arrays
-                .iter()
-                .find(|set| Some(set.uuid.to_string().as_str()) == uuid);
-            let name = array["name"].as_str().unwrap_or_default().to_owned();
-            (name, state, set.map_or_else(Vec::new, |set| steps(set, state)))
-        })
-        .collect()
-}
-
 /// What `--check` says.
 fn verdict(status: &Map<String, Value>) -> Code {
     let worst = list(status, "arrays").iter().map(state_of).max();
@@ -260,14 +253,6 @@ fn verdict(status: &Map<String, Value>) -> Code {
         _ if !list(status, "not_started").is_empty() => Code::Unusable,
         state if state.is_critical() || state == ArrayState::Rebuilding => Code::Failure,
         _ => Code::Success,
-    }
-}
-
-fn cell(value: &Value) -> Cell {
-    match value {
-        Value::String(text) => Cell::text(text),
-        Value::Number(number) => number.as_u64().map_or(Cell::None, Cell::Bytes),
-        _ => Cell::None,
     }
 }
 
@@ -284,10 +269,10 @@ fn arrays_table(status: &Map<String, Value>) -> Table {
             .as_str()
             .map_or(Cell::None, |kind| Cell::text(format!("{kind} {percent} %{left}")));
         table.push(vec![
-            cell(&array["name"]),
-            cell(&array["level"]),
-            cell(&array["size_bytes"]),
-            cell(&array["state"]),
+            Cell::of("name", &array["name"]),
+            Cell::of("level", &array["level"]),
+            Cell::of("size_bytes", &array["size_bytes"]),
+            Cell::of("state", &array["state"]),
             work,
         ]);
     }
@@ -309,11 +294,11 @@ fn disks_table(status: &Map<String, Value>) -> Table {
             _ => Cell::text(faults.join(" ")),
         };
         table.push(vec![
-            cell(&disk["name"]),
-            cell(&disk["size_bytes"]),
-            cell(&disk["state"]),
-            cell(&disk["array"]),
-            cell(&disk["written_bytes"]),
+            Cell::of("name", &disk["name"]),
+            Cell::of("size_bytes", &disk["size_bytes"]),
+            Cell::of("state", &disk["state"]),
+            Cell::of("array", &disk["array"]),
+            Cell::of("written_bytes", &disk["written_bytes"]),
             faults,
         ]);
     }

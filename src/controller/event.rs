@@ -11,7 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// How much an event matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize, clap::ValueEnum,
+)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
     /// Something was done.
@@ -108,8 +110,20 @@ pub enum Name {
     ControllerStopped,
     /// The log was cleared.
     LogCleared,
+    /// A user of the console did something.
+    UserAction,
     /// A test, asked for by an operator.
     TestMessage,
+    /// Somebody who wants to hear of events cannot be told.
+    NotifyFailed,
+    /// A scheduled task began.
+    TaskStarted,
+    /// It ended well.
+    TaskFinished,
+    /// It ended otherwise.
+    TaskFailed,
+    /// It was due while it could not run.
+    TaskMissed,
 }
 
 impl Name {
@@ -122,7 +136,10 @@ impl Name {
             | Self::BadSector
             | Self::Inconsistent
             | Self::WorkFailed
-            | Self::DiskRemoved => Level::Warning,
+            | Self::DiskRemoved
+            | Self::NotifyFailed
+            | Self::TaskFailed
+            | Self::TaskMissed => Level::Warning,
             _ => Level::Information,
         }
     }

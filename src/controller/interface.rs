@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
+    create::Creation,
     error::{Result, Told},
     log::Query,
+    notify::NotifyAsk,
     order::Order,
+    schedule::ScheduleAsk,
 };
 use crate::raid::rebuild::Progress;
 
@@ -46,6 +49,8 @@ pub enum Ask {
         /// Cut clients off that have it.
         disconnect: bool,
     },
+    /// An invitation to the console: a link for one use, for whoever may ask here.
+    Invite,
     /// Something of the controller of a store; see [`StoreAsk`].
     Store(StoreAsk),
 }
@@ -56,6 +61,13 @@ pub enum Ask {
 pub enum StoreAsk {
     /// How all is, the worst first.
     Status,
+    /// An event that tells what a user of the console did.
+    Note {
+        /// The user's name.
+        user: String,
+        /// What the user did.
+        text: String,
+    },
     /// A look at the directory of the images: arrays that can be started are, disks that came back are taken in.
     Rescan,
     /// Something done to a disk, to rehearse.
@@ -93,10 +105,88 @@ pub enum StoreAsk {
         /// How long to wait for one, in seconds.
         wait_s: u64,
     },
+    /// What is wrong with an array, the steps that bring it back, and what may be asked of it; see
+    /// [`steps`](super::explain::steps).
+    Explain {
+        /// Its name or UUID.
+        name: String,
+    },
+    /// A new array of disks of the store.
+    CreateArray(Box<Creation>),
+    /// The end of an array: its disks are given back.
+    DeleteArray {
+        /// Its name or UUID.
+        name: String,
+        /// Do it though its data are lost.
+        yes: bool,
+    },
+    /// Another name for an array.
+    RenameArray {
+        /// Its name or UUID.
+        name: String,
+        /// The other one.
+        new: String,
+    },
+    /// The service of an array that was stopped.
+    StartArray {
+        /// Its name or UUID.
+        name: String,
+    },
+    /// Values of an attribute of a disk's health over time; see [`ATTRIBUTES`](super::disk::smart::ATTRIBUTES).
+    History {
+        /// Name or path of the disk.
+        disk: String,
+        /// Name of the attribute.
+        attribute: String,
+        /// When, and how many points.
+        span: Span,
+    },
+    /// The series of the store's database.
+    Series,
+    /// Entries of a series.
+    Points {
+        /// Its name.
+        series: String,
+        /// Whether it is one of variable length.
+        #[serde(default)]
+        varlen: bool,
+        /// Which, and how many.
+        span: Span,
+    },
+    /// The snapshots of the store's database.
+    Snapshots,
+    /// The tapes of the store, the dumps on them and the dumps that stopped.
+    Tapes,
     /// All events forgotten.
     ClearEvents,
     /// An event for a test of what is told about events.
     TestEvent,
+    /// Something of those who are told about events.
+    Notify(NotifyAsk),
+    /// Something of the schedule.
+    Schedule(ScheduleAsk),
+}
+
+/// A range of timestamps, and how many points of it are wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Span {
+    /// The first timestamp; none for the first that there is.
+    pub from: Option<u64>,
+    /// The last timestamp; none for the last that there is.
+    pub to: Option<u64>,
+    /// At most so many, spread evenly over the range.
+    pub points: usize,
+}
+
+impl Default for Span {
+    fn default() -> Self {
+        Self {
+            from: None,
+            to: None,
+            points: 500,
+        }
+    }
 }
 
 /// What is done to a disk.

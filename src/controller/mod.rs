@@ -5,14 +5,21 @@
 //! the one that serves the array. Progress and result are the same both ways.
 
 pub mod client;
+pub mod clock;
+pub mod create;
 pub mod disk;
 pub mod error;
 pub mod event;
+pub mod explain;
 pub mod hook;
 pub mod interface;
+pub mod kept;
+pub mod library;
 pub mod log;
+pub mod notify;
 pub mod order;
 pub mod running;
+pub mod schedule;
 pub mod served;
 pub mod settings;
 pub mod socket;
@@ -21,6 +28,8 @@ pub mod telemetry;
 pub mod watch;
 
 pub use error::{Error, Kind, Told};
-pub use event::Event;
+pub use event::{Event, Level};
 pub use settings::Settings;
 pub use store::Store;
+
+pub use crate::raid::health::{Action, ArrayState, DiskState};

@@ -1,6 +1,10 @@
 //! What a verb asks of an array that is in use, and how it is carried out.
 //!
-//! A member is named by its slot, by its path or by the name of its file.
+//! A member is named by its slot, by its path or by the name of its file. How images come in and members go out is in
+//! [`members`], what is told of an array in [`facts`].
+
+mod facts;
+mod members;
 
 use std::{
     ops::ControlFlow,
@@ -10,6 +14,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+pub use facts::{facts, level_name, reshape_facts};
+pub(super) use members::fail;
+use members::{Taking, added_fact, copies, remove};
+
 use super::{
     error::{Error, Kind, Result},
     interface::Tell,
@@ -17,17 +25,15 @@ use super::{
 use crate::{
     nbd::Keeper,
     raid::{
-        self, Array, Level, Slot,
+        Array, Level,
         add::Added,
-        array::{MemberStatus, Status},
         assemble::Image,
         create::NewImage,
-        discover::{Contents, discover},
+        health::{Action, ArrayState},
         metadata::identity::Uuid,
         rebuild::{Ending, Progress},
         reshape::Plan,
         scrub::{Mismatch, Repair, Suspect, Unreadable},
-        stopped::give_back,
     },
 };
 
@@ -65,6 +71,10 @@ pub enum Order {
     },
     /// Fill members that are new, and make redundancy right where it may not be.
     Rebuild,
+    /// Stop what is done to the array: a verify ends, other work waits until it is asked for.
+    Pause,
+    /// Go on with what was stopped.
+    Resume,
     /// Use more of each member.
     Enlarge {
         /// Bytes of each member; none for all that they have.
@@ -139,6 +149,9 @@ pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -
             "again where it is served for writing",
         ));
     }
+    if array.state() == ArrayState::Disabled && !matches!(order, Order::Status) {
+        array.check_allows(Action::AddDisk)?;
+    }
     match order {
         Order::Status => {}
         Order::Fail { member } => fail(array, member)?,
@@ -148,7 +161,7 @@ pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -
             if *wait && added != Added::Spare {
                 finish(keeper, tell)?;
             } else {
-                keeper.nudge();
+                keeper.go_on();
             }
             let mut facts = facts(keeper);
             facts.insert("added".to_owned(), added_fact(added));
@@ -162,6 +175,14 @@ pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -
         }
         Order::Remove { image, yes } => remove(array, find, image, *yes)?,
         Order::Rebuild => finish(keeper, tell)?,
+        Order::Pause => {
+            check_allows(array, &STOPS)?;
+            keeper.halt();
+        }
+        Order::Resume => {
+            check_allows(array, &RESUMES)?;
+            keeper.go_on();
+        }
         Order::Enlarge { member_bytes } => {
             array.grow_members(*member_bytes)?;
             finish(keeper, tell)?;
@@ -184,12 +205,21 @@ pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -
     Ok(facts(keeper))
 }
 
-/// Lets a mirror have another number of copies; images wait as spares until there are slots for them.
-fn copies(array: &Array, count: u16, images: &[PathBuf], taking: Taking<'_>) -> Result<()> {
-    for path in images {
-        array.add(&taking.device_of(array, path)?, new_uuid()?)?;
-    }
-    Ok(array.set_copies(count)?)
+/// What [`Order::Pause`] is in the guide's words.
+const STOPS: [Action; 4] = [
+    Action::StopRebuild,
+    Action::StopVerify,
+    Action::StopInitialization,
+    Action::StopReshape,
+];
+/// What [`Order::Resume`] is.
+const RESUMES: [Action; 3] = [Action::Rebuild, Action::ResumeInitialization, Action::ResumeReshape];
+
+/// Refuses where none of some actions is allowed.
+fn check_allows(array: &Array, actions: &[Action]) -> Result<()> {
+    let allowed = |action: &&Action| array.actions().contains(action);
+    let action = actions.iter().find(allowed).or(actions.first());
+    Ok(action.map_or(Ok(()), |action| array.check_allows(*action))?)
 }
 
 /// What an array is asked to become.
@@ -255,54 +285,12 @@ fn finish(keeper: &Keeper, tell: Tell<'_>) -> Result<()> {
     }
 }
 
-/// How images are taken in.
-#[derive(Clone, Copy)]
-struct Taking<'a> {
-    find: Find<'a>,
-    /// What they hold may be lost.
-    yes: bool,
-}
-
-impl Taking<'_> {
-    /// The device that an image is to an array: the partition that was its member, or all of it.
-    fn device_of(self, array: &Array, path: &Path) -> Result<Image> {
-        let whole = (self.find)(path)?;
-        let found = discover(std::slice::from_ref(&whole));
-        let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
-        if let Some(device) = own.and_then(|set| set.members.first()) {
-            return Ok(device.image.clone());
-        }
-        let contents = found.images.first().map(|report| &report.contents);
-        let in_part = found
-            .arrays
-            .iter()
-            .flat_map(|set| &set.members)
-            .any(|member| member.partition.is_some());
-        let place = path.display();
-        match contents {
-            Some(Contents::Blank | Contents::Unreadable(_)) | None => Ok(whole),
-            Some(contents) if in_part || matches!(contents, Contents::PartitionTable(_)) => {
-                let message = format!("{place}: {contents}, in a partition table");
-                Err(Error::refused(Kind::Refused, message, "an image without one"))
-            }
-            Some(_) if self.yes => Ok(whole),
-            Some(contents) => {
-                let message = format!("{place}: {contents}, which would be lost");
-                Err(Error::refused(
-                    Kind::Refused,
-                    message,
-                    "another image, or --yes to do it",
-                ))
-            }
-        }
-    }
-}
-
 /// Compares redundancy with data; the rest of the time is left to those who use the array.
 fn verify(keeper: &Keeper, repair: Repair, tell: Tell<'_>) -> Result<Value> {
     let mut gone = None;
+    let mut visit = keeper.visit();
     let mut pace = |progress: Progress| match tell(progress) {
-        Ok(()) if keeper.rest() => ControlFlow::Continue(()),
+        Ok(()) if visit.rest(progress) => ControlFlow::Continue(()),
         Ok(()) => ControlFlow::Break(()),
         Err(error) => {
             gone = Some(error);
@@ -340,141 +328,6 @@ fn verify(keeper: &Keeper, repair: Repair, tell: Tell<'_>) -> Result<Value> {
         "mismatches": report.mismatches.iter().map(mismatch).collect::<Vec<_>>(),
         "unreadable": report.unreadable.iter().map(unreadable).collect::<Vec<_>>(),
     }))
-}
-
-/// Takes a member out, unless the array needs it.
-pub(super) fn fail(array: &Array, member: &str) -> Result<()> {
-    let status = array.status();
-    let slot = slot_of(&status, member)?;
-    let absent = |seat: &&MemberStatus| seat.slot == slot || seat.path.is_none() || seat.rebuilt_bytes.is_some();
-    let without: Vec<Slot> = status.members.iter().filter(absent).map(|seat| seat.slot).collect();
-    if !array.legs().is_empty() || array.geometry().can_read(&without) {
-        return Ok(array.fail_member(slot)?);
-    }
-    let array = status.name;
-    Err(raid::Error::MemberNeeded { array, slot }.into())
-}
-
-/// Gives an image back that the array does without.
-fn remove(array: &Array, find: Find<'_>, path: &Path, yes: bool) -> Result<()> {
-    let found = discover(&[find(path)?]);
-    let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
-    let (place, name) = (path.display(), array.name());
-    let Some(device) = own.and_then(|set| set.members.first()) else {
-        let message = format!("{place}: it is no device of array {name}");
-        return Err(Error::refused(
-            Kind::NotFound,
-            message,
-            "'headstack array show' for those it has",
-        ));
-    };
-    let path = device.image.path();
-    let status = array.status();
-    if let Some(seat) = status.members.iter().find(|seat| seat.path.as_ref() == Some(&path)) {
-        let message = format!("{place}: it is member {} of array {name}, in use", seat.slot);
-        return Err(Error::refused(Kind::Refused, message, "'headstack array fail' first"));
-    }
-    if status.spares.contains(&path) {
-        array.release_spare(&path)?;
-    } else if !yes {
-        let message = format!("{place}: array {name} could not take it back as the member that it was");
-        return Err(Error::refused(Kind::Refused, message, "--yes to do it"));
-    }
-    Ok(give_back(device)?)
-}
-
-fn added_fact(added: Added) -> Value {
-    match added {
-        Added::Spare => json!({"as": "spare"}),
-        Added::Rebuild(slot) => json!({"as": "new-member", "slot": slot.0}),
-        Added::Return(slot) => json!({"as": "returning-member", "slot": slot.0}),
-    }
-}
-
-/// The slot that a user means.
-fn slot_of(status: &Status, member: &str) -> Result<Slot> {
-    let given = std::fs::canonicalize(member).unwrap_or_else(|_| PathBuf::from(member));
-    let is = |path: &Path| path == given || path.file_name().is_some_and(|name| name.to_str() == Some(member));
-    let number = member.parse().ok();
-    let named = status.members.iter().find(|seat| seat.path.as_deref().is_some_and(is));
-    let numbered = || {
-        let taken = |seat: &&MemberStatus| seat.path.is_some();
-        status
-            .members
-            .iter()
-            .filter(taken)
-            .find(|seat| Some(seat.slot.0) == number)
-    };
-    match named.or_else(numbered) {
-        Some(seat) => Ok(seat.slot),
-        None => Err(Error::refused(
-            Kind::NotFound,
-            format!("array {} has no member {member}", status.name),
-            "'headstack array show' for its members",
-        )),
-    }
-}
-
-/// The name of an array's level, with RAID 50 as one.
-pub fn level_name(array: &Array) -> &'static str {
-    if array.legs().is_empty() {
-        array.level().name()
-    } else {
-        "raid50"
-    }
-}
-
-/// All that is known of an array in use.
-pub fn facts(keeper: &Keeper) -> Map<String, Value> {
-    let array = keeper.array();
-    let status = array.status();
-    let state = array.state();
-    let members: Vec<Value> = status
-        .members
-        .iter()
-        .map(|member| {
-            let standing = match (&member.path, member.rebuilt_bytes) {
-                (None, _) => "missing",
-                (Some(_), Some(_)) => "rebuilding",
-                (Some(_), None) => "in sync",
-            };
-            json!({
-                "slot": member.slot.0,
-                "path": member.path,
-                "standing": standing,
-                "rebuilt_bytes": member.rebuilt_bytes,
-                "read_errors": member.read_errors,
-            })
-        })
-        .collect();
-    let work = keeper.work().map(|(work, progress)| {
-        json!({
-            "kind": work.name(),
-            "done_bytes": progress.map(|progress| progress.done_bytes),
-            "whole_bytes": progress.map(|progress| progress.whole_bytes),
-            "eta_seconds": keeper.left().map(|left| left.as_secs()),
-        })
-    });
-    let facts = json!({
-        "name": status.name,
-        "uuid": status.uuid.to_string(),
-        "level": level_name(array),
-        "size_bytes": status.size_bytes,
-        "state": state.name(),
-        "status": state.status(),
-        "read_only": array.is_read_only(),
-        "degraded": status.degraded,
-        "dirty": status.dirty,
-        "needs_resync": status.needs_resync,
-        "events": status.events,
-        "members": members,
-        "spares": status.spares,
-        "work": work,
-    });
-    match facts {
-        Value::Object(facts) => facts,
-        _ => Map::new(),
-    }
 }
 
 /// A new identity for a member or an array.

@@ -86,7 +86,7 @@ impl Served {
                 }
                 stopped.map(|()| Map::from_iter([("ended".to_owned(), json!(ended))]))
             }
-            Ask::Store(_) => Err(Error::refused(
+            Ask::Store(_) | Ask::Invite => Err(Error::refused(
                 Kind::Unavailable,
                 "these arrays are served by themselves, without a store",
                 "'headstack serve STORE', which has what is asked for",

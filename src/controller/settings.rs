@@ -4,6 +4,7 @@
 //! so, and the next change puts the damaged file aside.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     path::{Path, PathBuf},
     str::FromStr,
@@ -147,6 +148,9 @@ pub struct Remembered {
     pub settings: Settings,
     /// Names of the images in the spare pool, in the order in which they are taken.
     pub spares: Vec<String>,
+    /// UUIDs of the arrays in which a write counts as done when it is durable.
+    #[serde(default)]
+    pub write_through: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -83,8 +83,12 @@ impl Store {
 
     /// The store that a path is a part of: itself, or the one of the directory `disks` that an image stands in.
     pub fn around(image: &Path) -> Option<Self> {
-        let image = fs::canonicalize(image).ok()?;
-        let disks = image.parent().filter(|parent| parent.ends_with("disks"))?;
+        Self::of_images(fs::canonicalize(image).ok()?.parent()?)
+    }
+
+    /// The store whose images stand in a directory.
+    pub fn of_images(directory: &Path) -> Option<Self> {
+        let disks = Some(directory).filter(|directory| directory.ends_with("disks"))?;
         Self::open(disks.parent()?).ok()
     }
 
@@ -101,6 +105,11 @@ impl Store {
     /// The directory of its images.
     pub fn disks(&self) -> PathBuf {
         self.root.join("disks")
+    }
+
+    /// The directory of its tapes.
+    pub fn tapes(&self) -> PathBuf {
+        self.root.join("tapes")
     }
 
     /// The directory of its settings.

@@ -6,8 +6,7 @@
 
 use std::io;
 
-use super::text::TextError;
-use crate::series;
+use crate::series::{self, text::TextError};
 
 /// Result of a file system operation.
 pub type Result<T, E = Refusal> = std::result::Result<T, E>;

@@ -20,7 +20,7 @@
 //! kernel -> adapter -> filesystem -> view -> series::Series
 //!              |           |- nodes     which file a number is
 //!              |           |- appending  bytes of an entry that is not whole yet
-//!              |           `- text, offsets
+//!              |           `- offsets
 //!              `- notices   what the kernel must forget before it is answered
 //! ```
 //!
@@ -43,5 +43,4 @@ pub mod offsets;
 pub mod options;
 mod pressure;
 pub mod session;
-pub mod text;
 pub mod view;

@@ -74,6 +74,12 @@ pub enum Unfinished {
         /// Name of the array.
         array: String,
     },
+    /// Somebody stopped the work; it goes on when that is asked for.
+    #[error("array {array}: the work was stopped before it was done")]
+    Halted {
+        /// Name of the array.
+        array: String,
+    },
     /// It failed.
     #[error("{reason}")]
     Failed {
@@ -90,17 +96,49 @@ struct State {
     stops_at_unreadable: bool,
     /// Work may begin without being asked for.
     eager: bool,
+    /// No work is begun, and what is under way ends.
+    halted: bool,
+    /// Times that work was told to end.
+    halts: u64,
     working: Option<Work>,
-    progress: Option<Progress>,
-    /// When the work began, and at which byte.
-    began: Option<(Instant, u64)>,
-    /// When work in another thread rested last.
-    step: Option<Instant>,
+    pace: Option<Pace>,
+    /// How far another thread is with its work.
+    guest: Option<Pace>,
     /// Requests to look at the array, and the last of them after which there was nothing left to do or something failed.
     asked: u64,
     answered: u64,
     /// Why the last work failed, and how often the superblocks had been written then.
     fault: Option<(String, u64)>,
+}
+
+/// How far work is, and since when.
+#[derive(Debug, Clone, Copy)]
+struct Pace {
+    progress: Progress,
+    began: Instant,
+    /// Bytes that were done when it began.
+    from_bytes: u64,
+}
+
+impl Pace {
+    fn at(before: Option<Self>, progress: Progress) -> Self {
+        let new = || Self {
+            progress,
+            began: Instant::now(),
+            from_bytes: progress.done_bytes,
+        };
+        Self {
+            progress,
+            ..before.unwrap_or_else(new)
+        }
+    }
+
+    /// Bytes a second; none before there is any.
+    fn rate(self) -> Option<u64> {
+        let done = u128::from(self.progress.done_bytes.checked_sub(self.from_bytes)?);
+        let rate = done * 1000 / self.began.elapsed().as_millis().max(1);
+        u64::try_from(rate).ok().filter(|rate| *rate > 0)
+    }
 }
 
 /// What is shared with the thread.
@@ -156,19 +194,44 @@ impl Keeper {
     /// What is being done, and how far it is.
     pub fn work(&self) -> Option<(Work, Option<Progress>)> {
         let state = self.shared.lock();
-        state.working.map(|work| (work, state.progress))
+        state.working.map(|work| (work, state.pace.map(|pace| pace.progress)))
     }
 
-    /// How long the work is going to take at the speed that it had so far; none before it has a speed.
-    pub fn left(&self) -> Option<Duration> {
+    /// How far another thread is with its work on the array.
+    pub fn visitor(&self) -> Option<Progress> {
+        self.shared.lock().guest.map(|pace| pace.progress)
+    }
+
+    /// Bytes a second that the work did so far, and how long it is going to take at that speed; none before it has one.
+    pub fn speed(&self) -> Option<(u64, Duration)> {
         let state = self.shared.lock();
-        let ((began, from), progress) = (state.began?, state.progress?);
-        let (done, left) = (
-            progress.done_bytes.checked_sub(from).filter(|done| *done > 0)?,
-            progress.whole_bytes.saturating_sub(progress.done_bytes),
-        );
-        let left = began.elapsed().as_millis() * u128::from(left) / u128::from(done);
-        Some(Duration::from_millis(u64::try_from(left).ok()?))
+        let pace = if state.working.is_some() {
+            state.pace
+        } else {
+            state.guest
+        }?;
+        let rate = pace.rate()?;
+        let left = pace.progress.whole_bytes.saturating_sub(pace.progress.done_bytes);
+        Some((rate, Duration::from_secs(left.div_ceil(rate))))
+    }
+
+    /// Ends the work that is under way. What the keeper did does not begin again before [`Keeper::go_on`].
+    pub fn halt(&self) {
+        let mut state = self.shared.lock();
+        state.halts += 1;
+        state.halted = state.guest.is_none();
+        self.shared.changed.notify_all();
+    }
+
+    /// True where work waits for [`Keeper::go_on`].
+    pub fn is_halted(&self) -> bool {
+        self.shared.lock().halted
+    }
+
+    /// Lets work go on that was ended.
+    pub fn go_on(&self) {
+        self.shared.lock().halted = false;
+        self.nudge();
     }
 
     /// Says whether a rebuild ends at a sector that nobody can give; else it goes on and notes that the sector is lost.
@@ -191,21 +254,13 @@ impl Keeper {
         state.asked
     }
 
-    /// Leaves the rest of the time to those who use the array, after a step of work that another thread did for it; false
-    /// where the array is being stopped.
-    pub fn rest(&self) -> bool {
-        let share = (self.shared.share)();
-        let mut state = self.shared.lock();
-        let mut step = state.step.unwrap_or_else(Instant::now);
-        if step.elapsed() >= STINT {
-            let until = Instant::now() + pause_after(step.elapsed().min(TICK), share);
-            while !state.ending && Instant::now() < until {
-                state = self.shared.wait(state, until.saturating_duration_since(Instant::now()));
-            }
-            step = Instant::now();
+    /// Lets another thread work on the array, which leaves the rest of the time to those who use it.
+    pub fn visit(&self) -> Visit<'_> {
+        Visit {
+            shared: &self.shared,
+            halts: self.shared.lock().halts,
+            step: Instant::now(),
         }
-        state.step = Some(step);
-        !state.ending
     }
 
     /// Waits until all work is done that is due, and tells how far it is meanwhile; breaks to wait no longer.
@@ -213,6 +268,7 @@ impl Keeper {
     /// # Errors
     /// [`Unfinished`] says why it is not done.
     pub fn finish(&self, tell: &mut dyn FnMut(Progress) -> ControlFlow<()>) -> Result<(), Unfinished> {
+        self.shared.lock().halted = false;
         let ticket = self.nudge();
         let mut state = self.shared.lock();
         let mut told = None;
@@ -221,8 +277,9 @@ impl Keeper {
             if state.ending {
                 return Err(Unfinished::Stopping { array: name() });
             }
-            if state.progress != told
-                && let Some(progress) = state.progress
+            let progress = state.pace.map(|pace| pace.progress);
+            if progress != told
+                && let Some(progress) = progress
             {
                 told = Some(progress);
                 drop(state);
@@ -233,6 +290,9 @@ impl Keeper {
                 continue;
             }
             state = self.shared.wait(state, TICK);
+        }
+        if state.halted {
+            return Err(Unfinished::Halted { array: name() });
         }
         match &state.fault {
             Some((fault, _)) => Err(Unfinished::Failed { reason: fault.clone() }),
@@ -254,6 +314,38 @@ impl Keeper {
         let stopped = self.array().stop(now());
         drop(self.watcher.lock().unwrap_or_else(PoisonError::into_inner).take());
         stopped
+    }
+}
+
+/// Work of another thread on an array.
+pub struct Visit<'a> {
+    shared: &'a Shared,
+    halts: u64,
+    /// When it rested last.
+    step: Instant,
+}
+
+impl Visit<'_> {
+    /// Leaves the rest of the time to those who use the array, after a step of the work; false where the work is to end.
+    pub fn rest(&mut self, progress: Progress) -> bool {
+        let share = (self.shared.share)();
+        let mut state = self.shared.lock();
+        state.guest = Some(Pace::at(state.guest, progress));
+        let ends = |state: &State| state.ending || state.halts != self.halts;
+        if self.step.elapsed() >= STINT {
+            let until = Instant::now() + pause_after(self.step.elapsed().min(TICK), share);
+            while !ends(&state) && Instant::now() < until {
+                state = self.shared.wait(state, until.saturating_duration_since(Instant::now()));
+            }
+            self.step = Instant::now();
+        }
+        !ends(&state)
+    }
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        self.shared.lock().guest = None;
     }
 }
 
@@ -309,10 +401,11 @@ impl Shared {
             return None;
         }
         let status = self.array.status();
-        let failed_at = self.lock().fault.as_ref().map(|(_, events)| *events);
-        if failed_at == Some(status.events) {
+        let state = self.lock();
+        if state.halted || state.fault.as_ref().is_some_and(|(_, events)| *events == status.events) {
             return None;
         }
+        drop(state);
         // Nothing else can be done before it has its new shape.
         if let Some(reshape) = &status.reshape {
             return (!reshape.running).then_some(Work::Reshape);
@@ -348,17 +441,16 @@ impl Shared {
         let mut pace = |progress: Progress| {
             self.tick(ticked);
             let mut state = self.lock();
-            state.progress = Some(progress);
-            state.began.get_or_insert((Instant::now(), progress.done_bytes));
+            state.pace = Some(Pace::at(state.pace, progress));
             if began.elapsed() >= STINT {
                 self.changed.notify_all();
                 let until = Instant::now() + pause_after(began.elapsed(), (self.share)());
-                while !state.ending && Instant::now() < until {
+                while !state.ending && !state.halted && Instant::now() < until {
                     state = self.wait(state, until.saturating_duration_since(Instant::now()));
                 }
                 began = Instant::now();
             }
-            if state.ending {
+            if state.ending || state.halted {
                 ControlFlow::Break(())
             } else {
                 ControlFlow::Continue(())
@@ -381,8 +473,7 @@ impl Shared {
         };
         let mut state = self.lock();
         state.working = None;
-        state.progress = None;
-        state.began = None;
+        state.pace = None;
         if fault.is_some() {
             state.answered = asked;
         }

@@ -230,11 +230,13 @@ fn remove_stale(path: &Path) -> Result<(), ListenError> {
     let path = path.to_owned();
     match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Ok(file) if file.file_type().is_socket() => {}
+        Ok(file) if file.file_type().is_socket() || file.file_type().is_symlink() => {}
         _ => return Err(ListenError::NotASocket { path }),
     }
     match UnixStream::connect(&path) {
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
+        // A link to a socket that is gone.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         // Whoever has it does not refuse: a server that answers, that is full, or that we may not talk to.
         _ => return Err(ListenError::InUse { path }),
     }

@@ -40,4 +40,4 @@ pub use keeper::Keeper;
 pub use listen::{ListenError, Listener};
 pub use server::{Limits, Server, Settings};
 pub use tls::{Keys, Tls, TlsError};
-pub use watcher::MEMBER_TIMEOUT;
+pub use watcher::{MEMBER_TIMEOUT, watch_starts};

@@ -5,17 +5,40 @@
 
 use std::{
     io,
-    sync::Arc,
+    sync::{Arc, Once},
     thread::{self, JoinHandle},
     time::Duration,
 };
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
-use crate::raid::{Array, watch::Watch};
+use crate::raid::{
+    Array,
+    watch::{Watch, starts},
+};
 
 /// How long a member may take to answer where nobody says otherwise: longer than disks try to read a bad sector.
 pub const MEMBER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Looks from now on at all that arrays in this process are started from, so that an image which takes longer than
+/// [`MEMBER_TIMEOUT`], by up to a quarter, is given up.
+pub fn watch_starts() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        starts::look();
+        let looking = thread::Builder::new().name("start watch".to_owned()).spawn(|| {
+            loop {
+                thread::sleep(MEMBER_TIMEOUT / u32::from(Watch::LOOKS));
+                for path in starts::look() {
+                    log::error!("{} does not answer", path.display());
+                }
+            }
+        });
+        if let Err(error) = looking {
+            log::warn!("an image that hangs is waited for: no thread: {error}");
+        }
+    });
+}
 
 /// Looks at the members of an array until it is dropped.
 pub(super) struct Watcher {

@@ -24,7 +24,7 @@ use super::{
     },
     partial_parity::Logs,
     rebuild, reshape,
-    watch::Watch,
+    watch::{Watch, starts::Starting},
 };
 use crate::storage::{Access, Directory, HostDirectory, Storage};
 
@@ -54,13 +54,16 @@ impl Image {
     /// # Errors
     /// There is no such file, or its directory cannot be opened.
     pub fn at(path: &Path) -> std::io::Result<Self> {
-        let path = std::fs::canonicalize(path)?;
-        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
-            return Err(std::io::ErrorKind::IsADirectory.into());
-        };
-        Ok(Self {
-            directory: Arc::new(HostDirectory::open(directory)?),
-            name: name.into(),
+        let wanted = path.to_path_buf();
+        Starting::new().watch().ask(path, move || {
+            let path = std::fs::canonicalize(wanted)?;
+            let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+                return Err(std::io::ErrorKind::IsADirectory.into());
+            };
+            Ok(Self {
+                directory: Arc::new(HostDirectory::open(directory)?),
+                name: name.into(),
+            })
         })
     }
 
@@ -169,8 +172,9 @@ pub fn find(path: &Path, storage: &dyn Storage, image: usize) -> Result<Option<F
 /// # Errors
 /// [`Error::NotStartable`] says what is missing or contradictory; [`Error::Member`] names an image that cannot be used.
 pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
-    let watch = Arc::new(Watch::default());
-    let watched: Vec<Image> = images.iter().map(|image| image.watched(&watch)).collect();
+    let starting = Starting::new();
+    let watch = starting.watch();
+    let watched: Vec<Image> = images.iter().map(|image| image.watched(watch)).collect();
     let images = &*watched;
     let mut of_all = Vec::new();
     let mut readers = Vec::new();
@@ -227,7 +231,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         journal,
         journal_always: how.journal_always,
         write_through: how.write_through,
-        watch,
+        watch: Arc::clone(watch),
     }))
 }
 

@@ -13,6 +13,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 
 use super::{
     Array, Level, SECTOR_BYTES, Slot,
+    array::Reshaping,
     assemble::{Assembly, Found, Image, assemble, choose, read_journal, shape_of},
     error::{Error, Result},
     metadata::{
@@ -22,6 +23,7 @@ use super::{
     nested::assemble_nested,
     overlay::over,
     partial_parity::Logs,
+    watch::starts::Starting,
 };
 
 pub use image::{Contents, ImageReport};
@@ -65,8 +67,8 @@ pub struct ArraySet {
     pub dirty: bool,
     /// True where a verify found that its redundancy does not go with its data, or sectors of it are lost.
     pub inconsistent: bool,
-    /// True where it was left on its way to another shape.
-    pub reshapes: bool,
+    /// Where it goes, and how far it came, where it was left on its way to another shape.
+    pub reshape: Option<Reshaping>,
     /// All devices that say that they belong to the array, by slot; then those without one.
     pub members: Vec<SetMember>,
     /// Slots that no member in good standing fills.
@@ -123,6 +125,20 @@ pub enum Standing {
     Failed,
     /// It holds a journal of md.
     Journal,
+}
+
+impl Standing {
+    /// Its word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::InSync => "in sync",
+            Self::Rebuilding { .. } => "rebuilding",
+            Self::Spare => "spare",
+            Self::Stale => "stale",
+            Self::Failed => "failed",
+            Self::Journal => "journal",
+        }
+    }
 }
 
 /// A contradiction between images, in which nobody can say who is right.
@@ -191,8 +207,9 @@ impl ArraySet {
 pub fn discover(images: &[Image]) -> Discovery {
     let mut devices = Vec::new();
     let mut reports = Vec::new();
+    let starting = Starting::new();
     for (number, image) in images.iter().enumerate() {
-        reports.push(look(image, number, &mut devices));
+        reports.push(look(&image.watched(starting.watch()), number, &mut devices));
     }
     let mut uuids: Vec<Uuid> = devices
         .iter()
@@ -297,7 +314,9 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
         updated: view.updated,
         dirty: !view.level.is_bare() && !view.is_clean(),
         inconsistent,
-        reshapes: view.reshaping().is_some(),
+        reshape: shape
+            .as_ref()
+            .and_then(|shape| Some(Reshaping::of(shape.view()?, false))),
         conflicts: conflicts(&own, &members),
         members,
         missing,

@@ -189,8 +189,8 @@ pub fn checked_name(name: &str) -> Result<Name> {
 }
 
 /// Name of a new array that was given none: `RAID_` with the level and the least number that is free, from 0.
-pub fn default_name(kind: super::geometry::ArrayKind, taken: &[String]) -> String {
-    let level = kind.name().trim_start_matches("RAID").trim();
+pub fn default_name(level: &str, taken: &[String]) -> String {
+    let level = level.trim_start_matches("RAID").trim();
     let names = (0..).map(|number| format!("RAID_{level}_{number}"));
     names
         .into_iter()

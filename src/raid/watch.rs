@@ -27,6 +27,7 @@ use rustix::io::Errno;
 
 use crate::storage::{Access, Capacity, Directory, Entry, Fill, Mapping, Span, Stat, Storage};
 
+pub mod starts;
 #[cfg(test)]
 mod tests;
 
@@ -50,6 +51,39 @@ impl Watch {
     /// Says whether operations are watched; those of before go on as they began.
     pub fn set_on(&self, on: bool) {
         self.on.store(on, Ordering::Release);
+    }
+
+    fn is_on(&self) -> bool {
+        self.on.load(Ordering::Acquire)
+    }
+
+    /// Does what may hang before there is an open file, in a thread of its own where operations are watched.
+    ///
+    /// # Errors
+    /// Those of `work`, and `ETIMEDOUT` where it was given up; its result is dropped when it comes.
+    pub fn ask<T, W>(&self, path: &Path, work: W) -> io::Result<T>
+    where
+        T: Send + 'static,
+        W: FnOnce() -> io::Result<T> + Send + 'static,
+    {
+        if !self.is_on() {
+            return work();
+        }
+        let (line, given_up) = Line::new(path.to_path_buf());
+        self.files().push(Arc::downgrade(&line));
+        let number = line.begin()?;
+        let (tell, answer) = bounded(1);
+        let asked = Arc::clone(&line);
+        thread::Builder::new().name("member".to_owned()).spawn(move || {
+            let done = work();
+            asked.end(number);
+            // Who asked may have given up.
+            let _ = tell.send(done);
+        })?;
+        select! {
+            recv(answer) -> done => done.unwrap_or_else(|_| Err(Errno::IO.into())),
+            recv(given_up) -> _ => Err(Errno::TIMEDOUT.into()),
+        }
     }
 
     /// The same directory, whose files are watched.
@@ -96,6 +130,22 @@ struct LineState {
 }
 
 impl Line {
+    /// A file in which nothing is under way, and what tells when it is given up.
+    fn new(path: PathBuf) -> (Arc<Self>, Receiver<Infallible>) {
+        let (alive, given_up) = bounded(0);
+        let state = LineState {
+            next: 0,
+            under_way: BTreeMap::new(),
+            alive: Some(alive),
+        };
+        let line = Self {
+            path,
+            given_up: AtomicBool::new(false),
+            state: Mutex::new(state),
+        };
+        (Arc::new(line), given_up)
+    }
+
     fn state(&self) -> MutexGuard<'_, LineState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -149,16 +199,7 @@ impl Watched {
         if storage.never_waits() {
             return storage;
         }
-        let (alive, given_up) = bounded(0);
-        let line = Arc::new(Line {
-            path: self.files.path().join(path),
-            given_up: AtomicBool::new(false),
-            state: Mutex::new(LineState {
-                next: 0,
-                under_way: BTreeMap::new(),
-                alive: Some(alive),
-            }),
-        });
+        let (line, given_up) = Line::new(self.files.path().join(path));
         self.watch.files().push(Arc::downgrade(&line));
         let (tasks, taken) = bounded(0);
         Arc::new(WatchedFile {
@@ -195,7 +236,10 @@ impl Directory for Watched {
         if access == Access::ReadWrite && self.watch.hangs(&self.files.path().join(path)) {
             return Err(Errno::BUSY.into());
         }
-        Ok(self.file(path, self.files.open(path, access)?))
+        let (files, name) = (Arc::clone(&self.files), path.to_path_buf());
+        let whole = files.path().join(path);
+        let storage = self.watch.ask(&whole, move || files.open(&name, access))?;
+        Ok(self.file(path, storage))
     }
 
     fn create(&self, path: &Path, fill: Fill<'_>) -> io::Result<Arc<dyn Storage>> {
@@ -257,7 +301,7 @@ struct WatchedFile {
 
 impl WatchedFile {
     fn is_watched(&self) -> bool {
-        self.watch.on.load(Ordering::Acquire)
+        self.watch.is_on()
     }
 
     /// Lets a thread do what may hang, and waits for it as long as the watch does.
@@ -348,7 +392,10 @@ impl Drop for WatchedFile {
 
 impl Storage for WatchedFile {
     fn size_bytes(&self) -> io::Result<u64> {
-        self.storage.size_bytes()
+        if !self.is_watched() {
+            return self.storage.size_bytes();
+        }
+        self.ask(|storage| storage.size_bytes())
     }
 
     fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<usize> {
@@ -436,7 +483,10 @@ impl Storage for WatchedFile {
     }
 
     fn claim(&self, offset_bytes: u64, length_bytes: u64, access: Access) -> io::Result<()> {
-        self.storage.claim(offset_bytes, length_bytes, access)
+        if !self.is_watched() {
+            return self.storage.claim(offset_bytes, length_bytes, access);
+        }
+        self.ask(move |storage| storage.claim(offset_bytes, length_bytes, access))
     }
 
     fn set_modified(&self, modified: SystemTime) -> io::Result<()> {

@@ -27,6 +27,7 @@ mod recovery;
 #[expect(clippy::module_inception, reason = "the noun of the file is the noun of the layer")]
 mod series;
 mod snapshot;
+pub mod text;
 mod types;
 mod varlen;
 

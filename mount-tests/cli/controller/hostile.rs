@@ -3,27 +3,10 @@
 //!
 //! Requests that no verb makes go to the control socket itself, a line each.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader, Write as _},
-    os::unix::net::UnixStream,
-};
+use std::{fs, io::Write as _};
 
-use super::{Store, end, refused};
+use super::{Store, answer, connect, end, refused};
 use crate::cli::{headstack, wait_until};
-
-fn connect(store: &Store) -> UnixStream {
-    UnixStream::connect(store.file("state/nbd.sock.control")).unwrap()
-}
-
-fn answer(stream: &UnixStream, line: &str) -> serde_json::Value {
-    let mut stream = stream;
-    stream.write_all(line.as_bytes()).unwrap();
-    stream.write_all(b"\n").unwrap();
-    let mut said = String::new();
-    BufReader::new(stream).read_line(&mut said).unwrap();
-    serde_json::from_str(&said).unwrap()
-}
 
 #[test]
 fn a_store_has_one_controller() {

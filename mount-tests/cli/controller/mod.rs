@@ -2,11 +2,13 @@
 //!
 //! Here is how a store is made and its controller run; what it reports is read from `status --json`.
 
+mod asked;
 mod hostile;
 mod story;
 
 use std::{
-    io::{BufRead as _, BufReader},
+    io::{BufRead as _, BufReader, Write as _},
+    os::unix::net::UnixStream,
     path::PathBuf,
     process::{Child, Command, Stdio},
 };
@@ -144,9 +146,35 @@ impl Store {
         wait_until(name, || self.events().iter().any(|event| event == name));
     }
 
+    /// What the controller answers to something that is asked of a store, as a page would.
+    #[track_caller]
+    fn ask(&self, ask: Value) -> Value {
+        let mut answer = self.try_ask(ask);
+        assert!(answer["done"].is_object(), "{answer}");
+        answer["done"].take()
+    }
+
+    fn try_ask(&self, ask: Value) -> Value {
+        let request = serde_json::json!({"version": 1, "store": ask});
+        answer(&connect(self), &request.to_string())
+    }
+
     fn uri(&self, array: &str) -> String {
         format!("nbd+unix:///{array}?socket={}/state/nbd.sock", self.path())
     }
+}
+
+fn connect(store: &Store) -> UnixStream {
+    UnixStream::connect(store.file("state/nbd.sock.control")).unwrap()
+}
+
+/// The first line that the controller says to a line.
+fn answer(mut stream: &UnixStream, line: &str) -> Value {
+    stream.write_all(line.as_bytes()).unwrap();
+    stream.write_all(b"\n").unwrap();
+    let mut said = String::new();
+    BufReader::new(stream).read_line(&mut said).unwrap();
+    serde_json::from_str(&said).unwrap()
 }
 
 /// Ends a controller as a service manager does; returns its exit code.

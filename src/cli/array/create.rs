@@ -2,59 +2,29 @@
 //!
 //! What the images hold is lost, which is why it is looked at first; only blank images are taken without a word.
 
-mod words;
-
 use std::path::PathBuf;
 
-use anyhow::Result;
-use clap::{Args, ValueEnum};
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::{Map, Value};
 
-use self::words::Kind;
 use crate::{
     cli::{
         arguments::size,
         exit::{Code, Failure},
-        images::{image, images},
+        images::images,
         output::{Cell, JsonOption, Output, confirm},
+        store::ask_if_running,
     },
-    controller::order::{level_name, new_uuid},
-    nbd::keeper::now,
-    raid::{
-        allot::{Allotment, Request, Share, room_for_member},
-        assemble::Image,
-        create::{Initialisation, NewImage, Wish, create},
-        discover::{Contents, discover},
-        geometry::ArrayKind,
-        nested::create_nested,
+    controller::{
+        Store,
+        create::{Cache, Creation, Init, words::Kind},
+        interface::StoreAsk,
+        order::on_host,
+        settings::Remembered,
     },
+    raid::discover::discover,
 };
-
-/// Chunks that can be chosen, in bytes.
-const CHUNKS: std::ops::RangeInclusive<u64> = 4 << 10..=1 << 20;
-
-/// What becomes of the bytes that the images hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Init {
-    /// They stay; redundancy is made to fit them
-    Keep,
-    /// Both ends are wiped, the rest stays until it is written
-    Quick,
-    /// All is zeros before the array can be used
-    Foreground,
-    /// All is zeros; the array can be used at once
-    Background,
-}
-
-impl From<Init> for Initialisation {
-    fn from(init: Init) -> Self {
-        match init {
-            Init::Keep => Self::Keep,
-            Init::Quick => Self::Quick,
-            Init::Foreground => Self::Foreground,
-            Init::Background => Self::Background,
-        }
-    }
-}
 
 /// Make an array of images, in the format of Linux md
 ///
@@ -84,6 +54,9 @@ pub struct Arguments {
     /// What becomes of the bytes that the images hold
     #[arg(long, value_enum, default_value_t = Init::Background)]
     init: Init,
+    /// When a write counts as done, where a controller serves the array
+    #[arg(long, value_enum, default_value_t = Cache::WriteBack)]
+    cache: Cache,
     /// Size of the array; as large as the images allow by default
     #[arg(long, value_name = "SIZE", value_parser = size)]
     capacity: Option<u64>,
@@ -116,58 +89,85 @@ impl Arguments {
     /// [`Code::Usage`] where the level or the images do not allow it, [`Code::Refused`] where data would be lost and that
     /// was not confirmed, [`Code::Busy`] where an image is in use.
     pub fn run(self) -> Result<Code> {
-        let (name, members) = self.split()?;
-        self.check(members.len() + self.missing)?;
-        let images = open_all(&members)?;
-        let spares = open_all(&self.spare)?;
-        let all: Vec<Image> = images.iter().chain(&spares).cloned().collect();
-        let name = match name {
-            Some(name) => name,
-            None => default_name(self.level, &members[0])?,
-        };
-        let loss = self.loss(&all)?;
+        let wish = self.wish()?;
+        let store = Store::around(&wish.images[0]);
+        if store.is_none() && self.cache != Cache::default() {
+            let message = "outside a store the cache is that of who serves the array";
+            let remedy = "'headstack nbd --cache write-through'";
+            return Err(Failure::new(Code::Usage, message, remedy).into());
+        }
         let output = Output::of_json("array create", self.json);
-        let mut seats = images
-            .into_iter()
-            .map(new)
-            .map(|new| new.map(Some))
-            .collect::<Result<Vec<_>>>()?;
-        seats.resize_with(seats.len() + self.missing, || None);
-        let allotment = self.allot(&name, &seats, !loss.is_empty())?;
+        let mut facts = make(
+            store.as_ref(),
+            Creation {
+                dry_run: true,
+                ..wish.clone()
+            },
+        )?;
         if self.dry_run {
-            output.record(&self.plan_facts(&name, seats.len(), allotment.as_ref(), loss))?;
+            output.record(&cells(
+                &facts,
+                &[
+                    "name",
+                    "level",
+                    "members",
+                    "size_bytes",
+                    "left_bytes",
+                    "lost",
+                    "dry_run",
+                ],
+            ))?;
             return Ok(Code::Success);
         }
-        if !loss.is_empty() {
-            confirm(&format!("{} would be lost", loss.join(", ")), &name, self.yes)?;
+        let lost: Vec<&str> = facts["lost"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        let name = facts["name"].as_str().unwrap_or_default();
+        if !lost.is_empty() {
+            confirm(&format!("{} would be lost", lost.join(", ")), name, self.yes)?;
         }
-        let mut wish = self.wish(&name, seats.len())?;
-        let mut spares = spares.into_iter().map(new).collect::<Result<Vec<_>>>()?;
-        if let Some(allotment) = &allotment {
-            wish.member_bytes = allotment.member_bytes;
-            let shares = allotment.shares.iter().flatten();
-            let device_bytes = shares.filter_map(|share| share.partition_bytes).max();
-            for spare in &mut spares {
-                *spare = room_for_member(spare, &name, device_bytes.unwrap_or(0), !loss.is_empty())?;
-            }
-            seats = allotment.apply()?;
-        }
-        let array = if self.level == Kind::Guide(ArrayKind::Raid50) {
-            create_nested(&wish, &seats, &spares)?
-        } else {
-            create(&wish, &seats, &spares)?
-        };
-        let needs_resync = array.status().needs_resync;
-        array.stop(now())?;
-        let facts = [
-            ("name", Cell::text(array.name())),
-            ("uuid", Cell::text(array.uuid().to_string())),
-            ("level", Cell::text(level_name(&array))),
-            ("size_bytes", Cell::Bytes(array.size_bytes())),
-            ("needs_resync", Cell::Flag(needs_resync)),
-        ];
-        output.told(array.name(), &facts)?;
+        facts = make(
+            store.as_ref(),
+            Creation {
+                yes: true,
+                name: Some(name.to_owned()),
+                ..wish
+            },
+        )?;
+        let name = facts["name"].as_str().unwrap_or_default();
+        output.told(
+            name,
+            &cells(&facts, &["name", "uuid", "level", "size_bytes", "needs_resync"]),
+        )?;
         Ok(Code::Success)
+    }
+
+    /// What is wished, with the paths that another process needs.
+    fn wish(&self) -> Result<Creation> {
+        let (name, members) = self.split()?;
+        let absolute = |paths: &[PathBuf]| {
+            let one = |path: &PathBuf| std::fs::canonicalize(path).with_context(|| path.display().to_string());
+            paths.iter().map(one).collect::<Result<Vec<_>>>()
+        };
+        Ok(Creation {
+            name,
+            level: self.level,
+            chunk_bytes: self.chunk,
+            layout: self.layout.clone(),
+            init: self.init,
+            capacity_bytes: self.capacity,
+            images: absolute(&members)?,
+            spares: absolute(&self.spare)?,
+            missing: self.missing,
+            no_bitmap: self.no_bitmap,
+            cache: self.cache,
+            force_overwrite: self.force_overwrite,
+            yes: self.yes,
+            dry_run: self.dry_run,
+        })
     }
 
     /// The name, if one was given, and the images.
@@ -182,132 +182,37 @@ impl Arguments {
         }
         Ok((is_name.then(|| text.into_owned()), images))
     }
-
-    fn check(&self, members: usize) -> Result<()> {
-        let refuse = |message: String, remedy: &str| Err(Failure::new(Code::Usage, message, remedy).into());
-        if let Some(message) = self.level.refusal(members) {
-            return refuse(message, "'headstack help levels' for what each level needs");
-        }
-        if !CHUNKS.contains(&self.chunk) || !self.chunk.is_power_of_two() {
-            let message = format!(
-                "a chunk of {} bytes cannot be: it is 4K to 1M, and a power of two",
-                self.chunk
-            );
-            return refuse(message, "--chunk 512K");
-        }
-        Ok(())
-    }
-
-    /// How the images are shared out; none for RAID 4, which takes them whole.
-    fn allot(&self, name: &str, seats: &[Option<NewImage>], overwrite: bool) -> Result<Option<Allotment>> {
-        let Kind::Guide(kind) = self.level else {
-            return Ok(None);
-        };
-        let request = Request {
-            name: name.to_owned(),
-            kind,
-            capacity_bytes: self.capacity,
-            chunk_bytes: self.chunk,
-            bitmap: !kind.level().is_bare() && !self.no_bitmap,
-            overwrite,
-        };
-        Ok(Some(Allotment::plan(&request, seats)?))
-    }
-
-    /// What a dry run tells.
-    fn plan_facts(
-        &self,
-        name: &str,
-        members: usize,
-        allotment: Option<&Allotment>,
-        loss: Vec<String>,
-    ) -> Vec<(&'static str, Cell)> {
-        let left = |share: &Option<Share>| share.as_ref().map(|share| share.left_bytes);
-        let left: Option<Vec<Option<u64>>> = allotment.map(|allotment| allotment.shares.iter().map(left).collect());
-        vec![
-            ("name", Cell::text(name)),
-            ("level", Cell::text(self.level.name())),
-            ("members", Cell::Number(members as u64)),
-            (
-                "size_bytes",
-                allotment.map_or(Cell::None, |allotment| Cell::Bytes(allotment.capacity_bytes)),
-            ),
-            ("left_bytes", Cell::Json(serde_json::json!(left))),
-            ("lost", Cell::Json(loss.into())),
-            ("dry_run", Cell::Flag(true)),
-        ]
-    }
-
-    /// What the images hold that would be lost.
-    fn loss(&self, images: &[Image]) -> Result<Vec<String>> {
-        let found = discover(images);
-        let mut loss = Vec::new();
-        for (number, report) in found.images.iter().enumerate() {
-            let path = report.image.path();
-            let mut members = found.arrays.iter().flat_map(|set| &set.members);
-            let in_part = members.any(|member| member.number == number && member.partition.is_some());
-            match &report.contents {
-                Contents::Blank | Contents::Unreadable(_) => {}
-                // Other arrays keep their partitions.
-                Contents::Member if in_part => {}
-                Contents::Member if !self.force_overwrite => {
-                    let message = format!("{}: it is a member of an array already", path.display());
-                    let remedy = "another image, or --force-overwrite, which ends that array";
-                    return Err(Failure::new(Code::Refused, message, remedy).into());
-                }
-                contents => loss.push(format!("{} ({contents})", path.display())),
-            }
-        }
-        Ok(loss)
-    }
-
-    fn wish(&self, name: &str, members: usize) -> Result<Wish> {
-        let wrong = |message: String| Failure::new(Code::Usage, message, "'headstack array create --help'");
-        let level = self.level.level();
-        let member_bytes = self.capacity.map(|capacity| {
-            let each = capacity.div_ceil(self.level.data_members(members));
-            each.next_multiple_of(self.chunk)
-        });
-        Ok(Wish {
-            name: name.to_owned(),
-            uuid: new_uuid()?,
-            created: now(),
-            level,
-            layout: self.level.layout(self.layout.as_deref()).map_err(wrong)?,
-            chunk_bytes: if self.level == Kind::Guide(ArrayKind::Jbod) {
-                0
-            } else {
-                self.chunk
-            },
-            initialisation: self.init.into(),
-            member_bytes,
-            bitmap_chunk_bytes: (!level.is_bare() && !self.no_bitmap).then_some(0),
-            overwrite: self.force_overwrite,
-        })
-    }
 }
 
-fn new(image: Image) -> Result<NewImage> {
-    Ok(NewImage {
-        image,
-        uuid: new_uuid()?,
-    })
+/// Makes the array, or lets the controller do it that has the images in use.
+fn make(store: Option<&Store>, wish: Creation) -> Result<Map<String, Value>> {
+    let Some(store) = store else {
+        return at_rest(&wish);
+    };
+    let ask = StoreAsk::CreateArray(Box::new(wish.clone()));
+    if let Some(facts) = ask_if_running(store, ask)? {
+        return Ok(facts);
+    }
+    let facts = at_rest(&wish)?;
+    if wish.cache == Cache::WriteThrough && !wish.dry_run {
+        let mut remembered = Remembered::load(store)?;
+        remembered
+            .write_through
+            .extend(facts["uuid"].as_str().map(str::to_owned));
+        remembered.save(store)?;
+    }
+    Ok(facts)
 }
 
-fn open_all(paths: &[PathBuf]) -> Result<Vec<Image>> {
-    paths.iter().map(|path| image(path)).collect()
+/// Makes the array of images that nobody has in use.
+fn at_rest(wish: &Creation) -> Result<Map<String, Value>> {
+    let beside = wish.images[0].parent().map(PathBuf::from);
+    let found = discover(&images(&beside.into_iter().collect::<Vec<_>>())?);
+    let taken: Vec<String> = found.arrays.into_iter().map(|set| set.name).collect();
+    Ok(wish.make(&on_host, &taken)?.facts)
 }
 
-/// `RAID_5_0`, or with the next number that no array beside the first image has.
-fn default_name(level: Kind, image: &std::path::Path) -> Result<String> {
-    let beside = image.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let beside = beside.unwrap_or(std::path::Path::new(".")).to_path_buf();
-    let taken: Vec<String> = discover(&images(&[beside])?)
-        .arrays
-        .into_iter()
-        .map(|set| set.name)
-        .collect();
-    let stem = level.name().replace(' ', "_");
-    let mut names = (0_u32..).map(|number| format!("{stem}_{number}"));
-    Ok(names.find(|name| !taken.contains(name)).unwrap_or(stem))
+fn cells<'a>(facts: &Map<String, Value>, keys: &[&'a str]) -> Vec<(&'a str, Cell)> {
+    let cell = |key: &&'a str| (*key, Cell::of(key, facts.get(*key).unwrap_or(&Value::Null)));
+    keys.iter().map(cell).collect()
 }

@@ -6,13 +6,14 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::target::PlaceArguments;
+use super::{explain::ask_controller, target::PlaceArguments};
 use crate::{
     cli::{
         exit::Code,
         images::chosen,
         output::{Cell, FormOptions, Output, confirm},
     },
+    controller::interface::StoreAsk,
     raid::stopped::delete,
 };
 
@@ -65,7 +66,13 @@ impl Arguments {
             return Ok(Code::Success);
         }
         confirm(&format!("{what} would be lost"), &set.name, self.yes)?;
-        delete(set)?;
+        let ask = StoreAsk::DeleteArray {
+            name: set.uuid.to_string(),
+            yes: true,
+        };
+        if ask_controller(set, ask)?.is_none() {
+            delete(set)?;
+        }
         output.done(&format!("deleted {what}"), &facts)?;
         Ok(Code::Success)
     }

@@ -9,7 +9,11 @@ use serde_json::{Map, Value, json};
 use super::target::served;
 use crate::{
     cli::{images::host_time, output::time_text},
-    controller::{client, interface::Ask, order::Order},
+    controller::{
+        client,
+        interface::Ask,
+        order::{Order, reshape_facts},
+    },
     raid::{
         discover::{ArraySet, SetMember, Standing},
         health::{ArrayState, Facts, Work},
@@ -47,7 +51,11 @@ pub fn state(set: &ArraySet) -> ArrayState {
         missing: count(set.missing.len()),
         out_of_date: count(set.members.iter().filter(unfilled).count()),
         inconsistent: set.dirty || set.inconsistent,
-        reshape: if set.reshapes { Work::Stopped } else { Work::None },
+        reshape: if set.reshape.is_some() {
+            Work::Stopped
+        } else {
+            Work::None
+        },
         ..Facts::default()
     })
 }
@@ -89,6 +97,7 @@ fn at_rest(set: &ArraySet) -> Map<String, Value> {
         "served": false,
         "degraded": !set.missing.is_empty(),
         "dirty": set.dirty,
+        "reshape": set.reshape.as_ref().map(reshape_facts),
         "events": set.events,
         "created": time_text(host_time(set.created)),
         "updated": time_text(host_time(set.updated)),
@@ -121,21 +130,9 @@ fn member_facts(member: &SetMember) -> Value {
     json!({
         "slot": member.slot.map(|slot| slot.0),
         "path": member.image.path(),
-        "standing": standing_word(member.standing),
+        "standing": member.standing.name(),
         "rebuilt_bytes": rebuilt,
         "events": member.events,
         "uuid": member.uuid.to_string(),
     })
-}
-
-/// The word for how a device stands to its array.
-pub fn standing_word(standing: Standing) -> &'static str {
-    match standing {
-        Standing::InSync => "in sync",
-        Standing::Rebuilding { .. } => "rebuilding",
-        Standing::Spare => "spare",
-        Standing::Stale => "stale",
-        Standing::Failed => "failed",
-        Standing::Journal => "journal",
-    }
 }

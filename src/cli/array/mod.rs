@@ -12,6 +12,7 @@ pub mod facts;
 mod fail;
 mod grow;
 mod ls;
+mod pause;
 mod rebuild;
 mod remove;
 mod rename;
@@ -25,9 +26,10 @@ use anyhow::Result;
 use clap::Subcommand;
 
 use super::exit::Code;
+use crate::controller::order::Order;
 
-pub use explain::steps;
-pub use facts::{level_name, standing_word};
+pub use explain::place_of;
+pub use facts::level_name;
 
 /// Verbs on arrays.
 #[derive(Debug, Subcommand)]
@@ -43,6 +45,12 @@ pub enum Verb {
     Start(start::Arguments),
     Stop(stop::Arguments),
     Rebuild(rebuild::Arguments),
+    /// Stop what is done to an array that is served: a verify ends, other work waits for 'resume'
+    #[command(after_help = pause::PAUSE_EXAMPLES)]
+    Pause(pause::Arguments),
+    /// Go on with what was stopped
+    #[command(after_help = pause::RESUME_EXAMPLES)]
+    Resume(pause::Arguments),
     Verify(verify::Arguments),
     Grow(grow::GrowArguments),
     Migrate(grow::MigrateArguments),
@@ -68,6 +76,8 @@ impl Verb {
             Self::Start(arguments) => arguments.run(),
             Self::Stop(arguments) => arguments.run(),
             Self::Rebuild(arguments) => arguments.run(),
+            Self::Pause(arguments) => arguments.run("array pause", Order::Pause),
+            Self::Resume(arguments) => arguments.run("array resume", Order::Resume),
             Self::Verify(arguments) => arguments.run(),
             Self::Grow(arguments) => arguments.run(),
             Self::Migrate(arguments) => arguments.run(),

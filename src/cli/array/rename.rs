@@ -5,20 +5,21 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::target::PlaceArguments;
+use super::{explain::ask_controller, target::PlaceArguments};
 use crate::{
     cli::{
         exit::Code,
         images::chosen,
         output::{Cell, JsonOption, Output},
     },
+    controller::interface::StoreAsk,
     nbd::keeper::now,
     raid::stopped::rename,
 };
 
 /// Give an array another name
 ///
-/// It must not be in use, and all its members have to be there.
+/// No client may have it, and all its members have to be there.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -44,7 +45,13 @@ impl Arguments {
     pub fn run(self) -> Result<Code> {
         let found = self.place.found(None)?;
         let set = chosen(&found, Some(&self.name))?;
-        rename(set, &self.new, now())?;
+        let ask = StoreAsk::RenameArray {
+            name: set.uuid.to_string(),
+            new: self.new.clone(),
+        };
+        if ask_controller(set, ask)?.is_none() {
+            rename(set, &self.new, now())?;
+        }
         let facts = [
             ("name", Cell::text(&self.new)),
             ("uuid", Cell::text(set.uuid.to_string())),

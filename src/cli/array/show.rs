@@ -32,6 +32,17 @@ const SHOWN: [&str; 13] = [
     "refusal",
 ];
 
+/// Facts of a reshape under way, in this order.
+const RESHAPE: [&str; 7] = [
+    "to_level",
+    "to_members",
+    "to_chunk_bytes",
+    "to_size_bytes",
+    "moved_bytes",
+    "of_bytes",
+    "running",
+];
+
 const MEMBERS: &[Column] = &[
     Column::right("slot", "SLOT"),
     Column::left("standing", "STANDING"),
@@ -134,6 +145,13 @@ fn print(output: &Output, facts: Map<String, Value>) -> Result<()> {
             ("of", bytes("whole_bytes")),
             ("eta_seconds", Cell::number(work["eta_seconds"].as_u64())),
         ])?;
+    }
+    if let Some(reshape) = facts.get("reshape").and_then(Value::as_object) {
+        let facts: Vec<(&str, Cell)> = RESHAPE
+            .iter()
+            .filter_map(|key| Some((*key, cell(key, reshape.get(*key)?))))
+            .collect();
+        output.record(&facts)?;
     }
     let mut table = Table::new(MEMBERS);
     let null = Value::Null;

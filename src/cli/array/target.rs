@@ -13,6 +13,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value};
 
+use super::explain::store_of;
 use crate::{
     cli::{
         exit::{Code, Failure},
@@ -21,7 +22,7 @@ use crate::{
         output::{Progress as Bar, Unit},
     },
     controller::{
-        Store, client,
+        client,
         interface::Ask,
         order::{Order, on_host, perform},
         socket::path_of,
@@ -167,7 +168,7 @@ pub fn served(set: &ArraySet) -> Option<UnixStream> {
     sockets.dedup();
     let beside = sockets.iter().find_map(|socket| client::connect(&path_of(socket)));
     beside.or_else(|| {
-        let control = path_of(&Store::around(images.first()?)?.socket());
+        let control = path_of(&store_of(set)?.socket());
         // An array that the controller does not serve, since it was stopped, is nobody's.
         let ask = Ask::Array {
             name: Some(set.uuid.to_string()),

@@ -18,6 +18,7 @@ use signal_hook::{
     iterator::Signals,
 };
 
+use super::signposts::Signposts;
 use crate::{
     cli::{
         exit::{Code, Failure},
@@ -135,6 +136,8 @@ impl Service {
             ("exports".to_owned(), exports.into()),
             ("control".to_owned(), json!(control)),
         ]);
+        let signposts = control.as_deref().map(|control| Signposts::set(control, sets));
+        let signposts = signposts.transpose().context("the control socket")?;
         let answerer = Arc::clone(&served);
         let answer = move |path: PathBuf| Control::start(&path, Arc::new(move |ask, tell| answerer.answer(ask, tell)));
         let control = control.map(answer).transpose()?;
@@ -163,6 +166,7 @@ impl Service {
         handle.close();
         served.server().stop(PATIENCE);
         let stopped = served.stop_all();
+        drop(signposts);
         drop(control);
         stopped?;
         Ok(Code::Success)

@@ -44,6 +44,21 @@ impl Cell {
         Self::Text(path.to_string_lossy().into_owned())
     }
 
+    /// The fact of a key, as JSON has it: a number is a size where the key says so.
+    pub fn of(key: &str, value: &Value) -> Self {
+        match value {
+            Value::Null => Self::None,
+            Value::String(text) => Self::text(text),
+            Value::Bool(flag) => Self::Flag(*flag),
+            Value::Number(number) => match number.as_u64() {
+                Some(bytes) if key.ends_with("_bytes") => Self::Bytes(bytes),
+                Some(number) => Self::Number(number),
+                None => Self::Json(value.clone()),
+            },
+            Value::Array(_) | Value::Object(_) => Self::Json(value.clone()),
+        }
+    }
+
     /// The fact as a JSON value.
     pub fn json(&self) -> Value {
         match self {

@@ -20,7 +20,7 @@ use crate::{
         exit::{Code, Failure, code_of, remedy_of},
         output::{Cell, JsonOption, Output, Progress, Unit},
     },
-    mount::text::{Codec, Format, TextError},
+    series::text::{Codec, Format, TextError},
     series::{AnySeries, Error, Series, Timestamp, VarlenSeries},
 };
 
@@ -84,7 +84,7 @@ impl Arguments {
         }
         let appended = sink.committed;
         drop(sink);
-        let last = any::last_timestamp(&series)?.map(|Timestamp(last)| last);
+        let last = series.last_timestamp()?.map(|Timestamp(last)| last);
         drop(series);
         database.close()?;
         let sentence = format!(

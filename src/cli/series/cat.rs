@@ -16,7 +16,7 @@ use crate::{
         exit::Code,
         output::{JsonOption, Output, Progress, Unit},
     },
-    mount::text::Format,
+    series::text::Format,
     series::{AnySeries, Contents, Error, Range, Timestamp, VarlenRange},
 };
 

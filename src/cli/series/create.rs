@@ -14,7 +14,7 @@ use crate::{
         exit::{Code, Failure},
         output::{Cell, JsonOption, Output},
     },
-    mount::text::{FORMAT_KEY, Format},
+    series::text::{FORMAT_KEY, Format},
     series::{Database, FixedParameters, Kind, SeriesId, VarlenParameters},
 };
 

@@ -4,12 +4,11 @@
 //! is learnt of one holds for the other.
 
 use anyhow::Result;
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use crate::{
     cli::output::{Data, Output},
-    mount::text::{Codec, Format},
-    series::{Kind, Timestamp},
+    series::{Kind, Timestamp, text::Codec},
 };
 
 /// How entries are written.
@@ -91,30 +90,8 @@ impl EntryWriter {
 
 /// Adds the object of an entry. Numbers are JSON numbers, except the floats that JSON has no number for.
 fn json(buffer: &mut Vec<u8>, timestamp: Timestamp, value: &[u8], codec: &Codec) -> Result<()> {
-    let object = serde_json::json!({"timestamp": timestamp.0, "value": json_value(value, codec)});
+    let object = serde_json::json!({"timestamp": timestamp.0, "value": codec.json(value)});
     Ok(serde_json::to_writer(buffer, &object)?)
-}
-
-fn json_value(value: &[u8], codec: &Codec) -> Value {
-    let number = match (codec.format(), <[u8; 8]>::try_from(value)) {
-        (Format::U64, Ok(bytes)) => Some(u64::from_le_bytes(bytes).into()),
-        (Format::I64, Ok(bytes)) => Some(i64::from_le_bytes(bytes).into()),
-        (Format::F64, Ok(bytes)) => Number::from_f64(f64::from_le_bytes(bytes)),
-        _ => None,
-    };
-    number.map_or_else(
-        || {
-            let mut text = Vec::new();
-            codec.push_value(&mut text, value);
-            let text = String::from_utf8_lossy(&text);
-            Value::from(if codec.line_width().is_some() {
-                text.trim_end_matches(' ')
-            } else {
-                &text
-            })
-        },
-        Value::Number,
-    )
 }
 
 /// Adds the binary record of an entry: the timestamp, for a variable-length value its length in four bytes, the value.
@@ -131,7 +108,7 @@ fn record(buffer: &mut Vec<u8>, timestamp: Timestamp, value: &[u8], kind: Kind) 
 mod tests {
     use super::{json, record};
     use crate::{
-        mount::text::{Codec, Format},
+        series::text::{Codec, Format},
         series::{Kind, Timestamp},
     };
 

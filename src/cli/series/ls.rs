@@ -5,7 +5,6 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::any;
 use crate::{
     cli::{
         arguments::{DatabaseArgument, directory},
@@ -71,14 +70,14 @@ impl Arguments {
 
 fn row(database: &Database, key: &SeriesKey) -> Result<Vec<Cell>> {
     let series = database.any(key)?;
-    let first = any::first(&series)?.map(|entry| entry.timestamp.0);
-    let last = any::last_timestamp(&series)?.map(|Timestamp(last)| last);
+    let first = series.first()?.map(|entry| entry.timestamp.0);
+    let last = series.last_timestamp()?.map(|Timestamp(last)| last);
     Ok(vec![
         Cell::text(directory(key)),
         Cell::text(key.what()),
-        Cell::Number(any::entries(&series)?),
+        Cell::Number(series.entries()?),
         Cell::number(first),
         Cell::number(last),
-        Cell::Bytes(any::allocated_bytes(&series)?),
+        Cell::Bytes(series.allocated_bytes()?),
     ])
 }

@@ -5,7 +5,6 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::any;
 use crate::{
     cli::{
         arguments::SeriesArgument,
@@ -47,7 +46,7 @@ impl Arguments {
             AnySeries::Fixed(series) => series.mark_synced_up_to(self.timestamp)?,
             AnySeries::Varlen(series) => series.mark_synced_up_to(self.timestamp)?,
         }
-        let Timestamp(synced) = any::last_entry_synced(&series);
+        let Timestamp(synced) = series.last_entry_synced();
         drop(series);
         database.close()?;
         let sentence = format!("{}/{}: synced up to {synced}", database.path().display(), key.name);

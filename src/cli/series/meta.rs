@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use clap::Args;
 use serde_json::{Map, Value};
 
-use super::any;
 use crate::{
     cli::{
         arguments::SeriesArgument,
@@ -47,7 +46,7 @@ impl Arguments {
         let output = Output::of_json("series meta", self.json);
         let Some(argument) = &self.metadata else {
             let (database, key) = self.series.read()?;
-            let metadata = any::metadata(&database.any(&key)?).map_or(Value::Null, Value::Object);
+            let metadata = database.any(&key)?.metadata().map_or(Value::Null, Value::Object);
             if self.json.json {
                 output.record(&facts(&key.name, metadata))?;
             } else {

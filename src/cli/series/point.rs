@@ -16,8 +16,8 @@ use crate::{
         exit::{Code, Failure},
         output::{JsonOption, Output},
     },
-    mount::text::Format,
     series::Entry,
+    series::text::Format,
 };
 
 pub(super) const LATEST_EXAMPLES: &str = "\
@@ -58,8 +58,8 @@ impl Arguments {
         let (database, key) = self.series.read()?;
         let series = database.any(&key)?;
         let (command, found) = match end {
-            End::First => ("series first", any::first(&series)?),
-            End::Latest => ("series latest", any::latest(&series)?),
+            End::First => ("series first", series.first()?),
+            End::Latest => ("series latest", series.latest()?),
         };
         let Some(Entry { timestamp, value }) = found else {
             let path = database.path().display();

@@ -5,7 +5,6 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::any;
 use crate::{
     cli::{
         arguments::SeriesArgument,
@@ -72,7 +71,7 @@ fn entries(database: &Database, key: &SeriesKey) -> Option<u64> {
     database
         .any(key)
         .map_err(anyhow::Error::from)
-        .and_then(|series| any::entries(&series))
+        .and_then(|series| Ok(series.entries()?))
         .ok()
 }
 

@@ -48,21 +48,21 @@ impl Arguments {
             ("path", Cell::path(&path)),
         ];
         facts.extend(parameters(&series));
-        let first = any::first(&series)?.map(|entry| entry.timestamp.0);
-        let last = any::last_timestamp(&series)?.map(|Timestamp(last)| last);
-        let Timestamp(synced) = any::last_entry_synced(&series);
+        let first = series.first()?.map(|entry| entry.timestamp.0);
+        let last = series.last_timestamp()?.map(|Timestamp(last)| last);
+        let Timestamp(synced) = series.last_entry_synced();
         facts.extend([
-            ("entries", Cell::Number(any::entries(&series)?)),
-            ("chunks", Cell::number(u64::try_from(any::chunks(&series)?.len()).ok())),
+            ("entries", Cell::Number(series.entries()?)),
+            ("chunks", Cell::number(u64::try_from(series.chunks()?.len()).ok())),
             ("first_timestamp", Cell::number(first)),
             ("last_timestamp", Cell::number(last)),
             ("last_entry_synced", Cell::Number(synced)),
-            ("allocated_bytes", Cell::Bytes(any::allocated_bytes(&series)?)),
+            ("allocated_bytes", Cell::Bytes(series.allocated_bytes()?)),
             ("modified", modified(&series)?),
             ("format", Cell::text(any::codec(&series, None)?.format().name())),
             (
                 "metadata",
-                Cell::Json(any::metadata(&series).map_or(Value::Null, Value::Object)),
+                Cell::Json(series.metadata().map_or(Value::Null, Value::Object)),
             ),
         ]);
         Output::new("series show", self.form).record(&facts)?;

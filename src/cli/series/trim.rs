@@ -5,7 +5,6 @@
 use anyhow::Result;
 use clap::Args;
 
-use super::any;
 use crate::{
     cli::{
         arguments::SeriesArgument,
@@ -56,7 +55,7 @@ impl Arguments {
         let output = Output::new("series trim", self.form);
         if self.dry_run {
             let (database, key) = self.series.read()?;
-            let loss = loss(&any::chunks(&database.any(&key)?)?, self.before);
+            let loss = loss(&database.any(&key)?.chunks()?, self.before);
             output.record(&facts(&key.name, &loss, true))?;
             return Ok(Code::Success);
         }
@@ -64,7 +63,7 @@ impl Arguments {
             .series
             .write("series trim", &format!("writing 'trim {}' to", self.before), "ctl")?;
         let series = database.any(&key)?;
-        let loss = loss(&any::chunks(&series)?, self.before);
+        let loss = loss(&series.chunks()?, self.before);
         let Loss { chunks, entries, .. } = loss;
         let path = database.path().display();
         if chunks > 0 {

@@ -6,6 +6,7 @@
 
 pub mod counters;
 pub mod faults;
+pub mod hardware;
 pub mod scenario;
 pub mod smart;
 mod watched;
@@ -22,6 +23,7 @@ use std::{
 
 use counters::Counters;
 use faults::{Fault, Faults};
+use hardware::Hardware;
 use watched::Watched;
 
 use super::error::{Error, Kind, Result};
@@ -37,6 +39,9 @@ const ENDING: &str = "img";
 pub struct Disk {
     name: String,
     path: PathBuf,
+    /// Its place among the disks, from 1.
+    port: usize,
+    hardware: Hardware,
     /// What was asked of it since the controller began.
     pub counters: Counters,
     pulled: AtomicBool,
@@ -56,6 +61,16 @@ impl Disk {
     /// Path of its image.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its place among the disks, from 1: the first that was free when it came.
+    pub fn port(&self) -> usize {
+        self.port
+    }
+
+    /// The drive that its image is on.
+    pub fn hardware(&self) -> &Hardware {
+        &self.hardware
     }
 
     /// True where it is not plugged in.
@@ -161,7 +176,7 @@ impl Disks {
                     .extension()
                     .is_some_and(|ending| ending == ENDING)
         };
-        let names: Vec<String> = entries.into_iter().filter(is_image).map(|entry| entry.name).collect();
+        let mut names: Vec<String> = entries.into_iter().filter(is_image).map(|entry| entry.name).collect();
         let mut disks = self.disks.lock();
         let mut change = Change::default();
         disks.retain(|name, _| {
@@ -171,20 +186,25 @@ impl Disks {
             }
             there
         });
+        names.sort();
         for name in names {
             if !disks.contains_key(&name) {
                 change.found.push(name.clone());
-                disks.insert(name.clone(), Arc::new(self.disk(name)));
+                let taken = |port: &usize| disks.values().any(|disk| disk.port == *port);
+                let port = (1..).find(|port| !taken(port)).unwrap_or(usize::MAX);
+                disks.insert(name.clone(), Arc::new(self.disk(name, port)));
             }
         }
-        change.found.sort();
         Ok(change)
     }
 
-    fn disk(&self, name: String) -> Disk {
+    fn disk(&self, name: String, port: usize) -> Disk {
         let faults = Faults::new(Arc::clone(&self.files) as Arc<dyn Directory>, PathBuf::from(&name));
+        let path = self.files.path().join(&name);
         Disk {
-            path: self.files.path().join(&name),
+            hardware: Hardware::of(&path),
+            path,
+            port,
             counters: Counters::default(),
             pulled: AtomicBool::new(false),
             armed: AtomicBool::new(false),

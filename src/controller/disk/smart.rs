@@ -16,12 +16,26 @@
 //! | 160-175 | media and data integrity errors | reads that failed |
 //! | 176-191 | error information log entries | reads, writes and flushes that failed |
 
+use serde_json::{Map, Value};
+
 use super::counters::Counts;
 
 /// Length of the page.
 pub const PAGE_BYTES: usize = 512;
 /// Bytes of a data unit.
 pub const DATA_UNIT_BYTES: u64 = 512_000;
+
+/// Names of the attributes, as nvme-cli has them.
+pub const ATTRIBUTES: [&str; 8] = [
+    "data_units_read",
+    "data_units_written",
+    "host_read_commands",
+    "host_write_commands",
+    "power_cycles",
+    "power_on_hours",
+    "media_errors",
+    "num_err_log_entries",
+];
 
 /// The health of a disk over all of its life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -48,6 +62,28 @@ impl Smart {
     /// Bytes written in all: the drive's TBW.
     pub fn written_bytes(&self) -> u64 {
         self.units_written.saturating_mul(DATA_UNIT_BYTES)
+    }
+
+    /// Value of an attribute.
+    pub fn attribute(&self, name: &str) -> Option<u64> {
+        let values = [
+            self.units_read,
+            self.units_written,
+            self.reads,
+            self.writes,
+            self.power_cycles,
+            self.power_on_hours,
+            self.media_errors,
+            self.error_entries,
+        ];
+        let at = ATTRIBUTES.iter().position(|known| *known == name)?;
+        Some(values[at])
+    }
+
+    /// All attributes by their names.
+    pub fn facts(&self) -> Map<String, Value> {
+        let fact = |name: &&str| ((*name).to_owned(), self.attribute(name).into());
+        ATTRIBUTES.iter().map(fact).collect()
     }
 
     /// The same after more was asked of the disk, and after it was in service for more seconds.

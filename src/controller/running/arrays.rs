@@ -39,7 +39,7 @@ impl Inner {
                 Ok(observed) => {
                     looks.told.remove(&set.uuid);
                     observed.greeting().into_iter().for_each(|event| self.tell(event));
-                    looks.arrays.insert(set.uuid, observed);
+                    looks.see(set.uuid, observed);
                 }
                 Err(error) => {
                     let text = format!("array {} is not started: {error}", set.name);
@@ -66,7 +66,12 @@ impl Inner {
             let remedy = "'headstack array rename' while it is stopped";
             Error::refused(Kind::Usage, error.to_string(), remedy)
         })?;
-        let settings = self.settings();
+        let (settings, write_through) = {
+            let remembered = locked(&self.remembered);
+            let uuid = set.uuid.to_string();
+            (remembered.settings.clone(), remembered.write_through.contains(&uuid))
+        };
+        array.set_write_through(write_through)?;
         let timeout = Some(Duration::from_secs(settings.member_timeout_s)).filter(|timeout| !timeout.is_zero());
         let keeper = Keeper::start(array, true, Box::new(self.share()), timeout);
         let keeper = keeper.map_err(Error::host(self.store.root()))?;
@@ -98,7 +103,7 @@ impl Inner {
         for keeper in self.served.all() {
             let uuid = keeper.array().uuid();
             let now = Observed::of(&keeper);
-            let before = looks.arrays.insert(uuid, now.clone());
+            let before = looks.see(uuid, now.clone());
             if let Some(before) = before {
                 let events = now.since(&before);
                 changed |= !events.is_empty();
@@ -165,10 +170,7 @@ impl Inner {
 
     /// Takes a name out of the spare pool.
     pub(super) fn leave_pool(&self, name: &str) {
-        let mut remembered = locked(&self.remembered);
-        remembered.spares.retain(|spare| spare != name);
-        if let Err(error) = remembered.save(&self.store) {
-            drop(remembered);
+        if let Err(error) = self.remember(|remembered| remembered.spares.retain(|spare| spare != name)) {
             self.tell(Event::new(Name::StateTrouble, error.to_string()));
         }
     }

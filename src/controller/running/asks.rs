@@ -17,6 +17,7 @@ use crate::controller::{
     error::{Error, Kind, Result},
     event::{Event, Name},
     interface::{DiskDeed, StoreAsk},
+    library,
     log::Query,
     order::fail,
 };
@@ -44,6 +45,7 @@ impl Inner {
     pub(super) fn answer(&self, ask: StoreAsk) -> Result<Map<String, Value>> {
         match ask {
             StoreAsk::Status => return Ok(self.facts()),
+            StoreAsk::Note { user, text } => self.tell(Event::new(Name::UserAction, format!("{user}: {text}"))),
             StoreAsk::Rescan => {
                 locked(&self.changing).stopped.clear();
                 self.look_for_disks();
@@ -59,8 +61,22 @@ impl Inner {
             StoreAsk::Rehearse { scenario } => self.rehearse(&scenario)?,
             StoreAsk::Spare { name, add: true, yes } => self.add_spare(&name, yes)?,
             StoreAsk::Spare { name, .. } => self.remove_spare(&name)?,
+            StoreAsk::Explain { name } => return self.explain(&name),
+            StoreAsk::CreateArray(wish) => return self.create_array(&wish),
+            StoreAsk::DeleteArray { name, yes } => return self.delete_array(&name, yes),
+            StoreAsk::RenameArray { name, new } => return self.rename_array(&name, &new),
+            StoreAsk::StartArray { name } => return self.start_array(&name),
+            StoreAsk::History { disk, attribute, span } => return self.history(&disk, &attribute, &span),
+            StoreAsk::Series => return library::series(&self.telemetry),
+            StoreAsk::Points { series, varlen, span } => {
+                return library::points(&self.telemetry, &series, varlen, &span);
+            }
+            StoreAsk::Snapshots => return library::snapshots(&self.telemetry),
+            StoreAsk::Tapes => return library::tapes(&self.store),
             StoreAsk::Set { key, value } => return self.set(&key, &value),
             StoreAsk::Events { query, wait_s } => return self.events(query, wait_s),
+            StoreAsk::Notify(ask) => return self.notifier.answer(ask),
+            StoreAsk::Schedule(ask) => return self.asked_of_schedule(ask),
             StoreAsk::ClearEvents => self.log.clear()?,
             StoreAsk::TestEvent => {
                 self.tell(Event::new(Name::TestMessage, "a test, asked for by an operator"));
@@ -202,12 +218,7 @@ impl Inner {
             }
             _ => {}
         }
-        let mut remembered = locked(&self.remembered);
-        let mut wish = remembered.clone();
-        wish.spares.push(name.to_owned());
-        wish.save(&self.store)?;
-        *remembered = wish;
-        drop(remembered);
+        self.remember(|remembered| remembered.spares.push(name.to_owned()))?;
         locked(&self.changing).declined.clear();
         let text = format!("{name} went to the spare pool");
         self.tell(Event::new(Name::SpareAdded, text).at(disk.path().display().to_string()));
@@ -217,28 +228,18 @@ impl Inner {
 
     fn remove_spare(&self, name: &str) -> Result<()> {
         let name = name.rsplit('/').next().unwrap_or(name);
-        let mut remembered = locked(&self.remembered);
-        let mut wish = remembered.clone();
-        wish.spares.retain(|spare| spare != name);
-        if wish.spares.len() == remembered.spares.len() {
+        if locked(&self.remembered).spares.iter().all(|spare| spare != name) {
             let message = format!("{name} is not in the spare pool");
             return Err(Error::refused(Kind::NotFound, message, "'headstack spare ls'"));
         }
-        wish.save(&self.store)?;
-        *remembered = wish;
-        drop(remembered);
+        self.remember(|remembered| remembered.spares.retain(|spare| spare != name))?;
         self.tell(Event::new(Name::SpareRemoved, format!("{name} left the spare pool")));
         Ok(())
     }
 
     fn set(&self, key: &str, value: &str) -> Result<Map<String, Value>> {
-        let mut remembered = locked(&self.remembered);
-        let mut wish = remembered.clone();
-        wish.settings = wish.settings.with(key, value)?;
-        wish.save(&self.store)?;
-        *remembered = wish;
-        let settings = remembered.settings.clone();
-        drop(remembered);
+        let settings = self.settings().with(key, value)?;
+        self.remember(|remembered| remembered.settings = settings.clone())?;
         self.share
             .store(settings.rebuild_priority.share(), std::sync::atomic::Ordering::Relaxed);
         for keeper in self.served.all() {

@@ -3,13 +3,19 @@
 //! Plain JSON, the same for a verb and for a page. No disk is asked for it: what the images hold is known from the last look,
 //! so that a disk that hangs holds nobody up.
 
+use std::path::{Path, PathBuf};
+
 use serde_json::{Map, Value, json};
 
 use super::{Inner, locked};
 use crate::{
-    controller::{disk::Disk, log::Query, order},
+    controller::{
+        disk::{Disk, smart::Smart},
+        log::Query,
+        order,
+    },
     raid::{
-        discover::{Contents, Discovery},
+        discover::{ArraySet, Contents, Discovery},
         health::{ArrayState, DiskState},
     },
 };
@@ -54,6 +60,7 @@ impl Inner {
             "state": worst.name(),
             "status": worst.status(),
             "explanation": worst.explanation(),
+            "advice": self.advice(&found),
             "arrays": arrays,
             "not_started": not_started,
             "disks": disks,
@@ -74,35 +81,49 @@ impl Inner {
         self.facts_of_disk(disk, &found)
     }
 
+    /// The health of a disk now.
+    pub(super) fn health_of(&self, disk: &Disk) -> Smart {
+        locked(&self.health).of(self, disk)
+    }
+
     fn facts_of_disk(&self, disk: &Disk, found: &Discovery) -> Map<String, Value> {
         let path = disk.path();
-        let report = found.images.iter().find(|report| report.image.path() == path);
-        let array = found
+        let number = found.images.iter().position(|report| report.image.path() == path);
+        let report = number.and_then(|number| found.images.get(number));
+        let held = found
             .arrays
             .iter()
-            .find(|set| set.members.iter().any(|member| member.image.path() == path));
-        let smart = locked(&self.health).of(self, disk);
+            .flat_map(|set| set.members.iter().map(move |member| (set, member)));
+        let held: Vec<(&ArraySet, PathBuf)> = held
+            .filter(|(_, member)| Some(member.number) == number)
+            .map(|(set, member)| (set, member.image.path()))
+            .collect();
+        let smart = self.health_of(disk);
+        // A disk whose members stand in partitions is as well as the worst of them.
+        let contents = report.map(|report| &report.contents);
+        let parts = held.iter().map(|(_, member)| self.disk_state(disk, member, contents));
+        let state = parts.max().unwrap_or_else(|| self.disk_state(disk, path, contents));
+        let hardware = disk.hardware();
         let facts = json!({
             "name": disk.name(),
             "path": path,
+            "location": {"controller": 1, "port": disk.port()},
+            "model": hardware.model,
+            "revision": hardware.revision,
+            "pcie_width": hardware.width,
+            "pcie_speed": hardware.speed,
             "size_bytes": report.map(|report| report.size_bytes),
             "free_bytes": report.map(|report| report.free_bytes),
-            "state": self.disk_state(disk, report.map(|report| &report.contents)).name(),
-            "array": array.map(|set| set.name.clone()),
+            "state": state.name(),
+            "icon": state.icon(),
+            "explanation": state.explanation(),
+            "array": held.first().map(|(set, _)| &set.name),
+            "arrays": held.iter().map(|(set, _)| &set.name).collect::<Vec<_>>(),
             "pulled": disk.is_pulled(),
             "faults": disk.faults(),
             "holds": report.map(|report| report.contents.to_string()),
             "written_bytes": smart.written_bytes(),
-            "smart": {
-                "data_units_read": smart.units_read,
-                "data_units_written": smart.units_written,
-                "host_read_commands": smart.reads,
-                "host_write_commands": smart.writes,
-                "power_cycles": smart.power_cycles,
-                "power_on_hours": smart.power_on_hours,
-                "media_errors": smart.media_errors,
-                "num_err_log_entries": smart.error_entries,
-            },
+            "smart": smart.facts(),
         });
         match facts {
             Value::Object(facts) => facts,
@@ -110,20 +131,20 @@ impl Inner {
         }
     }
 
-    /// The state of a disk, in the guide's words.
-    fn disk_state(&self, disk: &Disk, contents: Option<&Contents>) -> DiskState {
+    /// The state of a disk, in the guide's words; `member` is the path of its device that is a member.
+    fn disk_state(&self, disk: &Disk, member: &Path, contents: Option<&Contents>) -> DiskState {
         if disk.is_pulled() {
             return DiskState::CriticalMissingDisk;
         }
         for keeper in self.served.all() {
             let status = keeper.array().status();
             let states = keeper.array().disk_states();
-            let is = |path: &Option<std::path::PathBuf>| path.as_deref() == Some(disk.path());
+            let is = |path: &Option<PathBuf>| path.as_deref() == Some(member);
             if let Some(seat) = status.members.iter().find(|seat| is(&seat.path)) {
                 let state = states.iter().find(|(slot, _)| *slot == seat.slot);
                 return state.map_or(DiskState::Normal, |(_, state)| *state);
             }
-            if status.spares.iter().any(|path| path == disk.path()) {
+            if status.spares.iter().any(|path| path == member) {
                 return DiskState::Spare;
             }
         }

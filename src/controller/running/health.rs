@@ -102,7 +102,7 @@ impl Health {
 }
 
 /// A name of a series for the health of a disk.
-fn key(disk: &Disk) -> SeriesKey {
+pub(super) fn key(disk: &Disk) -> SeriesKey {
     SeriesKey::fixed(format!("{PREFIX}disk.{}", disk.name()))
 }
 

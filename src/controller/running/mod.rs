@@ -4,13 +4,18 @@
 //! lets spares and returning disks join their arrays ([`arrays`]), stores counters ([`health`]) and lets a scenario go on
 //! ([`asks`]). What is asked through the socket is answered by the asker's thread ([`Controller::answer`]).
 
+mod advice;
 mod arrays;
 mod asks;
+mod changes;
 mod facts;
 mod health;
+mod history;
+mod telling;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU8, Ordering},
@@ -22,13 +27,16 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
+    clock::HostClock,
     disk::Disks,
     error::{Error, Result},
     event::{Event, Name},
     hook,
     interface::{Ask, Tell},
     log::Log,
+    notify::Notifier,
     order::on_host,
+    schedule::Schedule,
     served::{Finder, Served},
     settings::Remembered,
     store::{Store, Tenure},
@@ -36,7 +44,7 @@ use super::{
     watch::Observed,
 };
 use crate::{
-    nbd::Server,
+    nbd::{Server, watch_starts},
     raid::{
         discover::{Discovery, discover},
         metadata::identity::Uuid,
@@ -72,6 +80,8 @@ struct Inner {
     changing: Mutex<Looks>,
     rehearsal: Mutex<Rehearsal>,
     health: Mutex<Health>,
+    notifier: Notifier,
+    schedule: Arc<Schedule>,
     bell: Mutex<Bell>,
     rung: Condvar,
     began: Instant,
@@ -85,6 +95,8 @@ struct Looks {
     stopped: BTreeSet<Uuid>,
     /// What was told of arrays that cannot be started, or of work that failed, so that it is told once.
     told: BTreeMap<Uuid, String>,
+    /// Where members were seen last, by slot.
+    last: BTreeMap<(Uuid, usize), PathBuf>,
     /// Spares that an array did not take: they are not offered to it again.
     declined: BTreeSet<(Uuid, String)>,
 }
@@ -97,6 +109,18 @@ struct Bell {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Looks {
+    /// Takes note of what an array is like now; returns what it was like.
+    fn see(&mut self, uuid: Uuid, now: Observed) -> Option<Observed> {
+        for (slot, seat) in now.seats.iter().enumerate() {
+            if let Some(path) = &seat.path {
+                self.last.insert((uuid, slot), path.clone());
+            }
+        }
+        self.arrays.insert(uuid, now)
+    }
 }
 
 impl Controller {
@@ -114,6 +138,8 @@ impl Controller {
         let log = Log::new(Arc::clone(&telemetry));
         let disks = Arc::new(Disks::new(&store.disks())?);
         disks.rescan()?;
+        let notifier = Notifier::start(&store, Arc::new(HostClock)).map_err(Error::host(store.root()))?;
+        let schedule = Arc::new(Schedule::open(&store, Arc::new(HostClock)));
         let share = Arc::new(AtomicU8::new(remembered.settings.rebuild_priority.share()));
         let inner = Arc::new(Inner {
             store,
@@ -128,6 +154,8 @@ impl Controller {
             changing: Mutex::default(),
             rehearsal: Mutex::default(),
             health: Mutex::default(),
+            notifier,
+            schedule,
             bell: Mutex::default(),
             rung: Condvar::new(),
             began: Instant::now(),
@@ -187,11 +215,14 @@ impl Controller {
         for disk in self.inner.disks.all() {
             disk.heal();
         }
+        self.inner.schedule.stop();
+        self.inner.tell_own_events();
         self.inner.look_at_arrays();
         let stopped = self.inner.served.stop_all();
         locked(&self.inner.health).end(&self.inner);
         self.inner
             .tell(Event::new(Name::ControllerStopped, "the controller has ended"));
+        self.inner.notifier.stop();
         self.inner.telemetry.close()?;
         stopped
     }
@@ -201,6 +232,7 @@ impl Inner {
     /// Logs an event, and tells it to the hook.
     fn tell(&self, event: Event) {
         let event = self.log.record(event);
+        self.notifier.take(&event);
         let program = locked(&self.remembered).settings.hook.clone();
         if let Some(program) = program {
             hook::run(&program, &event);
@@ -230,13 +262,28 @@ impl Inner {
         self.look_for_disks();
         self.look_at_arrays();
         locked(&self.health).tick(self);
+        self.keep_schedule();
+        self.tell_own_events();
     }
 
     /// Sees what the images hold.
     fn discover(&self) -> Discovery {
+        watch_starts();
         let found = discover(&self.disks.images());
         locked(&self.found).clone_from(&found);
         found
+    }
+
+    /// Changes what the store remembers, durably.
+    fn remember(&self, change: impl FnOnce(&mut Remembered)) -> Result<()> {
+        let mut remembered = locked(&self.remembered);
+        let mut wish = remembered.clone();
+        change(&mut wish);
+        if wish != *remembered {
+            wish.save(&self.store)?;
+            *remembered = wish;
+        }
+        Ok(())
     }
 
     /// Settings at the moment.

@@ -11,9 +11,8 @@ use crate::{
         errno::{NAME_MAX, Refusal, Result},
         nodes::{Item, Place, SeriesNode, Tree},
         offsets::Form,
-        text::TIMESTAMP_DIGITS,
     },
-    series::{self, Kind, SeriesKey, Timestamp},
+    series::{self, Kind, SeriesKey, Timestamp, text::TIMESTAMP_DIGITS},
 };
 
 /// Kind of a file, as a listing shows it.

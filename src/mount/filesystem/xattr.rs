@@ -13,10 +13,12 @@ use crate::{
     mount::{
         errno::{NAME_MAX, Refusal, Result},
         nodes::{Item, Place, Tree},
-        text::{FORMAT_KEY, Format},
         view::SeriesView,
     },
-    series::{AnyContents, AnySeries, FixedParameters, VarlenParameters},
+    series::{
+        AnyContents, AnySeries, FixedParameters, VarlenParameters,
+        text::{FORMAT_KEY, Format},
+    },
 };
 
 /// What every attribute begins with.

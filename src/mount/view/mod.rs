@@ -24,9 +24,11 @@ use super::{
     errno::{Refusal, Result},
     nodes::SeriesNode,
     offsets::Offsets,
+};
+use crate::series::{
+    AnyContents, AnySeries, ChunkInfo, Contents, Error, FrozenSeries, Stat, Timestamp,
     text::{Codec, Format},
 };
-use crate::series::{AnyContents, AnySeries, ChunkInfo, Contents, Error, FrozenSeries, Stat, Timestamp};
 
 /// Chunks of a series about which facts are remembered.
 const CLOSED_REMEMBERED: usize = 1 << 16;

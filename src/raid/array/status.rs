@@ -104,6 +104,26 @@ pub struct Reshaping {
     pub running: bool,
 }
 
+impl Reshaping {
+    /// Where a reshape goes, and how far it is.
+    pub(in crate::raid) fn of(view: &ReshapeView, running: bool) -> Self {
+        let new = view.new_geometry();
+        let whole_bytes = whole_bytes(view);
+        Self {
+            level: new.level(),
+            slots: new.slots(),
+            chunk_bytes: new.chunk_bytes(),
+            size_bytes: new.capacity_bytes(),
+            done_bytes: match view.direction() {
+                Direction::Forward => view.position_bytes(),
+                Direction::Backward => whole_bytes.saturating_sub(view.position_bytes()),
+            },
+            whole_bytes,
+            running,
+        }
+    }
+}
+
 impl Array {
     /// State of the array and its members.
     pub fn status(&self) -> Status {
@@ -130,25 +150,10 @@ impl Array {
             dirty: control.dirty,
             needs_resync: self.intent().next_unsynced(0).is_some(),
             events: control.events,
-            reshape: roster.moving().map(|moving| self.reshaping(&moving.view)),
+            reshape: roster
+                .moving()
+                .map(|moving| Reshaping::of(&moving.view, self.reshape_runs().load(Ordering::Acquire))),
         })
-    }
-
-    fn reshaping(&self, view: &ReshapeView) -> Reshaping {
-        let new = view.new_geometry();
-        let whole_bytes = whole_bytes(view);
-        Reshaping {
-            level: new.level(),
-            slots: new.slots(),
-            chunk_bytes: new.chunk_bytes(),
-            size_bytes: new.capacity_bytes(),
-            done_bytes: match view.direction() {
-                Direction::Forward => view.position_bytes(),
-                Direction::Backward => whole_bytes.saturating_sub(view.position_bytes()),
-            },
-            whole_bytes,
-            running: self.reshape_runs().load(Ordering::Acquire),
-        }
     }
 
     /// What the bytes of a range are, in order; the extents may end before the range does, but not before they begin.

@@ -117,7 +117,7 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
         updated: legs.iter().map(|leg| leg.updated).max().unwrap_or_default(),
         dirty: legs.iter().any(|leg| leg.dirty),
         inconsistent: legs.iter().any(|leg| leg.inconsistent),
-        reshapes: legs.iter().any(|leg| leg.reshapes),
+        reshape: legs.iter().find_map(|leg| leg.reshape.clone()),
         members: Vec::new(),
         missing: Vec::new(),
         conflicts: Vec::new(),

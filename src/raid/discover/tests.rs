@@ -1,6 +1,6 @@
 //! Sets on simulated storage: what is told of them is what assembling them then does.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::ControlFlow, path::Path, sync::Arc};
 
 use super::*;
 use crate::{
@@ -8,6 +8,8 @@ use crate::{
         Sector,
         assemble::find,
         create::{Initialisation, NewImage, Wish, create},
+        reshape::Plan,
+        rig::{Make, Rig},
     },
     storage::{Access, Directory, SimDirectory},
 };
@@ -273,4 +275,33 @@ fn force_takes_the_freshest_of_the_members_that_missed_writes() {
     drop(array);
     let array = assemble(&images, forced).unwrap();
     assert_eq!(array.status().members[1].path, None);
+}
+
+/// R59: an array that was stopped on its way to another shape tells where it was going and how far it came.
+#[test]
+fn a_reshape_at_rest_tells_where_it_goes() {
+    let (rig, array) = Rig::make(Make::new(Level::Raid5, 3, 16));
+    let size = array.size_bytes();
+    let plan = Plan {
+        images: vec![NewImage {
+            image: rig.new_image(3),
+            uuid: uuid(33),
+        }],
+        room_bytes: Some(0),
+        ..Plan::default()
+    };
+    array.begin_reshape(&plan).unwrap();
+    array.reshape(&mut |_| ControlFlow::Break(())).unwrap();
+    let live = array.status().reshape.unwrap();
+    array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
+    let images: Vec<Image> = (0..4).map(|n| rig.image(n)).collect();
+    let rest = discover(&images).arrays.remove(0).reshape.unwrap();
+    assert_eq!(rest, live);
+    assert_eq!(
+        (rest.level, rest.slots, rest.chunk_bytes, rest.running),
+        (Level::Raid5, 4, 16 << 10, false)
+    );
+    assert_eq!((rest.size_bytes, rest.whole_bytes), (size / 2 * 3, size / 2 * 3));
+    assert!(0 < rest.done_bytes && rest.done_bytes < rest.whole_bytes, "{rest:?}");
 }

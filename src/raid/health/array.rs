@@ -235,3 +235,23 @@ pub enum Action {
     /// Go on growing or moving.
     ResumeReshape,
 }
+
+impl Action {
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Delete => "delete",
+            Self::Verify => "verify",
+            Self::Rename => "rename",
+            Self::AddDisk => "add-disk",
+            Self::Rebuild => "rebuild",
+            Self::StopRebuild => "stop-rebuild",
+            Self::StopVerify => "stop-verify",
+            Self::StopInitialization => "stop-initialization",
+            Self::ResumeInitialization => "resume-initialization",
+            Self::Reshape => "reshape",
+            Self::StopReshape => "stop-reshape",
+            Self::ResumeReshape => "resume-reshape",
+        }
+    }
+}

@@ -219,8 +219,8 @@ fn superblocks_of_new_kernels_are_made_readable_to_old_ones() {
 #[test]
 fn arrays_without_a_name_are_numbered() {
     let taken = ["RAID_5_0".to_owned(), "RAID_5_2".to_owned()];
-    assert_eq!(default_name(ArrayKind::Raid5, &taken), "RAID_5_1");
-    assert_eq!(default_name(ArrayKind::Raid10, &taken), "RAID_10_0");
-    assert_eq!(default_name(ArrayKind::Raid50, &[]), "RAID_50_0");
-    assert_eq!(default_name(ArrayKind::Jbod, &[]), "RAID_JBOD_0");
+    assert_eq!(default_name(ArrayKind::Raid5.name(), &taken), "RAID_5_1");
+    assert_eq!(default_name(ArrayKind::Raid10.name(), &taken), "RAID_10_0");
+    assert_eq!(default_name(ArrayKind::Raid50.name(), &[]), "RAID_50_0");
+    assert_eq!(default_name(ArrayKind::Jbod.name(), &[]), "RAID_JBOD_0");
 }

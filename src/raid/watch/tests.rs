@@ -6,10 +6,12 @@ use std::{
     thread,
 };
 
-use super::Watch;
+use super::{Watch, starts};
 use crate::{
     raid::{
         Array, Level, Slot,
+        assemble::Assembly,
+        discover::{Contents, discover, open},
         metadata::identity::Time,
         rig::{Make, Rig, contents, on, uuid},
     },
@@ -254,4 +256,51 @@ fn only_what_is_seen_again_and_again_is_given_up() {
     let refused = watched.open(Path::new("m0"), Access::ReadWrite).err().unwrap();
     assert_eq!(refused.raw_os_error(), Some(libc::EBUSY));
     tap.open();
+}
+
+/// R54: an image that does not answer when an array is started is left out, and the array is degraded; where it hangs in
+/// the middle of the assembly it is not waited for either.
+#[test]
+fn image_that_hangs_at_the_start_is_left_out() {
+    starts::look();
+    for verb in [Verb::Open, Verb::Size] {
+        let (rig, array, bytes) = Rig::filled(Make::new(Level::Raid5, 4, 64));
+        array.stop(Time::new(2000, 0)).unwrap();
+        drop(array);
+        let verbs: &'static [Verb] = if verb == Verb::Open {
+            &[Verb::Open]
+        } else {
+            &[Verb::Size]
+        };
+        let images: Vec<_> = (0..4).map(|n| rig.image(n)).collect();
+        let starting = |work: &(dyn Fn() -> Option<Array> + Sync)| {
+            let tap = hang(&rig, "m1", verbs);
+            let done = thread::scope(|scope| {
+                let working = scope.spawn(work);
+                tap.wait_for(1);
+                for _ in 0..=Watch::LOOKS {
+                    starts::look();
+                }
+                working.join().unwrap()
+            });
+            tap.open();
+            rig.directory.clear_rule();
+            done
+        };
+        let array = starting(&|| {
+            let found = discover(&images);
+            assert!(matches!(found.images[1].contents, Contents::Unreadable(_)), "{verb:?}");
+            Some(open(&found.arrays[0], Assembly::default()).unwrap())
+        });
+        let array = array.unwrap();
+        assert_eq!(missing(&array), [Slot(1)], "{verb:?}");
+        assert!(contents(&array) == bytes, "{verb:?}");
+        drop(array);
+        let refused = starting(&|| {
+            assert!(rig.assemble(0..4).is_err(), "{verb:?}");
+            None
+        });
+        assert!(refused.is_none());
+        assert!(contents(&rig.assemble(0..4).unwrap()) == bytes, "{verb:?}");
+    }
 }

@@ -2,15 +2,32 @@
 //!
 //! Levels are those of the controller guide's table, and RAID 4; layouts have mdadm's names.
 
+use serde::{Deserialize, Serialize};
+
 use crate::raid::{Level, geometry::ArrayKind};
 
 /// What is to be created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub enum Kind {
     /// An entry of the guide's table.
     Guide(ArrayKind),
     /// Stripes with the parity on the last member, which md has and the guide has not.
     Raid4,
+}
+
+impl TryFrom<String> for Kind {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::parse(&text)
+    }
+}
+
+impl From<Kind> for String {
+    fn from(kind: Kind) -> Self {
+        kind.name().to_owned()
+    }
 }
 
 impl Kind {

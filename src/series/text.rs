@@ -19,7 +19,7 @@
 use std::{fmt, str::FromStr};
 
 use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::series::Timestamp;
 
@@ -216,6 +216,26 @@ impl Codec {
         out.push(b' ');
         self.push_value(out, value);
         out.push(b'\n');
+    }
+
+    /// A value as JSON has it: a number where JSON has one for it, else its text.
+    pub fn json(&self, value: &[u8]) -> Value {
+        let number = match (self.format, <[u8; 8]>::try_from(value)) {
+            (Format::U64, Ok(bytes)) => Some(u64::from_le_bytes(bytes).into()),
+            (Format::I64, Ok(bytes)) => Some(i64::from_le_bytes(bytes).into()),
+            (Format::F64, Ok(bytes)) => Number::from_f64(f64::from_le_bytes(bytes)),
+            _ => None,
+        };
+        number.map_or_else(
+            || {
+                let mut text = Vec::new();
+                self.push_value(&mut text, value);
+                let text = String::from_utf8_lossy(&text);
+                let padded = self.line_width().is_some();
+                Value::from(if padded { text.trim_end_matches(' ') } else { &text })
+            },
+            Value::Number,
+        )
     }
 
     /// Appends the text of a value, padded where the series is fixed.

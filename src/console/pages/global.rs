@@ -1,0 +1,105 @@
+//! Global View: what is wrong first, with what to do about it; then arrays, disks and the last events.
+//!
+//! It is the first page: whoever opens it sees at once whether something has to be done, and what. It keeps itself up to
+//! date.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use super::logical;
+use crate::console::{
+    frame, icons,
+    visit::{Problem, Visit},
+    words::{duration, file_name, list, size, size_of, text},
+};
+
+/// `GET /`.
+pub async fn page(visit: Visit) -> Result<Response, Problem> {
+    let status = visit.status().await?;
+    let body = frame::live(
+        &visit,
+        html! {
+            h1 { "Global View" }
+            (troubles(&status))
+            section.panel {
+                h2 { "Logical Device Information" }
+                (logical::table(&status))
+            }
+            section.panel {
+                h2 { "Physical Device Information" }
+                (disks(&status))
+            }
+            section.panel {
+                h2 { "Last events" a.more href="/event" { "All events" } }
+                ul.events { @for event in list(&status, "events") { li { (event.as_str().unwrap_or_default()) } } }
+            }
+            p.hint {
+                "Store " code { (text(&status, "store")) } " · running for " (duration(status["seconds"].as_u64().unwrap_or(0)))
+            }
+        },
+    );
+    Ok(frame::page(&visit, "Global View", &status, body))
+}
+
+/// What is not well, the worst first.
+fn troubles(status: &Value) -> Markup {
+    let ill: Vec<&Value> = list(status, "arrays")
+        .iter()
+        .filter(|array| icons::array_state(text(array, "state")) > crate::controller::ArrayState::Initializing)
+        .collect();
+    let lost: Vec<&Value> = list(status, "disks")
+        .iter()
+        .filter(|disk| disk["pulled"] == true)
+        .collect();
+    html! {
+        @if ill.is_empty() && list(status, "not_started").is_empty() && lost.is_empty() {
+            p.allwell { "All arrays are well." }
+        }
+        @for array in ill { (trouble(array, &lost)) }
+        @for text in list(status, "not_started").iter().filter_map(Value::as_str) {
+            section.trouble-card.bad { h2 { "An array is not started" } p { (text) } }
+        }
+        @if let Some(trouble) = status["telemetry_trouble"].as_str() {
+            section.trouble-card.warning { h2 { "Events and counters cannot be stored" } p { (trouble) } }
+        }
+    }
+}
+
+/// One array that is not well.
+fn trouble(array: &Value, lost: &[&Value]) -> Markup {
+    let state = icons::array_state(text(array, "state"));
+    let name = text(array, "name");
+    html! {
+        section class={ "trouble-card " (icons::tone_of(state).class()) } {
+            h2 { a href={ "/logical/array/" (name) } { (name) } " " (icons::array(state)) }
+            p { (state.explanation()) }
+            @for disk in lost {
+                p { "The disk " strong { (text(disk, "name")) } " is missing." }
+            }
+            (logical::work(array))
+            p { a.button href={ "/logical/array/" (name) } { "Maintenance" } }
+        }
+    }
+}
+
+fn disks(status: &Value) -> Markup {
+    html! {
+        table.cards {
+            thead { tr { th { "Disk" } th { "Status" } th { "Array" } th.number { "Capacity" } th.number { "Max Free" } th.number { "Written" } } }
+            tbody {
+                @for disk in list(status, "disks") {
+                    tr {
+                        td data-label="Disk" { a href={ "/shi/disk/" (text(disk, "name")) } title=(text(disk, "path")) { (file_name(text(disk, "name"))) } }
+                        td data-label="Status" { (icons::disk(icons::disk_state(text(disk, "state")))) }
+                        td data-label="Array" { (disk["array"].as_str().unwrap_or("–")) }
+                        td.number data-label="Capacity" { (size_of(disk, "size_bytes")) }
+                        td.number data-label="Max Free" { (size_of(disk, "free_bytes")) }
+                        td.number data-label="Written" { (size(disk["written_bytes"].as_u64().unwrap_or(0))) }
+                    }
+                }
+                @if list(status, "disks").is_empty() { tr { td colspan="6" { "There are no disks: " code { "headstack disk create STORE/disks/d0.img --size 1G" } } } }
+            }
+        }
+    }
+}

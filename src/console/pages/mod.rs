@@ -1,0 +1,69 @@
+//! The pages: one file each, and here the paths that lead to them.
+//!
+//! Each page asks the controller, draws what it says with the frame around it, and offers forms. A form is answered with
+//! a page to go to, so that to load that again repeats nothing.
+
+mod assets;
+mod enter;
+mod event;
+mod global;
+mod help;
+mod logical;
+mod maintenance;
+mod physical;
+mod setting;
+mod shi;
+mod spares;
+mod user;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    middleware::from_fn_with_state,
+    routing::{get, post},
+};
+
+use super::{
+    guard::guard,
+    live::live,
+    server::Shared,
+    visit::{Problem, Visit},
+};
+
+/// All paths, behind the guard.
+pub fn routes(shared: Arc<Shared>) -> Router {
+    Router::new()
+        .route("/", get(global::page))
+        .route("/live", get(live))
+        .route("/login", get(enter::form).post(enter::login))
+        .route("/open", get(enter::invited).post(enter::open))
+        .route("/logout", post(enter::logout))
+        .route("/rescan", post(physical::rescan))
+        .route("/logical", get(logical::page))
+        .route("/logical/spares", get(spares::page).post(spares::change))
+        .route("/logical/array/{name}", get(maintenance::page))
+        .route(
+            "/logical/array/{name}/add",
+            get(maintenance::choose).post(maintenance::add),
+        )
+        .route("/logical/array/{name}/{verb}", post(maintenance::work))
+        .route("/physical", get(physical::page))
+        .route("/physical/identify", post(physical::identify))
+        .route("/shi", get(shi::page))
+        .route("/shi/disk/{name}", get(shi::detail))
+        .route("/event", get(event::page))
+        .route("/event/download", get(event::download))
+        .route("/event/clear", get(event::confirm).post(event::clear))
+        .route("/setting", get(setting::page).post(setting::change))
+        .route("/setting/password", post(user::password))
+        .route("/setting/user", post(user::set))
+        .route("/help", get(help::page))
+        .route("/assets/{name}", get(assets::asset))
+        .fallback(nowhere)
+        .layer(from_fn_with_state(Arc::clone(&shared), guard))
+}
+
+async fn nowhere(visit: Visit) -> Problem {
+    Problem::missing(format!("there is no page {}", visit.path()))
+}

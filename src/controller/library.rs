@@ -1,0 +1,235 @@
+//! What else a store holds: the series and snapshots of its database, its tapes with their dumps, and dumps that stopped.
+//!
+//! It is read where it stands; nothing is opened for writing but the database, which the controller has open anyway.
+
+use std::{path::Path, sync::Arc};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    error::{Error, Kind, Result},
+    interface::Span,
+    store::Store,
+    telemetry::Telemetry,
+};
+use crate::{
+    dump::{
+        catalog::Catalog,
+        context::Contexts,
+        record::{self, Header},
+    },
+    series::{AnySeries, Database, Entry, SeriesKey, Timestamp},
+    storage::{Access, Directory, EntryKind, HostDirectory},
+    tape::{BlockRead as _, Found, Limits, TapImage},
+};
+
+/// Points of an answer at most.
+const POINTS_MAX: usize = 10_000;
+/// Entries at the end of a series from which its rate is told.
+const RATE_ENTRIES: u64 = 100;
+/// How the name of a tape ends.
+const ENDING: &str = "tap";
+
+fn database(telemetry: &Telemetry) -> Result<Arc<Database>> {
+    telemetry.database().ok_or_else(|| {
+        let reason = telemetry.trouble().unwrap_or_default();
+        let message = format!("the store's database cannot be opened: {reason}");
+        Error::refused(Kind::Busy, message, "again once it is closed or unmounted")
+    })
+}
+
+fn facts(name: &str, list: Vec<Value>) -> Map<String, Value> {
+    Map::from_iter([(name.to_owned(), list.into())])
+}
+
+/// The series of the database: names, entries, the last value, and entries for each unit of their timestamps.
+///
+/// # Errors
+/// The database cannot be had. A series that is damaged is listed with what is wrong.
+pub fn series(telemetry: &Telemetry) -> Result<Map<String, Value>> {
+    let database = database(telemetry)?;
+    let told = |key: SeriesKey| {
+        let told = database.any(&key).and_then(|series| series_facts(&series));
+        let mut told = told.unwrap_or_else(|error| Map::from_iter([("damage".to_owned(), json!(error.to_string()))]));
+        told.insert("name".to_owned(), json!(key.name));
+        told.insert("kind".to_owned(), json!(key.what()));
+        Value::Object(told)
+    };
+    Ok(facts("series", database.keys()?.into_iter().map(told).collect()))
+}
+
+fn series_facts(series: &AnySeries) -> crate::series::Result<Map<String, Value>> {
+    let entries = series.entries()?;
+    let (first, latest) = (series.first()?, series.latest()?);
+    let codec = series.codec(None);
+    let earlier = entries.saturating_sub(RATE_ENTRIES.min(entries));
+    let earlier = series.entry_at(earlier)?.map(|entry| entry.timestamp.0);
+    let rate = earlier.zip(latest.as_ref()).and_then(|(earlier, latest)| {
+        let span = latest.timestamp.0.checked_sub(earlier).filter(|span| *span > 0)?;
+        let count = u32::try_from(RATE_ENTRIES.min(entries) - 1).ok()?;
+        Some(f64::from(count) / span as f64)
+    });
+    let facts = json!({
+        "entries": entries,
+        "first_timestamp": first.map(|entry| entry.timestamp.0),
+        "last_timestamp": latest.as_ref().map(|entry| entry.timestamp.0),
+        "last_value": latest.map(|entry| codec.json(&entry.value)),
+        "format": codec.format().name(),
+        "entries_per_unit": rate,
+        "allocated_bytes": series.allocated_bytes()?,
+        "synced_up_to": series.last_entry_synced().0,
+        "metadata": series.metadata(),
+    });
+    Ok(match facts {
+        Value::Object(facts) => facts,
+        _ => Map::new(),
+    })
+}
+
+/// Entries of a series.
+///
+/// # Errors
+/// [`Kind::NotFound`] where there is no such series.
+pub fn points(telemetry: &Telemetry, name: &str, varlen: bool, span: &Span) -> Result<Map<String, Value>> {
+    let database = database(telemetry)?;
+    let key = if varlen {
+        SeriesKey::varlen(name)
+    } else {
+        SeriesKey::fixed(name)
+    };
+    if !database.keys()?.contains(&key) {
+        let message = format!("there is no {} {name}", key.what());
+        return Err(Error::refused(
+            Kind::NotFound,
+            message,
+            "'headstack series ls' for those there are",
+        ));
+    }
+    let series = database.any(&key)?;
+    let codec = series.codec(None);
+    let point = |entry: Entry| json!([entry.timestamp.0, codec.json(&entry.value)]);
+    let points = spread(&series, span)?.into_iter().map(point).collect();
+    Ok(facts("points", points))
+}
+
+/// Entries of a span, as many as are wanted, spread evenly; with the first and the last that are in it.
+///
+/// # Errors
+/// The series is damaged or gone.
+pub fn spread(series: &AnySeries, span: &Span) -> Result<Vec<Entry>> {
+    let from = span.from.map_or(Ok(0), |from| series.lower_bound(Timestamp(from)))?;
+    let to = span
+        .to
+        .map_or_else(|| series.entries(), |to| series.upper_bound(Timestamp(to)))?;
+    let count = to.saturating_sub(from);
+    let wanted = u64::try_from(span.points.min(POINTS_MAX))
+        .unwrap_or(u64::MAX)
+        .min(count);
+    let mut entries = Vec::new();
+    for number in 0..wanted {
+        // The last number is wanted - 1, which has to become count - 1.
+        let step = u128::from(number) * u128::from(count - 1) / u128::from((wanted - 1).max(1));
+        let at = from + u64::try_from(step).unwrap_or(u64::MAX);
+        // Entries that were trimmed meanwhile are not there any more.
+        entries.extend(series.entry_at(at)?);
+    }
+    Ok(entries)
+}
+
+/// The snapshots of the database.
+///
+/// # Errors
+/// The database cannot be had.
+pub fn snapshots(telemetry: &Telemetry) -> Result<Map<String, Value>> {
+    let listed = database(telemetry)?.snapshots()?;
+    let told = listed.into_iter().map(|snapshot| {
+        let created = jiff::Timestamp::try_from(snapshot.created).map(|time| time.to_string());
+        json!({
+            "name": snapshot.name,
+            "number": snapshot.number,
+            "created": created.ok(),
+            "series": snapshot.series,
+            "tags": snapshot.tags,
+        })
+    });
+    Ok(facts("snapshots", told.collect()))
+}
+
+/// The tapes of a store, each with the dumps that its labels name; the dumps that the catalogue knows; dumps that stopped.
+///
+/// # Errors
+/// The directories of the store cannot be read. A tape that is damaged is listed with what is wrong.
+pub fn tapes(store: &Store) -> Result<Map<String, Value>> {
+    let path = store.tapes();
+    let directory = HostDirectory::open(&path).map_err(Error::host(&path))?;
+    let mut listed = directory.list(Path::new("")).map_err(Error::host(&path))?;
+    listed.sort_by(|one, other| one.name.cmp(&other.name));
+    let is_tape = |entry: &&crate::storage::Entry| {
+        let ends = Path::new(&entry.name)
+            .extension()
+            .is_some_and(|ending| ending == ENDING);
+        entry.exact && entry.kind == EntryKind::File && ends
+    };
+    let tapes = listed.iter().filter(is_tape).map(|entry| {
+        let mut told = tape_facts(&directory, Path::new(&entry.name))
+            .unwrap_or_else(|error| Map::from_iter([("damage".to_owned(), json!(error.to_string()))]));
+        told.insert("name".to_owned(), json!(entry.name));
+        Value::Object(told)
+    });
+    let tapes: Vec<Value> = tapes.collect();
+    let state = store.state();
+    let known = Catalog::new(Arc::clone(state)).entries().unwrap_or_default();
+    let contexts = Contexts::of(Arc::clone(state)).all().unwrap_or_default();
+    let contexts = contexts.into_iter().map(|context| {
+        json!({
+            "id": context.id(),
+            "host": context.order.host,
+            "volume": context.volume,
+            "pass": context.pass,
+            "estimate": context.estimate,
+            "cleanup_pending": context.cleanup_pending,
+        })
+    });
+    Ok(Map::from_iter([
+        ("tapes".to_owned(), tapes.into()),
+        ("catalogue".to_owned(), json!(known)),
+        ("contexts".to_owned(), contexts.collect()),
+    ]))
+}
+
+fn tape_facts(directory: &HostDirectory, path: &Path) -> Result<Map<String, Value>, crate::tape::Error> {
+    let mut tape = TapImage::open(directory, path, Access::Read, Limits::default())?;
+    tape.rewind()?;
+    let mut dumps = Vec::new();
+    let mut record = Vec::new();
+    let mut file = 1;
+    loop {
+        match tape.read_record(&mut record)? {
+            Found::End => break,
+            Found::Mark => {
+                file += 1;
+                continue;
+            }
+            Found::Record | Found::BadRecord => {}
+            Found::Lost { .. } => continue,
+        }
+        let block = record.first_chunk::<1024>();
+        let header = block.and_then(|block| Header::decode(block).ok());
+        if let Some(header) = header.filter(|header| header.kind == record::Kind::Tape) {
+            dumps.push(json!({
+                "file": file,
+                "level": header.label.level,
+                "date_s": header.date_s,
+                "volume": header.volume,
+                "label": String::from_utf8_lossy(&header.label.label),
+                "path": String::from_utf8_lossy(&header.label.filesystem),
+            }));
+        }
+        tape.forward_files(1)?;
+        file += 1;
+    }
+    Ok(Map::from_iter([
+        ("size_bytes".to_owned(), json!(tape.size_bytes()?)),
+        ("dumps".to_owned(), dumps.into()),
+    ]))
+}

@@ -1,0 +1,90 @@
+//! What the controller advises about an array: its state, what may be asked of it, and the steps that bring it back.
+//!
+//! The steps are [`explain`](crate::controller::explain)'s; here is gathered what it has to know. No disk is asked for it.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value, json};
+
+use super::{Inner, changes::set_of, locked};
+use crate::{
+    controller::{
+        error::Result,
+        explain::{Place, steps},
+        served::keeper_of,
+    },
+    raid::{
+        Slot,
+        discover::{ArraySet, Contents, Discovery},
+        health::ArrayState,
+    },
+};
+
+impl Inner {
+    /// Explains one array.
+    pub(super) fn explain(&self, name: &str) -> Result<Map<String, Value>> {
+        let found = locked(&self.found).clone();
+        let set = set_of(&found, name)?;
+        Ok(self.explained(&found, set))
+    }
+
+    /// Explains the arrays that are not well.
+    pub(super) fn advice(&self, found: &Discovery) -> Vec<Value> {
+        let unwell = |set: &&ArraySet| self.state_of(set) > ArrayState::Initializing;
+        let sets = found.arrays.iter().filter(unwell);
+        sets.map(|set| Value::Object(self.explained(found, set))).collect()
+    }
+
+    /// State of an array that is served; one that is not cannot be used.
+    fn state_of(&self, set: &ArraySet) -> ArrayState {
+        let keepers = self.served.all();
+        let keeper = keeper_of(&keepers, Some(&set.uuid.to_string()));
+        keeper.map_or(ArrayState::Disabled, |keeper| keeper.array().state())
+    }
+
+    fn explained(&self, found: &Discovery, set: &ArraySet) -> Map<String, Value> {
+        let state = self.state_of(set);
+        let actions: Vec<&str> = state.actions().iter().map(|action| action.name()).collect();
+        let steps = steps(set, state, &self.place_of(found, set));
+        Map::from_iter([
+            ("name".to_owned(), json!(set.name)),
+            ("uuid".to_owned(), json!(set.uuid.to_string())),
+            ("state".to_owned(), json!(state.name())),
+            ("status".to_owned(), json!(state.status())),
+            ("explanation".to_owned(), json!(state.explanation())),
+            ("actions".to_owned(), json!(actions)),
+            ("steps".to_owned(), json!(steps)),
+        ])
+    }
+
+    fn place_of(&self, found: &Discovery, set: &ArraySet) -> Place {
+        let keepers = self.served.all();
+        let keeper = keeper_of(&keepers, Some(&set.uuid.to_string()));
+        let pool = locked(&self.remembered).spares.clone();
+        let blank = found.images.iter().filter(|report| report.contents == Contents::Blank);
+        let blank = blank.map(|report| report.image.path());
+        let last: BTreeMap<Slot, _> = {
+            let looks = locked(&self.changing);
+            let own = looks.last.iter().filter(|((array, _), _)| *array == set.uuid);
+            own.filter_map(|((_, slot), path)| Some((Slot(u16::try_from(*slot).ok()?), path.clone())))
+                .collect()
+        };
+        Place {
+            socket: self.store.socket(),
+            directory: self.store.disks(),
+            store: Some(self.store.root().to_path_buf()),
+            last,
+            pulled: self
+                .disks
+                .all()
+                .iter()
+                .filter(|disk| disk.is_pulled())
+                .map(|disk| disk.path().to_path_buf())
+                .collect(),
+            blank: blank
+                .filter(|path| pool.iter().all(|spare| !path.ends_with(spare)))
+                .collect(),
+            halted: keeper.is_ok_and(|keeper| keeper.is_halted()),
+        }
+    }
+}

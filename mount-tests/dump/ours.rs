@@ -446,6 +446,35 @@ fn a_lost_record_costs_what_was_in_it() {
     );
 }
 
+/// D65: a dump of stock dump over several volumes comes back, and with one of them missing all that is on the others is.
+#[test]
+fn volumes_of_stock_dump_come_back() {
+    if !root() {
+        return;
+    }
+    let folder = top().join("images/tape").join("volumes-dump-0.4b47");
+    let expected = fs::read_to_string(folder.join("level0.txt")).unwrap();
+    let expected: Vec<String> = expected.lines().map(str::to_owned).collect();
+    let place = Place::new();
+    for name in ["plain001", "plain002", "plain003"] {
+        fs::copy(folder.join(name), place.path("tapes").join(name)).unwrap();
+    }
+    let volumes = place.volumes(Names::Numbered("plain".into()), Container::Flat, Limits::default());
+    assert_eq!(chain(&place, volumes.clone()).troubles, []);
+    same(&describe(&place.path("out")), &expected, "over volumes");
+    fs::remove_file(place.path("tapes/plain002")).unwrap();
+    fs::remove_dir_all(place.path("out")).unwrap();
+    fs::create_dir(place.path("out")).unwrap();
+    let salvaged = headstack::dump::salvage::salvage(Reader::open(volumes, 0).unwrap(), &destination(&place)).unwrap();
+    let found = describe(&place.path("out"));
+    let gone = expected.iter().filter(|line| !found.contains(line)).count();
+    assert!(
+        gone > 0 && gone <= salvaged.lost.len(),
+        "{gone} are gone, told are {:?}",
+        salvaged.lost
+    );
+}
+
 /// D65: compressed tapes of stock dump come back, in whichever way they were compressed; damage in them costs records only.
 #[test]
 fn compressed_tapes_of_stock_dump_come_back() {

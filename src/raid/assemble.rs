@@ -25,6 +25,7 @@ use super::{
     partial_parity::Logs,
     rebuild, reshape,
     watch::{Watch, starts::Starting},
+    write_journal::WriteJournal,
 };
 use crate::storage::{Access, Directory, HostDirectory, Storage};
 
@@ -188,6 +189,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     let logs = Logs::read(images, &choice)?;
     let replay = read_journal(images, &choice, &logs, how)?;
     let read_only = how.read_only || choice.read_only || bitmap.as_ref().is_some_and(|(_, writable)| !writable);
+    replay_write_journal(images, &of_all, &choice, how)?;
     let readers = read_only.then_some(&*readers);
     let (seats, new_seats, mut devices) = open_all(images, &of_all, &choice, readers)?;
     let freshest = &choice.freshest.superblock;
@@ -233,6 +235,23 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         write_through: how.write_through,
         watch: Arc::clone(watch),
     }))
+}
+
+/// Puts what md's write journal has in its place.
+fn replay_write_journal(images: &[Image], of_all: &[Found], choice: &Choice, how: Assembly) -> Result<()> {
+    let journal = WriteJournal::read(images, choice)?;
+    let Some(journal) = journal.filter(WriteJournal::is_pending) else {
+        return Ok(());
+    };
+    if how.read_only {
+        return Err(Error::NotStartable {
+            array: choice.freshest.superblock.name.short(),
+            reason: "writes in its write journal are to be done again first".to_owned(),
+            remedy: "start it once for writing",
+        });
+    }
+    let (_, _, devices) = open_all(images, of_all, choice, None)?;
+    journal.replay(images, choice.shape.geometry(), &by_slot(choice, &devices))
 }
 
 /// Members by slot.

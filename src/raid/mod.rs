@@ -42,6 +42,7 @@ pub mod scrub;
 pub mod stopped;
 mod types;
 pub mod watch;
+mod write_journal;
 
 pub use array::{Array, Extent, ExtentKind, Zeroes};
 pub use error::{Error, Result};

@@ -23,6 +23,8 @@ pub(in crate::raid) struct Choice {
     pub(in crate::raid) dirty: bool,
     pub(in crate::raid) read_only: bool,
     pub(in crate::raid) missing: Vec<Slot>,
+    /// The device with md's write journal.
+    pub(in crate::raid) journal: Option<Found>,
 }
 
 /// Decides from what was found, without any I/O.
@@ -71,21 +73,41 @@ pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) 
     }
     let dirty = !view.level.is_bare() && !view.is_clean();
     let has = |features: &[Features]| features.iter().any(|feature| view.features.has(*feature));
-    let foreign = has(&[Features::JOURNAL, Features::CLUSTERED]);
-    let moving_log = has(&[Features::PPL, Features::MULTIPLE_PPLS]) && shape.view().is_some();
-    if dirty && (foreign || moving_log) {
-        let reason =
-            "it was not stopped cleanly, and has a journal device of md, which is not replayed here".to_owned();
-        return refuse(reason, "let Linux start and stop it once");
+    let journal = found.iter().find(|one| is_journal(view, &one.superblock)).cloned();
+    if let Some((reason, remedy)) = unreplayable(view, shape.view().is_some(), journal.is_some() || how.force) {
+        return refuse(reason.to_owned(), remedy);
     }
     Ok(Choice {
         freshest,
         devices,
         shape,
         dirty,
-        read_only: foreign,
+        read_only: has(&[Features::JOURNAL, Features::CLUSTERED]),
         missing,
+        journal: journal.filter(|_| has(&[Features::JOURNAL])),
     })
+}
+
+/// Why a log of md that an array has cannot be replayed, and what helps.
+fn unreplayable(view: &Superblock, moving: bool, journal: bool) -> Option<(&'static str, &'static str)> {
+    let has = |feature: Features| view.features.has(feature);
+    let moving_log = (has(Features::PPL) || has(Features::MULTIPLE_PPLS)) && moving;
+    let dirty = !view.level.is_bare() && !view.is_clean();
+    if dirty && (has(Features::CLUSTERED) || moving_log) || has(Features::JOURNAL) && moving {
+        return Some((
+            "it was not stopped cleanly, and has a log of md that is not replayed here",
+            "let Linux start and stop it once",
+        ));
+    }
+    (has(Features::JOURNAL) && !journal).then_some((
+        "its journal device is not there or missed what came last; what it has not in place yet is unknown",
+        "give all devices; or start it with --force and check what is on it",
+    ))
+}
+
+/// True for the device that holds the write journal, up to date.
+fn is_journal(view: &Superblock, own: &Superblock) -> bool {
+    view.role_of(own.device_number) == Role::Journal && own.events.saturating_add(1) >= view.events
 }
 
 /// The member that is believed: the one of most events, and where several have as many the one that knows most members.

@@ -1,6 +1,6 @@
 //! The formats that stand beside an array's data: bytes in, bytes out, no I/O, no clock, no randomness.
 //!
-//! md's own: [`superblock`], [`bitmap`], [`badblocks`] and [`ppl`]; the last is only read. What a new array looks like is in
+//! md's own: [`superblock`], [`bitmap`], [`badblocks`], [`ppl`] and [`write_journal`]; the last two are only read. What a new array looks like is in
 //! [`plan`], what an image may hold instead in [`foreign`]. [`gpt`] is the table of an image that holds several members.
 //!
 //! Every decoder takes any bytes and returns what they say or an error that names the field; none trusts a length that
@@ -17,3 +17,4 @@ pub mod identity;
 pub mod plan;
 pub mod ppl;
 pub mod superblock;
+pub mod write_journal;

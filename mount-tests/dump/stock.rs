@@ -189,11 +189,12 @@ fn every_reader_takes_the_tapes_of_every_writer() {
                 let told = restore_chain(&mut tape, &Destination::open(&out).unwrap()).unwrap();
                 assert_eq!(told.troubles, [], "{writer}");
             }
-            same(
-                &describe(&out),
-                &expected,
-                &format!("written by {writer}, read by {reader}"),
-            );
+            // Stock restore loses minor numbers above 255 of stock's own tapes, which ours finds.
+            let block = data_encoding::HEXLOWER.encode(b"block");
+            let known = |line: &&String| (writer, reader) != ("stock", "stock") || !line.starts_with(&block);
+            let kept = |lines: &[String]| -> Vec<String> { lines.iter().filter(known).cloned().collect() };
+            let what = format!("written by {writer}, read by {reader}");
+            same(&kept(&describe(&out)), &kept(&expected), &what);
         }
     }
 }

@@ -22,6 +22,7 @@ use headstack::{
         reader::Reader,
         restore::{Catalogue, Choice, Destination, compare, extract, extract_placed, restore_chain},
         salvage::salvage,
+        selection::Selection,
         tree::Tree,
         verify::verify,
         writer::{Order, Scope, dump},
@@ -92,6 +93,7 @@ fn dumped(tree: &Path, identity: u8, capacity_bytes: Option<u64>) -> Vec<Vec<u8>
         update: false,
         scope: Scope::Subtree,
         history: false,
+        selection: Selection::default(),
     };
     let volumes = Volumes {
         directory: disk.clone(),

@@ -55,6 +55,7 @@ fn every_verb_has_a_page_with_all_sections() {
             "headstack-event.1",
             "headstack-setting.1",
             "headstack-spare.1",
+            "headstack-console.1",
             "headstack-notify.1",
             "headstack-notify-smtp.1",
             "headstack-notify-recipient.1",

@@ -7,6 +7,7 @@ mod appending;
 mod arrays;
 mod controller;
 mod doctor;
+mod dumps;
 mod failures;
 mod generated;
 mod interop;

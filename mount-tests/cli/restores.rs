@@ -15,7 +15,7 @@ use super::{
 use crate::peer::skip;
 
 /// Runs the binary with one variable more.
-fn with(name: &str, value: &str, words: &[&str]) -> Ran {
+pub(super) fn with(name: &str, value: &str, words: &[&str]) -> Ran {
     run(Command::new(HEADSTACK).env(name, value).args(words), b"")
 }
 
@@ -100,12 +100,12 @@ fn objects_are_renamed_with_leave() {
 }
 
 /// A file system in memory.
-struct Small {
-    at: String,
+pub(super) struct Small {
+    pub(super) at: String,
 }
 
 impl Small {
-    fn mounted(at: String, options: &str) -> Self {
+    pub(super) fn mounted(at: String, options: &str) -> Self {
         fs::create_dir_all(&at).unwrap();
         let small = Self { at };
         let done = Command::new("mount")
@@ -122,7 +122,7 @@ impl Drop for Small {
     }
 }
 
-fn root() -> bool {
+pub(super) fn root() -> bool {
     let root = rustix::process::geteuid().is_root();
     if !root {
         skip("file systems of a size (needs root)");

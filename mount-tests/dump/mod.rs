@@ -27,6 +27,7 @@ use std::{
 use headstack::{
     dump::{
         dumpdates::Dumpdates,
+        selection::Selection,
         tree::Tree,
         writer::{Order, Scope, Summary, dump},
     },
@@ -130,6 +131,7 @@ impl Place {
             update: true,
             scope: Scope::Store,
             history: true,
+            selection: Selection::default(),
         };
         dump(&tree, &order, volumes, &mut dates, &mut |_| ()).unwrap()
     }

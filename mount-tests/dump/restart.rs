@@ -21,6 +21,7 @@ use headstack::{
         context::{Context, Contexts},
         dumpdates::Dumpdates,
         reader::Reader,
+        selection::Selection,
         tree::Tree,
         writer::{Notice, Order, Scope, Summary, Watch, dump, dump_kept, resume},
     },
@@ -73,6 +74,7 @@ pub fn order(level: u8) -> Order {
         update: false,
         scope: Scope::Subtree,
         history: true,
+        selection: Selection::default(),
     }
 }
 

@@ -1,6 +1,9 @@
 //! `headstack dump`: puts a tree on tapes.
 //!
 //! Levels are options as other programs have them, `-0` to `-31`; they are turned into `--level` before the line is parsed.
+//! What backup applications tell besides is in `variables.rs`.
+
+mod variables;
 
 use std::{
     ffi::OsString,
@@ -12,6 +15,7 @@ use std::{
 use anyhow::{Context, Result};
 use clap::Args;
 
+use self::variables::Variables;
 use super::{
     dumping::{self, source::Source, told},
     exit::Code,
@@ -22,11 +26,15 @@ use crate::{
     dump::{
         context::{Context as Kept, Contexts},
         dumpdates::Dumpdates,
+        selection::Selection,
         tree::Tree,
         writer::{Order, check, dump_kept},
     },
     tape::{self, Container},
 };
+
+/// Blocking factor where none is told, as stock dump has it.
+const FACTOR: u32 = 10;
 
 /// Put a tree on tapes that any restore reads
 ///
@@ -40,25 +48,27 @@ Examples:
   headstack dump -1 -u -f full.tap /srv/data
       what changed since, behind it on the same tape
   headstack dump -0 --flat -f data.dump /srv/data
-      a stream that stock restore takes with -f")]
+      a stream that stock restore takes with -f
+  headstack dump -0 -f full.tap -e 'EXCLUDE=*.tmp,core' /srv/data
+      without files of these names")]
 pub struct Arguments {
-    /// Level, 0 to 31; also as -0 to -31
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    level: u8,
+    /// Level, 0 to 31; also as -0 to -31. 0 by default
+    #[arg(long, value_name = "N")]
+    level: Option<u8>,
     #[command(flatten)]
     tapes: TapesArgument,
-    /// Blocking factor: records of so many times 1024 bytes, 4 to 256
-    #[arg(short, long, value_name = "FACTOR", default_value_t = 10)]
-    blocks: u32,
+    /// Blocking factor: records of so many times 1024 bytes, 4 to 256. 10 by default
+    #[arg(short, long, value_name = "FACTOR")]
+    blocks: Option<u32>,
     /// Remember the dump, so that higher levels build on it
     #[arg(short, long)]
     update: bool,
     /// Write a plain stream of bytes in place of a tape image; one that is there is overwritten
     #[arg(long)]
     flat: bool,
-    /// Name of the dump on the tape, at most 15 bytes
-    #[arg(short = 'L', long, value_name = "LABEL", default_value = "none")]
-    label: String,
+    /// Name of the dump on the tape, at most 15 bytes; none by default
+    #[arg(short = 'L', long, value_name = "LABEL")]
+    label: Option<String>,
     /// Leave out what is flagged nodump (chattr +d) from this level on
     #[arg(long, value_name = "N", default_value_t = 1)]
     honour_nodump_from: u8,
@@ -68,6 +78,9 @@ pub struct Arguments {
     /// Keep no file history: the dump is in no catalogue, and cannot be resumed if it stops
     #[arg(long)]
     no_history: bool,
+    /// What backup applications tell: LEVEL, UPDATE, HIST, EXCLUDE, NO_ACLS, IGNORE_CTIME, DMP_NAME, MOVER_RECORD_SIZE
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = variables::variable)]
+    variables: Vec<(String, String)>,
     /// Root of the tree
     #[arg(value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
     path: PathBuf,
@@ -120,19 +133,21 @@ impl Arguments {
             .into());
         }
         let container = if self.flat { Container::Flat } else { Container::Tap };
-        // Checked by the engine; a stream needs records of some length before that.
-        let volumes = self
-            .tapes
-            .volumes(container, self.blocks.clamp(1, 1024), remembered.limits())?;
-        let state = self.state.open()?;
         let order = self.order(&source)?;
         check(&order)?;
+        let volumes = self.tapes.volumes(container, order.factor, remembered.limits())?;
+        let state = self.state.open()?;
         let _session = dumping::session(&*state)?;
         let mut dates = Dumpdates::open(state.clone())?;
         let kept = Kept::new(order.clone(), source.path().to_path_buf(), &volumes);
         let log = dumping::log_of(&*state, &kept);
-        log.tell("Start", &format!("Level {}", self.level));
-        log.tell("Options", &format!("b={}, u={}", self.blocks, self.update));
+        log.tell("Start", &format!("Level {}", order.level));
+        let variables: String = self
+            .variables
+            .iter()
+            .map(|(name, value)| format!(", {name}={value}"))
+            .collect();
+        log.tell("Options", &format!("b={}, u={}{variables}", order.factor, order.update));
         let mut keeper = Contexts::of(state.clone()).begin(kept)?;
         let frozen = source.freeze(self.snapshot.as_deref(), &mut keeper, &*state);
         let result = frozen.and_then(|()| {
@@ -147,25 +162,26 @@ impl Arguments {
     }
 
     fn order(&self, source: &Source) -> Result<Order> {
+        let told = Variables::of(&self.variables)?;
+        let names = told.get("EXCLUDE").unwrap_or_default();
+        let mut selection = Selection::default().without(names)?;
+        selection.no_lists = told.flag("NO_ACLS")?.unwrap_or(false);
+        selection.ignore_inode_changes = told.flag("IGNORE_CTIME")?.unwrap_or(false);
+        let label = self.label.as_deref().or(told.get("DMP_NAME")).unwrap_or("none");
         Ok(Order {
-            level: self.level,
+            level: self.level.or(told.level()?).unwrap_or(0),
             now_s: now_s()?,
-            factor: self.blocks,
-            label: self.label.clone(),
+            factor: self.blocks.or(told.factor()?).unwrap_or(FACTOR),
+            label: label.to_owned(),
             host: host(),
             honour_nodump_from: self.honour_nodump_from,
             identity: identity(),
             path: absolute(&self.path)?,
-            update: self.update,
+            update: self.update || told.flag("UPDATE")?.unwrap_or(false),
             scope: source.scope(),
-            history: self.history(),
+            history: !self.no_history && told.flag("HIST")?.unwrap_or(true),
+            selection,
         })
-    }
-
-    /// True where what is needed to go on is kept; as backup programs have it, `HIST=N` in the environment says no too.
-    fn history(&self) -> bool {
-        let no = |value: OsString| value == "N" || value == "n" || value == "F" || value == "f";
-        !self.no_history && !std::env::var_os("HIST").is_some_and(no)
     }
 }
 

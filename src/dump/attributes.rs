@@ -40,6 +40,14 @@ pub struct Attribute {
     pub value: Vec<u8>,
 }
 
+impl Attribute {
+    /// True where it is an access control list.
+    #[must_use]
+    pub fn is_list(&self) -> bool {
+        self.name == ACL_ACCESS || self.name == ACL_DEFAULT
+    }
+}
+
 /// Why attributes cannot be told, or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Flaw {

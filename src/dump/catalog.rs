@@ -245,6 +245,9 @@ pub struct Entry {
     pub path: String,
     /// Objects on the tape.
     pub objects: u64,
+    /// Paths of what is not whole on the tape, as far as the dump told.
+    #[serde(default)]
+    pub partial: Vec<String>,
 }
 
 impl Entry {
@@ -260,6 +263,7 @@ impl Entry {
             base_s: label.base_date_s,
             path: String::from_utf8_lossy(&label.label.filesystem).into_owned(),
             objects,
+            partial: Vec::new(),
         }
     }
 

@@ -20,6 +20,8 @@ use super::{
 use crate::storage::Directory;
 
 const FILE: &str = "dumpdates.json";
+/// What is remembered is understood up to this epoch; it is raised where an earlier release would build wrong increments.
+pub const EPOCH: u32 = 1;
 /// Longest file that is read, in bytes; numbers of 100 million objects are shorter.
 const LIMIT_BYTES: u64 = 4 << 30;
 
@@ -43,6 +45,19 @@ pub struct Remembered {
     pub dump: String,
     /// Identity of the level 0 that its chain began with.
     pub chain: String,
+    /// What the numbers and dates of its chain mean: [`EPOCH`] of the release that made it.
+    #[serde(default = "first_epoch")]
+    pub epoch: u32,
+    /// True where its tree could only be read.
+    #[serde(default)]
+    pub read_only: bool,
+    /// Numbers of objects that are not on its tape as they should be, which the next increment takes.
+    #[serde(default)]
+    pub again: BTreeSet<u32>,
+}
+
+fn first_epoch() -> u32 {
+    1
 }
 
 /// The dumps that are remembered in a directory.

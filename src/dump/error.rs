@@ -50,6 +50,14 @@ pub enum Error {
         /// The level asked for.
         level: u8,
     },
+    /// The dump that an increment would build on cannot be its base any more.
+    #[error("{}: a baseline is required: {reason}", path.display())]
+    BaselineRequired {
+        /// The tree.
+        path: PathBuf,
+        /// Why.
+        reason: &'static str,
+    },
     /// A parameter is out of its range.
     #[error("{parameter} {value}: {reason}")]
     BadParameter {

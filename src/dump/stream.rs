@@ -246,8 +246,8 @@ impl Stream {
     }
 
     /// Ends the dump: fills the last record, at least one block, and ends the tape file. Behind it goes the index, of this dump
-    /// and those that are on the same tape before it.
-    pub(super) fn finish(mut self) -> Result<Written> {
+    /// and those that are on the same tape before it; `partial` are paths of what is not whole on the tape.
+    pub(super) fn finish(mut self, partial: Vec<String>) -> Result<Written> {
         self.end_contents();
         let mut header = self.label.clone();
         header.kind = Kind::End;
@@ -258,7 +258,7 @@ impl Stream {
             self.segment(&mut header, std::iter::empty())?;
         }
         self.tape.finish()?;
-        let (noted, indexed) = self.index()?;
+        let (noted, indexed) = self.index(partial)?;
         Ok(Written {
             blocks: self.blocks,
             volumes: self.volume,
@@ -269,7 +269,7 @@ impl Stream {
     }
 
     /// What the catalogue has of the dump, which goes behind it on the tape too.
-    fn index(&mut self) -> Result<(Option<Noted>, bool)> {
+    fn index(&mut self, partial: Vec<String>) -> Result<(Option<Noted>, bool)> {
         let Some(Notes {
             earlier,
             contents,
@@ -282,7 +282,10 @@ impl Stream {
             .filter_map(|number| self.volumes.path_of(number))
             .collect();
         let noted = Noted {
-            entry: Entry::of(&self.label, tapes, self.first_file, self.objects),
+            entry: Entry {
+                partial,
+                ..Entry::of(&self.label, tapes, self.first_file, self.objects)
+            },
             contents,
             places,
         };

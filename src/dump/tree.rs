@@ -123,6 +123,8 @@ pub struct Tree {
     status: Status,
     /// True on a file system in user space.
     fuse: bool,
+    /// True where nothing can be written.
+    read_only: bool,
 }
 
 impl Tree {
@@ -139,11 +141,13 @@ impl Tree {
         let root = retry(|| fs::openat(fs::CWD, path, flags, Mode::empty())).map_err(failed)?;
         let status = status_at(&root, c"").map_err(failed)?;
         let fuse = fs::fstatfs(&root).is_ok_and(|facts| facts.f_type == FUSE_MAGIC);
+        let read_only = fs::fstatvfs(&root).is_ok_and(|facts| facts.f_flag.contains(fs::StatVfsMountFlags::RDONLY));
         Ok(Self {
             root,
             path: path.to_path_buf(),
             status,
             fuse,
+            read_only,
         })
     }
 
@@ -152,6 +156,12 @@ impl Tree {
         let flags = fs::ioctl_getflags(file).map_or(0, |flags| flags.bits());
         // A mount says by them what can be done with its files, which is not so where they are restored.
         if self.fuse { flags & !FLAGS_OF_MOUNTS } else { flags }
+    }
+
+    /// True where its file system can only be read.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
     }
 
     /// Where it is, as it was opened.

@@ -4,7 +4,7 @@
 //! what its base does not know, and every directory that leads to any of it.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::CStr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
@@ -19,6 +19,7 @@ use super::{
     ROOT,
     error::{Error, Result, Trouble},
     numbers::Numbers,
+    selection::Selection,
     tree::{Status, Tree, joined, status_at},
 };
 
@@ -64,21 +65,34 @@ pub struct Walk {
 }
 
 /// What an increment leaves out.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Since {
     /// Changes from this second on are taken.
     pub seconds: i64,
+    /// True where a change of the inode alone is one.
+    pub inode_changes: bool,
     /// Objects from this number on are taken.
     pub number: u32,
+    /// Objects that are taken, changed or not.
+    pub again: BTreeSet<u32>,
+}
+
+/// What is not even looked at.
+#[derive(Debug, Clone, Copy)]
+pub struct LeftOut<'a> {
+    /// True where what is flagged so is left out.
+    pub flagged: bool,
+    /// Names that are left out.
+    pub selection: &'a Selection,
 }
 
 impl Walk {
-    /// Walks over a tree until `stop` is set; `leave_out` says whether what is flagged so is left out.
+    /// Walks over a tree until `stop` is set.
     ///
     /// # Errors
     /// [`Error::Tree`] where the root cannot be read, [`Error::BadParameter`] where there are too many objects,
     /// [`Error::Interrupted`].
-    pub fn over(tree: &Tree, numbers: &mut Numbers, leave_out: bool, stop: &AtomicBool) -> Result<Self> {
+    pub fn over(tree: &Tree, numbers: &mut Numbers, leave_out: LeftOut<'_>, stop: &AtomicBool) -> Result<Self> {
         let root = Object {
             number: ROOT,
             status: *tree.status(),
@@ -129,7 +143,7 @@ impl Walk {
         folder: usize,
         numbers: &mut Numbers,
         linked: &mut HashMap<u64, usize>,
-        leave_out: bool,
+        leave_out: LeftOut<'_>,
     ) -> Result<Result<(), Errno>> {
         let path = self.path_of(folder);
         let listed = tree
@@ -143,6 +157,9 @@ impl Walk {
             Err(errno) => return Ok(Err(errno)),
         };
         for name in names {
+            if leave_out.selection.leaves_out(name.to_bytes()) {
+                continue;
+            }
             let status = match status_at(&directory, &name) {
                 Ok(status) => status,
                 // Removed since it was listed.
@@ -152,7 +169,7 @@ impl Walk {
                     continue;
                 }
             };
-            if leave_out && status.nodump {
+            if leave_out.flagged && status.nodump {
                 continue;
             }
             let object = self.object(folder, name.to_bytes(), status, numbers, linked)?;
@@ -213,13 +230,14 @@ impl Walk {
     }
 
     /// Chooses what goes on the tape: everything, or what changed, and what leads there.
-    pub fn choose(&mut self, since: Option<Since>) {
+    pub fn choose(&mut self, since: Option<&Since>) {
         for object in &mut self.objects {
             let node = &object.status.node;
             object.chosen = since.is_none_or(|since| {
                 node.modified.seconds >= since.seconds
-                    || node.changed.seconds >= since.seconds
+                    || since.inode_changes && node.changed.seconds >= since.seconds
                     || object.number >= since.number
+                    || since.again.contains(&object.number)
             });
         }
         // What could not be read is as its base has it.
@@ -287,7 +305,7 @@ impl Walk {
         joined(&self.path_of(object.folder), &object.name)
     }
 
-    fn lose(&mut self, path: PathBuf, what: String) {
+    pub(super) fn lose(&mut self, path: PathBuf, what: String) {
         self.troubles.push(Trouble { path, what, loss: true });
     }
 }

@@ -9,7 +9,7 @@ mod data;
 mod load;
 mod objects;
 
-use std::sync::atomic::AtomicBool;
+use std::{collections::BTreeSet, sync::atomic::AtomicBool};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,13 +17,15 @@ use self::objects::Writer;
 use super::{
     catalog::Catalog,
     context::{Keeper, plan::Plan},
-    dumpdates::{Dumpdates, Remembered},
+    dumpdates::{Dumpdates, EPOCH, Remembered},
     error::{Error, Hindrance, Result, Trouble},
+    images,
     numbers::Numbers,
     record::{Header, Kind, Label, Private},
+    selection::Selection,
     stream::Stream,
     tree::{Status, Tree},
-    walker::{Since, Walk},
+    walker::{LeftOut, Since, Walk},
 };
 use crate::tape::Volumes;
 
@@ -69,6 +71,9 @@ pub struct Order {
     pub scope: Scope,
     /// True where it is noted what is on the tape and where, which a dump that goes on needs too.
     pub history: bool,
+    /// What is left out.
+    #[serde(default)]
+    pub selection: Selection,
 }
 
 /// Where a dump is.
@@ -144,13 +149,7 @@ pub fn dump_kept(
     watch: &mut Watch<'_>,
 ) -> Result<Summary> {
     check(order)?;
-    let base = match order.level {
-        0 => None,
-        level => Some(dates.base(&order.path, level).cloned().ok_or_else(|| Error::NoBase {
-            path: tree.path().to_path_buf(),
-            level,
-        })?),
-    };
+    let base = base_of(tree, order, dates)?;
     let mut numbers = match &base {
         None => Numbers::new(tree.status().identity),
         Some(base) => dates.numbers(base)?,
@@ -169,12 +168,24 @@ pub fn dump_kept(
         Scope::Store | Scope::Group => "walking the tree, combined with pass 2",
     };
     (watch.notice)(&Notice::Pass(1, first));
-    let mut walk = Walk::over(tree, &mut numbers, order.level >= order.honour_nodump_from, watch.stop)?;
+    let leave_out = LeftOut {
+        flagged: order.level >= order.honour_nodump_from,
+        selection: &order.selection,
+    };
+    let mut walk = Walk::over(tree, &mut numbers, leave_out, watch.stop)?;
     (watch.notice)(&Notice::Pass(2, "choosing directories"));
-    walk.choose(base.as_ref().map(|base| Since {
+    let since = base.as_ref().map(|base| Since {
         seconds: base.since_s,
+        inode_changes: !order.selection.ignore_inode_changes,
         number: base.next_number,
-    }));
+        again: base.again.clone(),
+    });
+    walk.choose(since.as_ref());
+    let (_held, busy) = images::hold(tree, &walk);
+    for image in &busy {
+        walk.objects[image.object].chosen = false;
+        walk.lose(image.path.clone(), images::told(&image.why));
+    }
     let estimate = walk.tape_blocks();
     (watch.notice)(&Notice::Estimate(estimate));
     if let Some(keeper) = &mut keeper {
@@ -187,12 +198,34 @@ pub fn dump_kept(
     let stream = Stream::begin(volumes, label_of(order, date_s, base.as_ref()), order.history)?;
     let troubles = std::mem::take(&mut walk.troubles);
     let (folders, files) = walk.in_order();
-    let mut writer = Writer::new(tree, Plan { walk, files }, stream, keeper, watch, order.identity);
+    let mut writer = Writer::new(tree, Plan { walk, files }, stream, keeper, watch, order);
     troubles.into_iter().for_each(|trouble| writer.tell(trouble));
+    busy.iter().for_each(|image| writer.leave(image.object));
     writer.write_maps(&numbers)?;
     writer.write_folders(&folders)?;
     writer.begin_files(&numbers)?;
     finish(writer, order, date_s, base.as_ref(), &numbers, dates)
+}
+
+/// The dump that an order builds on.
+fn base_of(tree: &Tree, order: &Order, dates: &Dumpdates) -> Result<Option<Remembered>> {
+    if order.level == 0 {
+        return Ok(None);
+    }
+    let path = || tree.path().to_path_buf();
+    let base = dates.base(&order.path, order.level).ok_or_else(|| Error::NoBase {
+        path: path(),
+        level: order.level,
+    })?;
+    let refuse = |reason| Err(Error::BaselineRequired { path: path(), reason });
+    if base.epoch > EPOCH {
+        return refuse("its last dump was made by a later release");
+    }
+    match (base.read_only, tree.is_read_only()) {
+        (true, false) => refuse("it was read-only when its last dump was made, and is writable now"),
+        (false, true) => refuse("it was writable when its last dump was made, and is read-only now"),
+        _ => Ok(Some(base.clone())),
+    }
 }
 
 /// Goes on with a dump that stopped in pass 4; `snapshot_there` says whether what it reads is still there.
@@ -221,11 +254,16 @@ pub fn resume(
     let tree = Tree::open(&context.tree)?;
     let (plan, numbers, mark) = keeper.kept()?;
     let header = label_of(&context.order, context.date_s, context.base.as_ref());
+    let (_held, busy) = images::hold(&tree, &plan.walk);
+    if let Some(image) = busy.first() {
+        let what = tree.path().join(&image.path).display().to_string();
+        return Err(Error::Busy { what });
+    }
     let notes = keeper.kept_notes(&mark)?;
     let stream = Stream::resume(context.reels.volumes()?, header, &mark.standing, Some(notes))?;
     (watch.notice)(&Notice::Estimate(context.estimate));
     (watch.notice)(&Notice::Pass(4, "writing files where it stopped"));
-    let mut writer = Writer::new(&tree, plan, stream, Some(keeper), watch, context.order.identity);
+    let mut writer = Writer::new(&tree, plan, stream, Some(keeper), watch, &context.order);
     writer.stand_at(mark)?;
     finish(
         writer,
@@ -248,12 +286,20 @@ fn finish(
 ) -> Result<Summary> {
     writer.write_files()?;
     writer.tell_last();
-    let (stream, troubles) = writer.into_parts();
-    let written = stream.finish()?;
+    let read_only = writer.tree().is_read_only();
+    let (stream, troubles, again) = writer.into_parts();
+    let partial = troubles.iter().filter(|trouble| trouble.loss);
+    let partial = partial.map(|trouble| trouble.path.to_string_lossy().into_owned());
+    let written = stream.finish(partial.collect())?;
     if let Some(noted) = &written.noted {
         Catalog::new(dates.directory()).add_written(noted)?;
     }
-    remember(order, date_s, base, numbers, dates)?;
+    let done = Remembered {
+        read_only,
+        again,
+        ..remembered(order, date_s, base, numbers)
+    };
+    remember(order, done, numbers, dates)?;
     Ok(Summary {
         date_s,
         base_s: base.map(|base| base.date_s),
@@ -283,20 +329,19 @@ fn label_of(order: &Order, date_s: i64, base: Option<&Remembered>) -> Header {
 }
 
 /// Remembers a dump that is done.
-fn remember(
-    order: &Order,
-    date_s: i64,
-    base: Option<&Remembered>,
-    numbers: &Numbers,
-    dates: &mut Dumpdates,
-) -> Result<()> {
+fn remember(order: &Order, done: Remembered, numbers: &Numbers, dates: &mut Dumpdates) -> Result<()> {
     // A later one may have been made and remembered while this one was stopped.
-    let newer = |dump: &Remembered| dump.path == order.path && dump.level == order.level && dump.date_s > date_s;
+    let newer = |dump: &Remembered| dump.path == done.path && dump.level == done.level && dump.date_s > done.date_s;
     if !order.update || dates.all().iter().any(newer) {
         return Ok(());
     }
+    dates.remember(done, numbers)
+}
+
+/// What is remembered of a dump of which nothing is lost.
+fn remembered(order: &Order, date_s: i64, base: Option<&Remembered>, numbers: &Numbers) -> Remembered {
     let name = data_encoding::HEXLOWER.encode(&order.identity);
-    let remembered = Remembered {
+    Remembered {
         path: order.path.clone(),
         level: order.level,
         date_s,
@@ -305,8 +350,10 @@ fn remember(
         next_number: numbers.next(),
         chain: base.map_or_else(|| name.clone(), |base| base.chain.clone()),
         dump: name,
-    };
-    dates.remember(remembered, numbers)
+        epoch: EPOCH,
+        read_only: false,
+        again: BTreeSet::new(),
+    }
 }
 
 /// Checks the ranges of an order.

@@ -11,6 +11,8 @@ mod claim;
 mod staged;
 mod storage;
 
+pub use claim::claim;
+
 use std::{
     fs::File,
     hash::{BuildHasher as _, RandomState},

@@ -19,7 +19,7 @@ use std::{
     time::SystemTime,
 };
 
-pub use file::HostDirectory;
+pub use file::{HostDirectory, claim};
 pub use guard::Mapping;
 pub use sim::SimDirectory;
 

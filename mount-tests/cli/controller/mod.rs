@@ -4,6 +4,8 @@
 
 mod asked;
 mod hostile;
+mod mail;
+mod schedule;
 mod story;
 
 use std::{

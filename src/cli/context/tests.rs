@@ -4,6 +4,7 @@ use super::{facts, list_text, show_text};
 use crate::{
     dump::{
         context::{Context, Snapshot},
+        selection::Selection,
         writer::{Order, Scope},
     },
     storage::SimDirectory,
@@ -25,6 +26,7 @@ fn context(host: &str, id: &str) -> Context {
         update: true,
         scope: Scope::Store,
         history: true,
+        selection: Selection::default(),
     };
     let volumes = Volumes {
         directory: std::sync::Arc::new(SimDirectory::new()),

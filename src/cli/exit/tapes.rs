@@ -33,6 +33,7 @@ pub(super) fn judge_dump(error: &dump::Error) -> (Code, Option<String>) {
         Error::Tree { source, .. } | Error::State { source, .. } => return (code_of_io(source), remedy_of_io(source)),
         Error::DamagedState { .. } => (Code::Corrupt, "a dump of level 0, which begins a new chain"),
         Error::NoBase { .. } => (Code::Refused, "level 0 with -u, which remembers it as a base"),
+        Error::BaselineRequired { .. } => (Code::Refused, "a dump of level 0 with -u, which begins a new chain"),
         Error::BadParameter { .. } => (Code::Usage, "a value in that range"),
         Error::NoDump { .. } => (Code::Corrupt, "'headstack tape ls' for what is on the tape"),
         Error::NoRoom { .. } => (

@@ -2,7 +2,7 @@
 //!
 //! The password comes from a file or from standard input, and is not shown again.
 
-use std::{io::Read as _, path::PathBuf};
+use std::{ffi::OsString, io::Read as _, path::PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::{Args, Subcommand};
@@ -36,7 +36,7 @@ pub enum Verb {
 #[command(after_help = "\
 Examples:
   headstack notify smtp set --server mail.example.com --from nas@example.com --enable true
-  headstack notify smtp set --security ssl --login nas --password-file /root/mail-password
+  headstack notify smtp set --security ssl --login nas --password-file /etc/headstack/mail-password
       port 465 then, unless --port says another one
   printf %s \"$PASSWORD\" | headstack notify smtp set --password-file -
   headstack notify smtp set --enable false --store /srv/store")]
@@ -64,7 +64,7 @@ pub struct Set {
     password_file: Option<PathBuf>,
     /// Certificates (PEM) to trust beside those of the host; empty for none
     #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
-    authority: Option<PathBuf>,
+    authority: Option<OsString>,
     #[command(flatten)]
     store: StoreOption,
     #[command(flatten)]
@@ -95,9 +95,9 @@ impl Verb {
 impl Set {
     fn run(self) -> Result<Code> {
         let store = self.store.open(None)?;
-        let absolute = |path: PathBuf| {
-            if path.as_os_str().is_empty() {
-                return Ok(path);
+        let absolute = |path: OsString| {
+            if path.is_empty() {
+                return Ok(PathBuf::new());
             }
             std::path::absolute(&path).with_context(|| path.display().to_string())
         };

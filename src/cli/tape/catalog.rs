@@ -37,6 +37,7 @@ const DUMPS: &[Column] = &[
     Column::left("date", "DATE"),
     Column::left("base", "BASE"),
     Column::right("objects", "OBJECTS"),
+    Column::right("partial", "PARTIAL"),
     Column::left("path", "PATH"),
 ];
 
@@ -195,11 +196,17 @@ impl Find {
 impl History {
     pub(super) fn run(self) -> Result<Code> {
         let mut table = Table::new(DUMPS);
+        let output = Output::new("tape history", self.form);
         for entry in open(&self.state)?.entries()? {
             let base = if entry.base_s == 0 {
                 Cell::None
             } else {
                 Cell::Time(time_of(entry.base_s))
+            };
+            let partial = if output.is_json() {
+                Cell::Json(serde_json::to_value(&entry.partial)?)
+            } else {
+                Cell::Number(entry.partial.len() as u64)
             };
             table.push(vec![
                 tapes_of(&entry),
@@ -208,10 +215,11 @@ impl History {
                 Cell::Time(time_of(entry.date_s)),
                 base,
                 Cell::Number(entry.objects),
+                partial,
                 Cell::text(&entry.path),
             ]);
         }
-        Output::new("tape history", self.form).table("dumps", &table)?;
+        output.table("dumps", &table)?;
         Ok(Code::Success)
     }
 }

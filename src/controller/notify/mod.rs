@@ -16,6 +16,7 @@ pub mod webhook;
 use std::{
     collections::BTreeMap,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::Duration,
@@ -320,7 +321,10 @@ impl Shared {
             Next::Carry(to, parcel, number) => {
                 drop(state);
                 let carrier = if way == Way::Mail { &self.mail } else { &self.web };
-                let carried = carrier.carry(&parcel);
+                // A server may bring a library to a panic; others are told all the same, and this one again later.
+                let carried = catch_unwind(AssertUnwindSafe(|| carrier.carry(&parcel)));
+                let panicked = |_| Err(Failure::of_server("what a server said led to a panic".to_owned()));
+                let carried = carried.unwrap_or_else(panicked);
                 let mut state = self.lock();
                 match carried {
                     Ok(()) => state.carried(&to, &parcel, number, self.clock.now()),

@@ -85,7 +85,7 @@ impl Mail {
             // The mail is taken; how the server says goodbye does not matter.
             let _ = connection.quit();
         }
-        connection.abort();
+        // Dropped, it is closed; the library must not be asked to end a connection whose encryption failed.
         told.map(drop)
     }
 }

@@ -2,7 +2,12 @@
 //!
 //! A task's thread has the keeper of its array and nothing else of the controller, so it holds nothing up.
 
-use std::{path::PathBuf, sync::Arc, thread};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::PathBuf,
+    sync::Arc,
+    thread,
+};
 
 use serde_json::{Map, Value};
 
@@ -74,8 +79,11 @@ impl Inner {
         let schedule = Arc::clone(&self.schedule);
         let (name, job) = (job.task.name.clone(), job.clone());
         let thread = thread::Builder::new().name("task".to_owned()).spawn(move || {
-            let result = done(&job, keeper.as_deref(), &verbs);
-            schedule.ended(&job.task, result);
+            let result = catch_unwind(AssertUnwindSafe(|| done(&job, keeper.as_deref(), &verbs)));
+            schedule.ended(
+                &job.task,
+                result.unwrap_or_else(|_| Err("it led to a panic".to_owned())),
+            );
         })?;
         self.schedule.began(&name, thread);
         Ok(())

@@ -80,6 +80,7 @@ mod tests {
                 base_s: 0,
                 path: "/srv".into(),
                 objects: 3,
+                partial: vec!["lost".into()],
             },
             contents: vec![7; 2048],
             places,

@@ -3,6 +3,8 @@
 //! Kept as a line of JSON, a zero byte, what was gathered of the next record, and the CRC-32C of all that; a file that is
 //! in progress has its header in the line, so that the rest of it is written as the beginning was.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::dump::{
@@ -22,6 +24,8 @@ pub(crate) struct Mark {
     pub(crate) places: u64,
     /// What befell single objects so far.
     pub(crate) troubles: Vec<Trouble>,
+    /// Numbers of objects that are not on the tape as they should be.
+    pub(crate) again: BTreeSet<u32>,
     /// Where the stream stood.
     pub(crate) standing: Standing,
 }

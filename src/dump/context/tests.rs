@@ -6,6 +6,7 @@ use crate::{
         context::mark::Within,
         error::Trouble,
         record::{Header, Kind},
+        selection::Selection,
         stream::Standing,
         tree::{Identity, Status},
         walker::{Folder, Object, Walk},
@@ -27,6 +28,7 @@ fn context(identity: u8) -> Context {
         update: true,
         scope: Scope::Group,
         history: true,
+        selection: Selection::default(),
     };
     let volumes = Volumes {
         directory: Arc::new(SimDirectory::new()),
@@ -194,6 +196,7 @@ fn a_mark_is_read_back_or_refused() {
             what: "is lost".into(),
             loss: true,
         }],
+        again: [7].into(),
         standing,
     };
     let bytes = mark.encode();

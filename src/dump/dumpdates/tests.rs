@@ -27,6 +27,9 @@ fn bases(levels: &[u8]) -> Vec<Option<i64>> {
             next_number: 3,
             dump: format!("{date:032x}"),
             chain: base.map_or(format!("{date:032x}"), |base| base.chain),
+            epoch: EPOCH,
+            read_only: false,
+            again: BTreeSet::new(),
         };
         dates.remember(dump, &Numbers::new(root())).unwrap();
     }
@@ -61,6 +64,9 @@ fn numbers_of_a_chain_go_with_its_last_dump() {
         next_number: 3,
         dump: "d".into(),
         chain: chain.into(),
+        epoch: EPOCH,
+        read_only: false,
+        again: BTreeSet::new(),
     };
     dates.remember(dump(0, 1, "a"), &Numbers::new(root())).unwrap();
     dates.remember(dump(1, 2, "a"), &Numbers::new(root())).unwrap();

@@ -5,6 +5,7 @@
 mod parts;
 
 use std::{
+    collections::BTreeSet,
     os::fd::{AsFd as _, OwnedFd},
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
@@ -17,7 +18,7 @@ use rustix::{
 };
 
 use super::{
-    Notice, Watch,
+    Notice, Order, Watch,
     ahead::{Ahead, Next},
     data::{Cells, SEGMENT_BYTES, choose_cells, missing},
     load::{Body, Loaded, is_sparse, load},
@@ -50,6 +51,10 @@ pub(super) struct Writer<'a, 'w> {
     keeper: Option<&'a mut Keeper>,
     watch: &'a mut Watch<'w>,
     troubles: Vec<Trouble>,
+    /// Numbers of objects that are not on the tape as they should be.
+    again: BTreeSet<u32>,
+    /// True where access control lists are left out.
+    no_lists: bool,
     /// Files that are done.
     files_done: usize,
     /// The file that an earlier process had begun.
@@ -69,7 +74,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         stream: Stream,
         keeper: Option<&'a mut Keeper>,
         watch: &'a mut Watch<'w>,
-        identity: [u8; 16],
+        order: &Order,
     ) -> Self {
         Self {
             tree,
@@ -78,18 +83,25 @@ impl<'a, 'w> Writer<'a, 'w> {
             keeper,
             watch,
             troubles: Vec::new(),
+            again: BTreeSet::new(),
+            no_lists: order.selection.no_lists,
             files_done: 0,
             within: None,
             marked_at: 0,
             volume: 0,
             cells: Cells::new(),
-            identity,
+            identity: order.identity,
         }
     }
 
+    /// What is dumped.
+    pub(super) fn tree(&self) -> &Tree {
+        self.tree
+    }
+
     /// What is left when everything is written.
-    pub(super) fn into_parts(self) -> (Stream, Vec<Trouble>) {
-        (self.stream, self.troubles)
+    pub(super) fn into_parts(self) -> (Stream, Vec<Trouble>, BTreeSet<u32>) {
+        (self.stream, self.troubles, self.again)
     }
 
     /// Writes the maps of numbers in use and on the tape.
@@ -155,6 +167,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         self.within = mark.within;
         self.marked_at = self.stream.blocks();
         self.troubles = mark.troubles;
+        self.again = mark.again;
         Ok(())
     }
 
@@ -226,14 +239,34 @@ impl<'a, 'w> Writer<'a, 'w> {
             within: within.map(|(offset, header)| Within::new(offset, header)),
             places: places_count,
             troubles: self.troubles.clone(),
+            again: self.again.clone(),
             standing: self.stream.stand()?,
         };
         let places = self.stream.notes().and_then(|notes| notes.places.as_ref());
         keeper.keep_mark(&mark, places)
     }
 
-    /// Writes an object with all that belongs to it.
+    /// Writes an object with all that belongs to it; what is lost of it is for the next increment.
     fn write_object(&mut self, at: usize, path: &Path, loaded: Result<Loaded, Errno>) -> Result<()> {
+        let told = self.troubles.len();
+        self.write_loaded(at, path, loaded)?;
+        self.note_losses(at, told);
+        Ok(())
+    }
+
+    /// Notes an object of which something is lost, as the troubles from a place on tell.
+    fn note_losses(&mut self, at: usize, from: usize) {
+        if self.troubles.iter().skip(from).any(|trouble| trouble.loss) {
+            self.again.insert(self.plan.walk.objects[at].number);
+        }
+    }
+
+    /// Leaves an object to the next increment.
+    pub(super) fn leave(&mut self, at: usize) {
+        self.again.insert(self.plan.walk.objects[at].number);
+    }
+
+    fn write_loaded(&mut self, at: usize, path: &Path, loaded: Result<Loaded, Errno>) -> Result<()> {
         let object = &self.plan.walk.objects[at];
         let (number, walked) = (object.number, object.status.identity);
         if object.name.len() > directory::NAME_SAFE_BYTES {
@@ -346,6 +379,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             Ok(file) => tree::attributes(file),
             Err(errno) => Err((*errno).into()),
         };
+        let told = self.troubles.len();
         self.write_large(
             &mut header,
             &path,
@@ -353,7 +387,9 @@ impl<'a, 'w> Writer<'a, 'w> {
             within.offset_bytes,
         )?;
         self.files_done += 1;
-        self.write_attributes(&header, &path, attributes)
+        self.write_attributes(&header, &path, attributes)?;
+        self.note_losses(at, told);
+        Ok(())
     }
 
     fn warn(&mut self, path: &Path, what: String) {

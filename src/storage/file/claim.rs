@@ -18,8 +18,11 @@ use nix::{
 
 use crate::storage::Access;
 
-/// Claims a range; see [`crate::storage::Storage::claim`].
-pub(super) fn claim(file: &File, offset_bytes: u64, length_bytes: u64, access: Access) -> io::Result<()> {
+/// Claims a range of a file, as [`crate::storage::Storage::claim`] does; it is held until the file is closed.
+///
+/// # Errors
+/// `WouldBlock`, saying who has it as far as that is to be found out.
+pub fn claim(file: &File, offset_bytes: u64, length_bytes: u64, access: Access) -> io::Result<()> {
     let range = |bytes: u64| i64::try_from(bytes).map_err(|_| io::Error::from_raw_os_error(libc::EFBIG));
     let kind = match access {
         Access::Read => libc::F_RDLCK,

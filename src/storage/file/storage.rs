@@ -18,7 +18,7 @@ use rustix::{
     io::{Errno, ReadWriteFlags, preadv2, retry_on_intr as retry},
 };
 
-use super::{claim, stat_of};
+use super::{claim::claim, stat_of};
 use crate::storage::{Access, Mapping, Span, Stat, Storage};
 
 /// Bytes of zeros written at once where the file system cannot reserve.
@@ -188,7 +188,7 @@ impl Storage for HostFile {
     }
 
     fn claim(&self, offset_bytes: u64, length_bytes: u64, access: Access) -> io::Result<()> {
-        claim::claim(&self.file, offset_bytes, length_bytes, access)
+        claim(&self.file, offset_bytes, length_bytes, access)
     }
 
     fn set_modified(&self, modified: SystemTime) -> io::Result<()> {

@@ -97,7 +97,9 @@ impl Writer<'_, '_> {
             Ok(attributes) => attributes,
             Err(error) => return self.lose(path, format!("its extended attributes cannot be read: {error}")),
         };
-        let (told, refused): (Vec<_>, Vec<_>) = attributes.into_iter().partition(|attribute| {
+        let left_out = |attribute: &Attribute| self.no_lists && attribute.is_list();
+        let attributes = attributes.into_iter().filter(|attribute| !left_out(attribute));
+        let (told, refused): (Vec<_>, Vec<_>) = attributes.partition(|attribute| {
             !matches!(
                 attributes::encode(std::slice::from_ref(attribute)),
                 Err(attributes::Flaw::Name { .. } | attributes::Flaw::Acl { .. })

@@ -1,7 +1,7 @@
 //! One test binary with real mounts, real clients and real peers.
 //!
 //! `oracle/` holds the engine against the reference library and against golden and damaged databases, `cli/` runs the
-//! binary, `mount/` the file system with coreutils, `nbd/` the NBD server with its clients, `dump/` and `tape/` tapes beside stock tools;
+//! binary, `console/` its web pages, `mount/` the file system with coreutils, `nbd/` the NBD server with its clients, `dump/` and `tape/` tapes beside stock tools;
 //! [`peer`] finds the other programs. Where a test needs one that is
 //! not there, it prints a line that begins `SKIPPED:`.
 
@@ -12,6 +12,8 @@
 )]
 
 mod cli;
+#[cfg(feature = "console")]
+mod console;
 mod dump;
 mod mount;
 mod nbd;

@@ -14,5 +14,6 @@ pub mod raid;
 pub mod series;
 pub mod storage;
 pub mod tape;
+pub mod tapefs;
 #[cfg(test)]
 mod tidy;

@@ -301,3 +301,22 @@ fn a_killed_restore_goes_on() {
     }
     assert!(killed > 10, "{killed} were killed");
 }
+
+/// D45: the stages of a restore in their order, each told with -v.
+#[test]
+fn stages_are_told_in_their_order() {
+    let reels = Reels::new();
+    reels.dump("-0").json();
+    let out = reels.out("out");
+    let told = headstack(&["-v", "restore", "-r", "-f", &reels.tape, "-D", &out])
+        .ends(0)
+        .err;
+    let stages: Vec<usize> = (1..=4)
+        .map(|stage| {
+            told.find(&format!("stage {stage}"))
+                .unwrap_or_else(|| panic!("stage {stage}: {told}"))
+        })
+        .collect();
+    assert!(stages.is_sorted(), "{told}");
+    assert_eq!(contents(&out), contents(&reels.tree));
+}

@@ -339,3 +339,37 @@ fn files_are_found_in_the_catalogue() {
     reels.run(&["restore", "-x", "-f", tape, "-D", &out, "a/b/deep"]).text();
     assert_eq!(contents(&out).len(), 3);
 }
+
+/// A tape is mounted by a daemon, looked into with other programs, and taken off; it is noted in the catalogue on the way.
+#[test]
+fn a_tape_is_mounted() {
+    if !Path::new("/dev/fuse").exists() {
+        return crate::peer::skip("/dev/fuse");
+    }
+    let reels = Reels::new();
+    reels.dump("-0").json();
+    fs::write(Path::new(&reels.tree).join("new"), "new").unwrap();
+    reels.dump("-1").json();
+    let (point, second) = (reels.out("point"), reels.out("second"));
+    let told = reels
+        .run(&["tape", "mount", "-f", &reels.tape, &point, "--json"])
+        .json();
+    assert_eq!(told["mount_point"], point.as_str());
+    reels
+        .run(&["tape", "mount", "-f", &reels.tape, "-s", "2", &second])
+        .text();
+    fs::remove_file(Path::new(&reels.tree).join("new")).unwrap();
+    assert_eq!(contents(&point), contents(&reels.tree));
+    assert!(contents(&second).contains(&("new".to_owned(), b"new".to_vec())));
+    let noted = reels.run(&["tape", "history", "--json"]).json();
+    assert_eq!(noted["dumps"].as_array().unwrap().len(), 2);
+    for point in [&point, &second] {
+        headstack(&["umount", point]).ends(0);
+        assert_eq!(fs::read_dir(point).unwrap().count(), 0);
+    }
+    reels
+        .run(&["tape", "mount", "-f", &reels.tape, "-s", "9", &point])
+        .ends(66);
+    let file = reels.place.at("tree/top");
+    reels.run(&["tape", "mount", "-f", &file, &point]).ends(65);
+}

@@ -3,9 +3,12 @@
 //! Trees are filled and changed by the scripts in `tools/peers/dump`, which also made the tapes in `images/tape`; what a
 //! tree holds is told by `describe.py` of the same place, so both sides are compared in everything a restore must bring back.
 
+mod browsed;
 mod catalog;
 mod chains;
 mod damaged;
+mod foreign;
+mod hostile;
 mod interactive;
 mod mounted;
 mod odd;

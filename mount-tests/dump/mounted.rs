@@ -512,6 +512,17 @@ fn series_come_back_as_series_in_the_root_of_a_mount() {
     }
     let output = again(&other);
     assert!(output.status.success(), "the same again: {output:?}");
+    let compared = |mount: &Mount| {
+        let (tape, point) = (text(&tape), text(&mount.point()));
+        let output = headstack_plain(&["restore", "-C", "-f", &tape, "-D", &point]);
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    for mount in [&mount, &other] {
+        assert_eq!(compared(mount), (Some(0), String::new()), "nothing differs in a mount");
+    }
+    appender(&other.path("t/raw")).write_all(&records(6000..6001)).unwrap();
+    let (code, told) = compared(&other);
+    assert!(code == Some(1) && told.contains("t/raw: has "), "{told}");
     let third = Mount::in_memory();
     appender(&third.series("t").join("raw"))
         .write_all(&records(2..3))

@@ -251,6 +251,97 @@ fn a_comparison_names_what_differs() {
     assert_eq!(found.len(), 3, "{found:?}");
 }
 
+/// Whatever a restore brings back is compared: each change of one thing is one difference, and what the tape has lost is
+/// told as a loss.
+#[test]
+fn a_comparison_sees_all_that_a_restore_brings_back() {
+    if !root() {
+        return;
+    }
+    let mut place = Place::new();
+    let tree = place.path("tree");
+    shape("fill.sh", &tree);
+    let volumes = place.listed("t", Container::Flat);
+    place.dump(0, volumes.clone());
+    assert_eq!(chain(&place, volumes.clone()).troubles, []);
+    let out = place.path("out");
+    let compared = || compare(&mut Reader::open(volumes.clone(), 0).unwrap(), &destination(&place)).unwrap();
+    assert_eq!(compared(), []);
+    // Each command changes one thing, and the second undoes it.
+    for (command, undo, path, told) in [
+        (
+            "setfattr -n user.k1 -v other file",
+            "setfattr -n user.k1 -v 'value one' file",
+            "file",
+            "another user.k1",
+        ),
+        (
+            "setfattr -n user.more -v x many",
+            "setfattr -x user.more many",
+            "many",
+            "has user.more, on the tape it has none",
+        ),
+        (
+            "setfattr -x trusted.t size1025",
+            "setfattr -n trusted.t -v tt size1025",
+            "size1025",
+            "has no trusted.t",
+        ),
+        (
+            "setfacl -m u:1000:r size5000",
+            "setfacl -m u:1000:rw size5000; chmod 4755 size5000; setfacl -m u:1000:rw,g:1001:r,u:1002:---,m::rwx size5000",
+            "size5000",
+            "another system.posix_acl_access",
+        ),
+        (
+            "setfacl -k a/b",
+            "setfacl -d -m u:1000:rwx,g:1001:rx a/b",
+            "a/b",
+            "has no system.posix_acl_default",
+        ),
+        ("chattr +A size1", "chattr -A size1", "size1", "has flags 0x80"),
+        ("chown 1 size1", "chown 1000 size1", "size1", "has owner 1:1001"),
+        ("chmod 600 size1", "chmod 644 size1", "size1", "has mode 100600"),
+        (
+            "ln size1 size1.more; touch -r ../tree .",
+            "rm size1.more; touch -r ../tree .",
+            "size1",
+            "has 2 links, on the tape 1",
+        ),
+        (
+            "touch -r block null.time; rm null; mknod null c 1 5; touch -r null.time null; touch -r ../tree .",
+            "touch -r ../tree/null null",
+            "null",
+            "another device",
+        ),
+    ] {
+        let told_of = |command: &str| {
+            crate::peer::run(
+                std::process::Command::new("bash")
+                    .args(["-c", command])
+                    .current_dir(&out),
+                b"",
+            );
+            compared()
+        };
+        let found = told_of(command);
+        let named = found
+            .iter()
+            .any(|trouble| trouble.path == Path::new(path) && trouble.what.contains(told));
+        assert!(
+            named && !found.iter().any(|trouble| trouble.loss),
+            "{command}: {found:?}"
+        );
+        crate::peer::run(
+            std::process::Command::new("bash").args(["-c", undo]).current_dir(&out),
+            b"",
+        );
+    }
+    let tape = fs::read(place.path("tapes/t")).unwrap();
+    fs::write(place.path("tapes/t"), &tape[..tape.len() * 2 / 3]).unwrap();
+    assert!(compared().iter().any(|trouble| trouble.loss));
+}
+
 /// Links in the target that lead outside are not followed, whoever made them.
 #[test]
 fn nothing_is_written_outside_the_target() {
@@ -352,6 +443,35 @@ fn a_lost_record_costs_what_was_in_it() {
                 .troubles
                 .iter()
                 .any(|trouble| trouble.what.contains("are lost"))
+    );
+}
+
+/// D65: a dump of stock dump over several volumes comes back, and with one of them missing all that is on the others is.
+#[test]
+fn volumes_of_stock_dump_come_back() {
+    if !root() {
+        return;
+    }
+    let folder = top().join("images/tape").join("volumes-dump-0.4b47");
+    let expected = fs::read_to_string(folder.join("level0.txt")).unwrap();
+    let expected: Vec<String> = expected.lines().map(str::to_owned).collect();
+    let place = Place::new();
+    for name in ["plain001", "plain002", "plain003"] {
+        fs::copy(folder.join(name), place.path("tapes").join(name)).unwrap();
+    }
+    let volumes = place.volumes(Names::Numbered("plain".into()), Container::Flat, Limits::default());
+    assert_eq!(chain(&place, volumes.clone()).troubles, []);
+    same(&describe(&place.path("out")), &expected, "over volumes");
+    fs::remove_file(place.path("tapes/plain002")).unwrap();
+    fs::remove_dir_all(place.path("out")).unwrap();
+    fs::create_dir(place.path("out")).unwrap();
+    let salvaged = headstack::dump::salvage::salvage(Reader::open(volumes, 0).unwrap(), &destination(&place)).unwrap();
+    let found = describe(&place.path("out"));
+    let gone = expected.iter().filter(|line| !found.contains(line)).count();
+    assert!(
+        gone > 0 && gone <= salvaged.lost.len(),
+        "{gone} are gone, told are {:?}",
+        salvaged.lost
     );
 }
 

@@ -3,10 +3,10 @@
 //! The verb waits for a daemon, which is this program again, started anew before it has threads; in the foreground it
 //! serves the mount itself. Both open the database, attach it and hand it to the mount layer ([`session`]).
 
-mod daemon;
+pub(super) mod daemon;
 pub(super) mod mount8;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::Command};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -85,7 +85,7 @@ impl Arguments {
         if self.foreground {
             return plan.serve(self.tell_ready);
         }
-        let daemon = match daemon::start(&plan)? {
+        let daemon = match daemon::start(plan.command()?, &plan.mount_point)? {
             daemon::Started::Ready(daemon) => daemon,
             daemon::Started::Failed(code) => return Ok(code),
         };
@@ -113,6 +113,19 @@ impl Plan {
             options,
             log: log.map(absolute).transpose()?,
         })
+    }
+
+    /// The daemon that serves it.
+    fn command(&self) -> Result<Command> {
+        let mut command = daemon::program(&["mount", "--foreground", "--tell-ready"])?;
+        for list in &self.lists {
+            command.args(["-o", list]);
+        }
+        if let Some(log) = &self.log {
+            command.arg("--log").arg(log);
+        }
+        command.arg("--").arg(self.database.given()).arg(&self.mount_point);
+        Ok(command)
     }
 
     /// Mounts in this process and serves until the mount's end.

@@ -4,6 +4,7 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::Arc,
 };
 
@@ -41,6 +42,13 @@ impl StateArgument {
         let place = || path.display().to_string();
         std::fs::create_dir_all(&path).with_context(place)?;
         Ok(Arc::new(HostDirectory::open(&path).with_context(place)?))
+    }
+
+    /// Gives another run of this program the same directory.
+    pub fn pass_on(&self, command: &mut Command) {
+        if let Some(path) = &self.state {
+            command.arg("--state").arg(path);
+        }
     }
 
     /// Opens the directory if it is there.
@@ -83,6 +91,14 @@ impl TapesArgument {
     /// The first tape, as it was given.
     pub fn first(&self) -> &Path {
         self.tapes.first().map_or(Path::new(""), |path| path)
+    }
+
+    /// Gives another run of this program the same tapes.
+    pub fn pass_on(&self, command: &mut Command) {
+        for tape in &self.tapes {
+            command.arg("-f").arg(tape);
+        }
+        command.args(self.multi.then_some("-M"));
     }
 
     /// The set, whose new volumes take `limits`.

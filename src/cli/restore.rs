@@ -133,9 +133,13 @@ impl Arguments {
         }
         if self.mode.compare {
             let found = compare(&mut reader, &destination)?;
-            tell(&found);
+            let code = tell(&found);
             self.told(found.len() as u64, &found, "compared")?;
-            return Ok(if found.is_empty() { Code::Success } else { Code::Failure });
+            // What the tape has lost weighs more than what differs.
+            return Ok(match code {
+                Code::Success if !found.is_empty() => Code::Failure,
+                code => code,
+            });
         }
         let Restored { objects, troubles, .. } = if self.mode.restore {
             restore_chain(&mut reader, &destination)?

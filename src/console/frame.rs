@@ -15,12 +15,15 @@ use super::{
 };
 
 /// Names and paths of the tabs.
-const TABS: [(&str, &str); 7] = [
+const TABS: [(&str, &str); 10] = [
     ("Global View", "/"),
     ("Logical", "/logical"),
     ("Physical", "/physical"),
     ("SHI", "/shi"),
     ("Event", "/event"),
+    ("Series", "/series"),
+    ("Tapes", "/tapes"),
+    ("Lab", "/lab"),
     ("Setting", "/setting"),
     ("Help", "/help"),
 ];
@@ -111,6 +114,10 @@ fn whole(title: &str, body: Markup) -> Markup {
                 title { (title) " – Headstack" }
                 link rel="icon" href="/assets/mark.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/assets/style.css";
+                @if body.0.contains("data-plot") {
+                    link rel="stylesheet" href="/assets/uPlot.min.css";
+                    script src="/assets/uPlot.iife.min.js" defer {}
+                }
                 script src="/assets/htmx.min.js" defer {}
                 script src="/assets/console.js" defer {}
             }

@@ -10,7 +10,8 @@
 //!
 //! Entries lie in chunks of 512 bytes, none crosses a chunk, the last of each reaches to its end; `.` and `..` are first.
 //! Names of 255 bytes are destroyed by the programs of Linux, whose macro for the length wraps: they are told of when
-//! written. Source: `ufs/ufs/dir.h` of 4.4BSD.
+//! written. Before 4.2BSD a directory was entries of 16 bytes: u16 number and a name of at most 14. Sources:
+//! `ufs/ufs/dir.h` of 4.4BSD, `restore/dirs.c` of FreeBSD.
 
 /// Length of a chunk, in bytes.
 const CHUNK_BYTES: usize = 512;
@@ -91,6 +92,20 @@ impl Writer {
     }
 }
 
+/// How a directory is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// As above.
+    Typed,
+    /// Without types: 4.2 and 4.3BSD.
+    Untyped,
+    /// In entries of 16 bytes: before 4.2BSD.
+    Short,
+}
+
+/// Length of an entry of [`Form::Short`].
+const SHORT_BYTES: usize = 16;
+
 /// What was read of a directory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Read {
@@ -104,8 +119,18 @@ pub struct Read {
 ///
 /// A name is given only if it is one: not empty, without `/` and zero bytes.
 #[must_use]
-pub fn decode(bytes: &[u8], big_endian: bool, old: bool) -> Read {
+pub fn decode(bytes: &[u8], big_endian: bool, form: Form) -> Read {
     let mut read = Read::default();
+    if form == Form::Short {
+        for entry in bytes.chunks(SHORT_BYTES) {
+            match decode_short(entry, big_endian) {
+                Some(entry) => read.entries.extend(entry),
+                None => read.damaged_chunks += 1,
+            }
+        }
+        return read;
+    }
+    let old = form == Form::Untyped;
     for chunk in bytes.chunks(CHUNK_BYTES) {
         let mut at = 0;
         while at < chunk.len() {
@@ -118,6 +143,27 @@ pub fn decode(bytes: &[u8], big_endian: bool, old: bool) -> Read {
         }
     }
     read
+}
+
+/// Reads an entry of 16 bytes; none inside where it is empty, none at all where it makes no sense.
+fn decode_short(bytes: &[u8], big_endian: bool) -> Option<Option<Entry>> {
+    let (number, name) = bytes.split_first_chunk::<2>()?;
+    let number = if big_endian {
+        u16::from_be_bytes(*number)
+    } else {
+        u16::from_le_bytes(*number)
+    };
+    if number == 0 {
+        return Some(None);
+    }
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    is_name(name).then(|| {
+        Some(Entry {
+            number: number.into(),
+            kind: 0,
+            name: name.to_vec(),
+        })
+    })
 }
 
 /// Reads an entry and its length; none inside where it is empty, none at all where it makes no sense.

@@ -6,7 +6,8 @@
 //! [`selection`] leaves some of it out, `images` keeps arrays still, [`numbers`] gives numbers to
 //! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it, [`context`] lets one that was stopped go on. The
 //! other way, [`reader`] takes a tape apart, and [`restore`] makes a tree of it; [`verify`] only reads, [`salvage`] takes
-//! what can be had of a damaged one. [`catalog`] keeps what is where, so that single files are found without reading all.
+//! what can be had of a damaged one. [`catalog`] keeps what is where, so that single files are found without reading all, and [`browse`]
+//! looks into a dump by it.
 //!
 //! Glossary: a *tape block* is 1024 bytes, the unit of everything on a tape; the *blocking factor* is how many of them
 //! one record holds; a *cell* is a stretch of 1024 bytes of a file, on the tape unless it is a hole; a *segment* is a
@@ -14,6 +15,7 @@
 //! everything, 1 to 31 for what changed since the *base*, the latest dump of a lower level.
 
 pub mod attributes;
+pub mod browse;
 pub mod catalog;
 pub mod context;
 pub mod directory;

@@ -11,6 +11,7 @@ mod segment;
 
 use std::{ops::Range, path::PathBuf};
 
+pub use self::object::Progress;
 use self::{
     blocks::{Blocks, Next},
     object::told_offset,

@@ -15,8 +15,8 @@
 //! | 48, 56, 64 | times of access, modification, change: s, µs | 900 | kind of extension (Linux) |
 //! | 72 | device number | 928..1024 | free in all dialects: ours, see [`Private`] |
 //!
-//! The byte order is the writer's. UFS2 has 64-bit dates at 80 to 104 and 896 to 928, and nanoseconds; the old format of
-//! 4.2BSD has a layout of its own. Sources: `protocols/dumprestore.h` of dump 0.4b47, FreeBSD 14 and 4.3BSD, and tapes.
+//! The byte order is the writer's. UFS2 has 64-bit dates at 80 to 104 and 896 to 928, and nanoseconds; inodes
+//! of the old form have their owners at 36 and 38; the format of before 4.2BSD has a layout of its own. Sources: `protocols/dumprestore.h` of dump 0.4b47, FreeBSD 14 and 4.3BSD, and tapes.
 
 mod layout;
 
@@ -67,7 +67,9 @@ pub enum Dialect {
     Standard,
     /// FreeBSD's for UFS2.
     Ufs2,
-    /// Magic 60011: 4.2BSD.
+    /// Magic 60012 with inodes of the old form: 4.2 and 4.3BSD. Owners are 16 bits, directories have no types.
+    Bsd43,
+    /// Magic 60011: before 4.2BSD.
     Old,
 }
 
@@ -179,6 +181,8 @@ pub struct Header {
     pub factor: u32,
     /// What follows where [`FLAG_EXTENDED`] is set.
     pub extension: u32,
+    /// Bytes of extended attributes behind the data, in a form that is not read: UFS2's.
+    pub untold_bytes: u32,
     /// Our own facts; none on tapes of others.
     pub private: Option<Private>,
 }
@@ -198,6 +202,9 @@ pub enum Flaw {
     /// It tells of more or fewer cells than can be.
     #[error("{0} cells")]
     Count(i32),
+    /// No file is so long.
+    #[error("a size of {0} bytes")]
+    Size(u64),
 }
 
 impl Header {
@@ -221,6 +228,7 @@ impl Header {
             first_block: 0,
             factor: 0,
             extension: 0,
+            untold_bytes: 0,
             private: None,
         }
     }
@@ -230,7 +238,12 @@ impl Header {
     /// # Errors
     /// The first [`Flaw`] of a block that is none.
     pub fn decode(block: &TapeBlock) -> Result<Self, Flaw> {
-        layout::decode(block)
+        let header = layout::decode(block)?;
+        let sized = matches!(header.kind, Kind::Inode | Kind::Address);
+        if sized && i64::try_from(header.node.size_bytes).is_err() {
+            return Err(Flaw::Size(header.node.size_bytes));
+        }
+        Ok(header)
     }
 
     /// True where these four bytes at offset 24 of a block may be those of a header.

@@ -38,9 +38,9 @@ const DIRECTORY_MAX_BYTES: usize = 1 << 30;
 
 /// A directory as a tape has it.
 #[derive(Debug)]
-struct Dressing {
-    node: Node,
-    attributes: Vec<Attribute>,
+pub(super) struct Dressing {
+    pub(super) node: Node,
+    pub(super) attributes: Vec<Attribute>,
 }
 
 /// What stands before the files on a tape.
@@ -54,7 +54,7 @@ pub struct Catalogue {
     pub here: InodeMap,
     /// Names in the directories on the tape.
     pub folders: Folders,
-    dressings: BTreeMap<u32, Dressing>,
+    pub(super) dressings: BTreeMap<u32, Dressing>,
     /// Directories of which names are lost.
     torn: Vec<u32>,
     /// The first item that is no directory.
@@ -91,11 +91,11 @@ impl Catalogue {
             next: None,
             troubles: Vec::new(),
         };
-        let mut last = None;
+        let (mut last, mut mapped) = (None, false);
         loop {
             match reader.item()? {
                 Item::Used(map) => catalogue.used = map,
-                Item::Here(map) => catalogue.here = map,
+                Item::Here(map) => (catalogue.here, mapped) = (map, true),
                 Item::Object(header) if is_directory(&header.node) => {
                     last = Some(header.number);
                     catalogue.add(reader, &header)?;
@@ -116,12 +116,19 @@ impl Catalogue {
             }
         }
         catalogue.troubles.extend(reader.take_troubles());
+        if !mapped {
+            catalogue.troubles.push(Trouble {
+                path: reader.path(),
+                what: "the map of what is on the tape is missing: nothing tells whether all of it came".into(),
+                loss: true,
+            });
+        }
         Ok(catalogue)
     }
 
     fn add(&mut self, reader: &mut Reader, header: &Header) -> Result<()> {
         let (bytes, whole) = reader.small_data(DIRECTORY_MAX_BYTES)?;
-        let read = directory::decode(&bytes, header.big_endian, header.dialect == Dialect::Old);
+        let read = directory::decode(&bytes, header.big_endian, form_of(header.dialect));
         if !whole || read.damaged_chunks > 0 {
             self.torn.push(header.number);
         }
@@ -160,7 +167,7 @@ impl Catalogue {
 
     /// Old formats do not tell types in directories: whatever is a directory on this tape is one.
     pub(super) fn settle_types(&mut self) {
-        if self.label.dialect != Dialect::Old {
+        if form_of(self.label.dialect) == directory::Form::Typed {
             return;
         }
         let directories: HashSet<u32> = self.folders.keys().copied().collect();
@@ -207,12 +214,21 @@ fn root_target() -> Target {
     }
 }
 
-fn is_directory(node: &Node) -> bool {
+/// How directories are written where headers are of this dialect.
+fn form_of(dialect: Dialect) -> directory::Form {
+    match dialect {
+        Dialect::Standard | Dialect::Ufs2 => directory::Form::Typed,
+        Dialect::Bsd43 => directory::Form::Untyped,
+        Dialect::Old => directory::Form::Short,
+    }
+}
+
+pub(super) fn is_directory(node: &Node) -> bool {
     node.mode & 0o170_000 == 0o40_000
 }
 
 /// Reads a block of attributes; what makes no sense is told.
-fn attributes_of(block: &[u8], number: u32, troubles: &mut Vec<Trouble>) -> Vec<Attribute> {
+pub(super) fn attributes_of(block: &[u8], number: u32, troubles: &mut Vec<Trouble>) -> Vec<Attribute> {
     attributes::decode(block).unwrap_or_else(|flaw| {
         troubles.push(Trouble {
             path: PathBuf::from(format!("number {number}")),

@@ -103,6 +103,21 @@ impl StopSignals {
     pub fn catch() -> io::Result<Self> {
         Signals::new([SIGINT, SIGTERM, SIGHUP]).map(Self)
     }
+
+    /// Waits for one of them, or for the other end of `over` to be dropped: somebody unmounted.
+    ///
+    /// # Errors
+    /// No thread can be made.
+    pub fn wait(self, over: &Receiver<()>) -> io::Result<Ended> {
+        let handle = self.0.handle();
+        let caught = listen(self.0)?;
+        let ended = select! {
+            recv(over) -> _ => Ended::Unmounted,
+            recv(caught) -> signal => signal.map_or(Ended::Unmounted, Ended::Signal),
+        };
+        SignalsHandle::close(&handle);
+        Ok(ended)
+    }
 }
 
 /// Mounts `database` as `request` says; it is served by threads of this process from then on.
@@ -204,18 +219,11 @@ impl Mounted {
     /// # Errors
     /// The database could not be closed cleanly, or the kernel refused to unmount.
     pub fn wait(self, signals: StopSignals) -> Result<Ended, MountError> {
-        let StopSignals(signals) = signals;
-        let handle = signals.handle();
-        let caught = listen(signals).map_err(|source| MountError::Host {
+        let ended = signals.wait(&self.over).map_err(|source| MountError::Host {
             path: self.path.clone(),
             action: "wait for signals",
             source,
         })?;
-        let ended = select! {
-            recv(self.over) -> _ => Ended::Unmounted,
-            recv(caught) -> signal => signal.map_or(Ended::Unmounted, Ended::Signal),
-        };
-        SignalsHandle::close(&handle);
         if let Ended::Signal(signal) = ended {
             log::info!("{}: unmounting on signal {signal}", self.path.display());
         }

@@ -7,6 +7,7 @@
 use std::{
     io::Read,
     os::unix::process::CommandExt,
+    path::Path,
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
@@ -16,7 +17,6 @@ use std::{
 use anyhow::{Context, Result};
 use sd_notify::NotifyState;
 
-use super::Plan;
 use crate::{
     cli::{
         exit::{Code, Failure},
@@ -32,7 +32,7 @@ const END_LIMIT: Duration = Duration::from_secs(5);
 
 /// How a daemon's start came out.
 #[derive(Debug)]
-pub(super) enum Started {
+pub(in crate::cli) enum Started {
     /// The mount is ready; the daemon's process id.
     Ready(u32),
     /// The daemon said why not, on standard error, and ended so.
@@ -43,42 +43,35 @@ pub(super) enum Started {
 ///
 /// # Errors
 /// The daemon cannot be started, was killed, or is not ready within [`READY_LIMIT`].
-pub(super) fn start(plan: &Plan) -> Result<Started> {
-    let mut child = command(plan)?.spawn().context("the mount's daemon")?;
+pub(in crate::cli) fn start(mut command: Command, mount_point: &Path) -> Result<Started> {
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit());
+    let mut child = command.spawn().context("the mount's daemon")?;
     let news = listen(&mut child)?;
     match news.recv_timeout(READY_LIMIT) {
         Ok(true) => Ok(Started::Ready(child.id())),
         Ok(false) | Err(RecvTimeoutError::Disconnected) => {
             let status = child.wait().context("the mount's daemon")?;
-            failed(plan, status)
+            failed(mount_point, status)
         }
         Err(RecvTimeoutError::Timeout) => {
-            end(&mut child, &news, plan)?;
+            end(&mut child, &news, mount_point)?;
             let seconds = READY_LIMIT.as_secs();
-            let message = format!("{} was not mounted within {seconds} s", plan.mount_point.display());
+            let message = format!("{} was not mounted within {seconds} s", mount_point.display());
             Err(Failure::new(Code::Io, message, "--foreground -v to see what it waits for").into())
         }
     }
 }
 
-fn command(plan: &Plan) -> Result<Command> {
-    let program = std::env::current_exe().context("/proc/self/exe")?;
-    let mut command = Command::new(program);
-    command
-        .arg0("headstack")
-        .args(["mount", "--foreground", "--tell-ready"])
-        .args(verbosity_flags());
-    for list in &plan.lists {
-        command.args(["-o", list]);
-    }
-    if let Some(log) = &plan.log {
-        command.arg("--log").arg(log);
-    }
-    command.arg("--").arg(plan.database.given()).arg(&plan.mount_point);
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::inherit());
+/// This program again, with these arguments and as loud as it is.
+///
+/// # Errors
+/// It cannot tell where it is.
+pub(in crate::cli) fn program(words: &[&str]) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe().context("/proc/self/exe")?);
+    command.arg0("headstack").args(words).args(verbosity_flags());
     Ok(command)
 }
 
@@ -96,25 +89,22 @@ fn listen(child: &mut Child) -> Result<Receiver<bool>> {
     Ok(news)
 }
 
-fn failed(plan: &Plan, status: ExitStatus) -> Result<Started> {
+fn failed(mount_point: &Path, status: ExitStatus) -> Result<Started> {
     match status.code().and_then(|code| u8::try_from(code).ok()) {
         Some(0) => {
-            let message = format!("{} was unmounted before it was ready", plan.mount_point.display());
+            let message = format!("{} was unmounted before it was ready", mount_point.display());
             Err(Failure::new(Code::Failure, message, "again").into())
         }
         Some(code) => Ok(Started::Failed(Code::of(code))),
         None => {
-            let message = format!(
-                "the daemon for {} ended by a signal: {status}",
-                plan.mount_point.display()
-            );
+            let message = format!("the daemon for {} ended by a signal: {status}", mount_point.display());
             Err(Failure::new(Code::Failure, message, "--foreground -v to see what it does").into())
         }
     }
 }
 
 /// Ends a daemon that is not ready in time, by force if it has to be, and clears what it mounted.
-fn end(child: &mut Child, news: &Receiver<bool>, plan: &Plan) -> Result<()> {
+fn end(child: &mut Child, news: &Receiver<bool>, mount_point: &Path) -> Result<()> {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw) {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).context("the mount's daemon")?;
     }
@@ -122,7 +112,7 @@ fn end(child: &mut Child, news: &Receiver<bool>, plan: &Plan) -> Result<()> {
         child.kill().context("the mount's daemon")?;
     }
     child.wait().context("the mount's daemon")?;
-    kernel::recover_dead_mount_point(&plan.mount_point)?;
+    kernel::recover_dead_mount_point(mount_point)?;
     Ok(())
 }
 
@@ -136,7 +126,7 @@ pub(in crate::cli) fn detach() -> Result<()> {
 }
 
 /// Tells a service manager, if one started this process, that the mount is ready.
-pub(super) fn notify_ready() {
+pub(in crate::cli) fn notify_ready() {
     if let Err(error) = sd_notify::notify(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]) {
         log::warn!("the service manager was not told that the mount is ready: {error}");
     }

@@ -52,7 +52,7 @@ pub(in crate::cli) fn run(arguments: &[OsString]) -> Result<Code> {
     if call.fake {
         return Ok(Code::Success);
     }
-    match daemon::start(&plan)? {
+    match daemon::start(plan.command()?, &plan.mount_point)? {
         daemon::Started::Ready(_) => Ok(Code::Success),
         daemon::Started::Failed(code) => Ok(code),
     }

@@ -6,6 +6,7 @@
 mod catalog;
 mod copy;
 mod look;
+mod mount;
 mod moves;
 mod salvage;
 
@@ -36,6 +37,7 @@ pub enum Verb {
     Catalogue(catalog::Catalogue),
     Find(catalog::Find),
     History(catalog::History),
+    Mount(mount::Mount),
     /// Go to the beginning of the tape
     #[command(after_help = "\
 Examples:
@@ -208,6 +210,7 @@ impl Verb {
             Self::Catalogue(catalogue) => catalogue.run(),
             Self::Find(find) => find.run(),
             Self::History(history) => history.run(),
+            Self::Mount(mount) => mount.run(),
             Self::Rewind(plain) => plain.run("tape rewind", TapImage::rewind),
             Self::Fsf(counted) => counted.run("tape fsf", TapImage::forward_files),
             Self::Bsf(counted) => counted.run("tape bsf", TapImage::backward_files),

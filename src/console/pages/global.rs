@@ -42,21 +42,18 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
     Ok(frame::page(&visit, "Global View", &status, body))
 }
 
-/// What is not well, the worst first.
+/// What is not well, the worst first: the controller explains each array that is not, with the steps that bring it back.
 fn troubles(status: &Value) -> Markup {
-    let ill: Vec<&Value> = list(status, "arrays")
-        .iter()
-        .filter(|array| icons::array_state(text(array, "state")) > crate::controller::ArrayState::Initializing)
-        .collect();
-    let lost: Vec<&Value> = list(status, "disks")
+    let mut advice: Vec<&Value> = list(status, "advice").iter().collect();
+    advice.sort_by_key(|advice| std::cmp::Reverse(icons::array_state(text(advice, "state"))));
+    let lost: Vec<&str> = list(status, "disks")
         .iter()
         .filter(|disk| disk["pulled"] == true)
+        .map(|disk| text(disk, "name"))
         .collect();
     html! {
-        @if ill.is_empty() && list(status, "not_started").is_empty() && lost.is_empty() {
-            p.allwell { "All arrays are well." }
-        }
-        @for array in ill { (trouble(array, &lost)) }
+        @if advice.is_empty() && list(status, "not_started").is_empty() { p.allwell { "All arrays are well." } }
+        @for (number, advice) in advice.iter().enumerate() { (trouble(status, advice, if number == 0 { &lost } else { &[] })) }
         @for text in list(status, "not_started").iter().filter_map(Value::as_str) {
             section.trouble-card.bad { h2 { "An array is not started" } p { (text) } }
         }
@@ -67,18 +64,25 @@ fn troubles(status: &Value) -> Markup {
 }
 
 /// One array that is not well.
-fn trouble(array: &Value, lost: &[&Value]) -> Markup {
-    let state = icons::array_state(text(array, "state"));
-    let name = text(array, "name");
+fn trouble(status: &Value, advice: &Value, lost: &[&str]) -> Markup {
+    let state = icons::array_state(text(advice, "state"));
+    let name = text(advice, "name");
+    let array = list(status, "arrays")
+        .iter()
+        .find(|array| array["uuid"] == advice["uuid"]);
     html! {
         section class={ "trouble-card " (icons::tone_of(state).class()) } {
-            h2 { a href={ "/logical/array/" (name) } { (name) } " " (icons::array(state)) }
-            p { (state.explanation()) }
-            @for disk in lost {
-                p { "The disk " strong { (text(disk, "name")) } " is missing." }
+            h2 { (name) " " (icons::array(state)) }
+            p {
+                (text(advice, "explanation"))
+                @if !lost.is_empty() { " Missing: " strong { (lost.join(", ")) } "." }
             }
-            (logical::work(array))
-            p { a.button href={ "/logical/array/" (name) } { "Maintenance" } }
+            @if let Some(array) = array.filter(|array| !array["work"].is_null()) { (logical::work(array)) }
+            @if array.is_some() { p { a.button.primary id={ "t-" (name) } href={ "/logical/array/" (name) } { "Maintenance" } } }
+            details open {
+                summary { "What to do, step by step" }
+                ol.steps { @for step in list(advice, "steps") { li { (step.as_str().unwrap_or_default()) } } }
+            }
         }
     }
 }

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::console::{
     frame, icons,
+    users::Role,
     visit::{Problem, Visit},
     words::{duration, file_name, list, percent, size, size_of, text},
 };
@@ -19,6 +20,7 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
     let body = html! {
         h1 { "Logical" }
         nav.sub aria-label="Logical" {
+            @if visit.may(Role::Admin) { a.button href="/logical/create" { "Create Array" } }
             a.button href="/logical/spares" { "Spare Pool" }
         }
         (frame::live(&visit, html! {

@@ -71,32 +71,85 @@ fn information(array: &Value) -> Markup {
 /// What the state allows, in the guide's words.
 fn actions(visit: &Visit, name: &str, array: &Value) -> Markup {
     let path = format!("/logical/array/{name}");
-    let allows = |action| state_of(array).allows(action);
+    let state = state_of(array);
+    let allows = |action| state.allows(action);
     html! {
-        @if visit.may(Role::Operate) {
-            div.row.maintenance {
-                @if allows(Action::AddDisk) { a.button href={ (path) "/add" } { "Add Disk" } }
-                @if allows(Action::Verify) { (frame::button(visit, &format!("{path}/verify"), "Verify", &[])) }
-                @if allows(Action::Rebuild) { (frame::button(visit, &format!("{path}/rebuild"), "Rebuild", &[])) }
+        div.row.maintenance {
+            @if visit.may(Role::Operate) {
+                @if allows(Action::AddDisk) { a.button #add-disk href={ (path) "/add" } { "Add Disk" } }
+                @for (verb, label, action) in WORK { @if allows(action) { (frame::button(visit, &format!("{path}/{verb}"), label, &[])) } }
+            }
+            @if visit.may(Role::Admin) {
+                @if allows(Action::Rename) { a.button #rename href={ (path) "/rename" } { "Rename" } }
+                @if allows(Action::Delete) { a.button #delete href={ (path) "/delete" } { "Delete" } }
             }
         }
     }
 }
 
+/// Work that is begun, stopped and gone on with: part of the path, label, action.
+const WORK: [(&str, &str, Action); 8] = [
+    ("rebuild", "Rebuild", Action::Rebuild),
+    ("stop", "Stop Rebuild", Action::StopRebuild),
+    ("stop", "Stop Verify", Action::StopVerify),
+    ("stop", "Stop Initialization", Action::StopInitialization),
+    ("stop", "Stop Expanding/Migrating", Action::StopReshape),
+    ("resume", "Resume Initialization", Action::ResumeInitialization),
+    ("resume", "Resume Expanding/Migrating", Action::ResumeReshape),
+    ("verify", "Verify", Action::Verify),
+];
+
+/// What a part of the path asks for in a state: what the state allows, or else the first that it could mean.
+fn action_of(verb: &str, state: ArrayState) -> Result<Action, Problem> {
+    let known = || {
+        WORK.iter()
+            .filter(|(word, ..)| *word == verb)
+            .map(|(.., action)| *action)
+    };
+    let action = known().find(|action| state.allows(*action)).or_else(|| known().next());
+    action.ok_or_else(|| Problem::missing(format!("there is no {verb}")))
+}
+
 /// `POST /logical/array/NAME/VERB`: work that goes on after the answer.
 pub async fn work(visit: Visit, Path((name, verb)): Path<(String, String)>) -> Result<Response, Problem> {
     visit.need(Role::Operate)?;
-    let (action, order) = match verb.as_str() {
-        "verify" => (Action::Verify, Order::Verify { repair: Mending::None }),
-        "rebuild" => (Action::Rebuild, Order::Rebuild),
-        _ => return Err(Problem::missing(format!("there is no {verb}"))),
-    };
     let (_, array) = array_of(&visit, &name).await?;
-    check(&array, action, &verb)?;
+    check(&array, action_of(&verb, state_of(&array))?, &verb)?;
+    let page = format!("/logical/array/{name}");
+    let whole = Some(name.clone());
+    let order = match verb.as_str() {
+        "verify" => Order::Verify { repair: Mending::None },
+        "rebuild" => Order::Rebuild,
+        "stop" => {
+            visit
+                .change(
+                    Role::Operate,
+                    &format!("stopped the work on array {name}"),
+                    Ask::Array {
+                        name: whole,
+                        order: Order::Pause,
+                    },
+                )
+                .await?;
+            return Ok(visit.done(&page, "It was stopped."));
+        }
+        _ => {
+            visit
+                .change(
+                    Role::Operate,
+                    &format!("let the work on array {name} go on"),
+                    Ask::Array {
+                        name: whole,
+                        order: Order::Resume,
+                    },
+                )
+                .await?;
+            return Ok(visit.done(&page, "It goes on."));
+        }
+    };
     visit.note(&format!("{verb} of array {name}")).await?;
     let shared = visit.shared();
-    let (answerer, array) = (shared.answerer.clone(), name.clone());
-    let told = shared.answerer.clone();
+    let (answerer, told, array) = (shared.answerer.clone(), shared.answerer.clone(), name.clone());
     let ended = move |failure: Option<String>| {
         if let Some(failure) = failure {
             let text = format!("{verb} of array {array} ended: {failure}");
@@ -109,16 +162,10 @@ pub async fn work(visit: Visit, Path((name, verb)): Path<(String, String)>) -> R
             }
         }
     };
-    shared.jobs.begin(
-        &name,
-        answerer,
-        Ask::Array {
-            name: Some(name.clone()),
-            order,
-        },
-        ended,
-    )?;
-    Ok(visit.done(&format!("/logical/array/{name}"), "It has begun."))
+    shared
+        .jobs
+        .begin(&name, answerer, Ask::Array { name: whole, order }, ended)?;
+    Ok(visit.done(&page, "It has begun."))
 }
 
 fn check(array: &Value, action: Action, word: &str) -> Result<(), Problem> {
@@ -197,4 +244,74 @@ pub async fn add(visit: Visit, Path(name): Path<String>) -> Result<Response, Pro
         &format!("/logical/array/{name}"),
         format!("{chosen} is a member of {name} now."),
     ))
+}
+
+/// `GET /logical/array/NAME/delete`: what is lost.
+pub async fn ask_delete(visit: Visit, Path(name): Path<String>) -> Result<Response, Problem> {
+    visit.need(Role::Admin)?;
+    let (status, array) = array_of(&visit, &name).await?;
+    let members = list(&array, "members")
+        .iter()
+        .filter_map(|member| member["path"].as_str());
+    let body = html! {
+        form.card.danger method="post" action={ "/logical/array/" (name) "/delete" } {
+            h1 { "Delete " (name) "?" }
+            p { "The array and all data in it are lost: " strong { (size_of(&array, "size_bytes")) } ", " (logical::level(text(&array, "level"))) ". Its disks are free for others:" }
+            ul { @for path in members { li { code { (path) } } } }
+            (frame::token(&visit))
+            label { "Type " strong { (name) } " to go on" input name="typed" autocomplete="off" required; }
+            p.row { button.danger type="submit" { "Delete" } a.button href={ "/logical/array/" (name) } { "Back" } }
+        }
+    };
+    Ok(frame::page(&visit, "Logical", &status, body))
+}
+
+/// `POST /logical/array/NAME/delete`.
+pub async fn delete(visit: Visit, Path(name): Path<String>) -> Result<Response, Problem> {
+    visit.need(Role::Admin)?;
+    if visit.form().text("typed").trim() != name {
+        let remedy = format!("{name}, typed as it is");
+        return Err(Problem::conflict(
+            "the name that was typed is another one; nothing was deleted",
+            remedy,
+        ));
+    }
+    let ask = Ask::Store(StoreAsk::DeleteArray {
+        name: name.clone(),
+        yes: true,
+    });
+    visit.change(Role::Admin, &format!("deleted array {name}"), ask).await?;
+    Ok(visit.done("/logical", format!("The array {name} was deleted.")))
+}
+
+/// `GET /logical/array/NAME/rename`.
+pub async fn ask_rename(visit: Visit, Path(name): Path<String>) -> Result<Response, Problem> {
+    let (status, array) = array_of(&visit, &name).await?;
+    check(&array, Action::Rename, "Rename")?;
+    let body = html! {
+        form.card method="post" action={ "/logical/array/" (name) "/rename" } {
+            h1 { "Rename " (name) }
+            p { "The array is out of service for a moment; it must not be in use." }
+            (frame::token(&visit))
+            label { "New name" input name="new" maxlength="32" value=(name) autocomplete="off" required autofocus; }
+            p.row { button.primary type="submit" { "Rename" } a.button href={ "/logical/array/" (name) } { "Back" } }
+        }
+    };
+    Ok(frame::page(&visit, "Logical", &status, body))
+}
+
+/// `POST /logical/array/NAME/rename`.
+pub async fn rename(visit: Visit, Path(name): Path<String>) -> Result<Response, Problem> {
+    visit.need(Role::Admin)?;
+    let (_, array) = array_of(&visit, &name).await?;
+    check(&array, Action::Rename, "Rename")?;
+    let new = visit.form().text("new").trim().to_owned();
+    let ask = Ask::Store(StoreAsk::RenameArray {
+        name: name.clone(),
+        new: new.clone(),
+    });
+    visit
+        .change(Role::Admin, &format!("renamed array {name} to {new}"), ask)
+        .await?;
+    Ok(visit.done("/logical", format!("The array {name} is called {new} now.")))
 }

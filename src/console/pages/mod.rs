@@ -4,16 +4,22 @@
 //! a page to go to, so that to load that again repeats nothing.
 
 mod assets;
+mod create;
 mod enter;
 mod event;
 mod global;
 mod help;
+mod lab;
 mod logical;
+mod mail;
 mod maintenance;
 mod physical;
+mod schedule;
+mod series;
 mod setting;
 mod shi;
 mod spares;
+mod tapes;
 mod user;
 
 use std::sync::Arc;
@@ -42,7 +48,16 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/rescan", post(physical::rescan))
         .route("/logical", get(logical::page))
         .route("/logical/spares", get(spares::page).post(spares::change))
+        .route("/logical/create", get(create::page).post(create::create))
         .route("/logical/array/{name}", get(maintenance::page))
+        .route(
+            "/logical/array/{name}/delete",
+            get(maintenance::ask_delete).post(maintenance::delete),
+        )
+        .route(
+            "/logical/array/{name}/rename",
+            get(maintenance::ask_rename).post(maintenance::rename),
+        )
         .route(
             "/logical/array/{name}/add",
             get(maintenance::choose).post(maintenance::add),
@@ -51,11 +66,22 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/physical", get(physical::page))
         .route("/physical/identify", post(physical::identify))
         .route("/shi", get(shi::page))
+        .route("/shi/schedule", get(schedule::page).post(schedule::change))
         .route("/shi/disk/{name}", get(shi::detail))
+        .route("/shi/disk/{name}/plot/{attribute}", get(shi::plot))
+        .route("/series", get(series::page))
+        .route("/series/{kind}/{name}", get(series::browse))
+        .route("/plot/{kind}/{name}", get(series::plot))
+        .route("/tapes", get(tapes::page))
+        .route("/lab", get(lab::page))
+        .route("/lab/disk", post(lab::disk))
+        .route("/lab/scenario", post(lab::replay))
         .route("/event", get(event::page))
         .route("/event/download", get(event::download))
         .route("/event/clear", get(event::confirm).post(event::clear))
         .route("/setting", get(setting::page).post(setting::change))
+        .route("/setting/mail", post(mail::server_change))
+        .route("/setting/recipient", post(mail::recipient_change))
         .route("/setting/password", post(user::password))
         .route("/setting/user", post(user::set))
         .route("/help", get(help::page))

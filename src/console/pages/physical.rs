@@ -30,8 +30,26 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
     Ok(frame::page(&visit, "Physical", &status, body))
 }
 
-fn field<'a>(disk: &'a Value, key: &str) -> &'a str {
-    disk[key].as_str().unwrap_or("–")
+fn field(disk: &Value, key: &str) -> String {
+    match &disk[key] {
+        Value::String(text) => text.clone(),
+        Value::Number(number) => number.to_string(),
+        _ => "–".to_owned(),
+    }
+}
+
+/// Controller and port.
+fn location(disk: &Value) -> String {
+    let place = &disk["location"];
+    match (place["controller"].as_u64(), place["port"].as_u64()) {
+        (Some(controller), Some(port)) => format!("{controller}/{port}"),
+        _ => "–".to_owned(),
+    }
+}
+
+fn width(disk: &Value) -> String {
+    let lanes = disk["pcie_width"].as_u64();
+    lanes.map_or_else(|| field(disk, "pcie_width"), |lanes| format!("x{lanes}"))
 }
 
 fn table(visit: &Visit, status: &Value) -> Markup {
@@ -45,13 +63,13 @@ fn table(visit: &Visit, status: &Value) -> Markup {
                 @for disk in list(status, "disks") {
                     @let name = text(disk, "name");
                     tr {
-                        td data-label="Location" { strong { (disk["location"].as_str().unwrap_or(name)) } " " span.hint { (name) } }
+                        td data-label="Location" { strong { (location(disk)) } " " span.hint { (name) } }
                         td data-label="Model" { (field(disk, "model")) }
                         td.number data-label="Capacity" { (size_of(disk, "size_bytes")) }
                         td.number data-label="Max Free" { (size_of(disk, "free_bytes")) }
                         td data-label="Revision" { (field(disk, "revision")) }
                         td data-label="Status" { (icons::disk(icons::disk_state(text(disk, "state")))) }
-                        td data-label="PCIe Width" { (field(disk, "pcie_width")) }
+                        td data-label="PCIe Width" { (width(disk)) }
                         td data-label="PCIe Speed" { (field(disk, "pcie_speed")) }
                         td.actions { @if visit.may(Role::Operate) { (frame::button(visit, "/physical/identify", "Identify", &[("disk", name)])) } }
                     }

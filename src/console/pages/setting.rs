@@ -7,7 +7,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::user;
+use super::{mail, user};
 use crate::{
     console::{
         frame,
@@ -47,7 +47,10 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
         h1 { "Setting" }
         (system(&visit, &status["settings"]))
         (user::password_card(&visit))
-        @if visit.may(Role::Admin) { (user::users_card(&visit)?) }
+        @if visit.may(Role::Admin) {
+            (mail::cards(&visit).await?)
+            (user::users_card(&visit)?)
+        }
     };
     Ok(frame::page(&visit, "Setting", &status, body))
 }

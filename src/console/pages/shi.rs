@@ -3,14 +3,21 @@
 //! The values are counters of what was really asked of a disk, over all of its life; a disk that answers with errors shows
 //! here before it is missed.
 
-use axum::{extract::Path, response::Response};
+use axum::{
+    Json,
+    extract::Path,
+    response::{IntoResponse as _, Response},
+};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use crate::console::{
-    frame, icons,
-    visit::{Problem, Visit},
-    words::{count, list, size, text},
+use crate::{
+    console::{
+        frame, icons,
+        visit::{Problem, Visit},
+        words::{count, list, size, text},
+    },
+    controller::interface::{Span, StoreAsk},
 };
 
 /// Attributes: key, name of the NVMe log page, what it says.
@@ -37,11 +44,15 @@ const ATTRIBUTES: [(&str, &str, &str); 8] = [
     ),
 ];
 
+/// Points of a plot.
+const POINTS: usize = 1000;
+
 /// `GET /shi`.
 pub async fn page(visit: Visit) -> Result<Response, Problem> {
     let status = visit.status().await?;
     let body = html! {
         h1 { "SHI – Storage Health Inspector" }
+        nav.sub aria-label="SHI" { a.button href="/shi/schedule" { "Schedule" } }
         (frame::live(&visit, html! { section.panel { h2 { "Disks" } (table(&status)) } }))
     };
     Ok(frame::page(&visit, "SHI", &status, body))
@@ -75,6 +86,12 @@ pub async fn detail(visit: Visit, Path(name): Path<String>) -> Result<Response, 
     let status = visit.status().await?;
     let disk = list(&status, "disks").iter().find(|disk| text(disk, "name") == name);
     let disk = disk.ok_or_else(|| Problem::missing(format!("there is no disk {name}")))?;
+    let wanted = visit.query().text("attribute");
+    let drawn = ATTRIBUTES
+        .iter()
+        .map(|(key, ..)| *key)
+        .find(|key| *key == wanted)
+        .unwrap_or(ATTRIBUTES[1].0);
     let body = html! {
         h1 { (name) " " (icons::disk(icons::disk_state(text(disk, "state")))) }
         (frame::live(&visit, html! {
@@ -95,7 +112,40 @@ pub async fn detail(visit: Visit, Path(name): Path<String>) -> Result<Response, 
                 }
             }
         }))
+        section.panel {
+            h2 { "History" }
+            nav.sub aria-label="Attribute" {
+                @for (key, label, _) in ATTRIBUTES { a.button href={ "/shi/disk/" (name) "?attribute=" (key) } aria-current=[(key == drawn).then_some("true")] { (label) } }
+            }
+            div.plot data-plot={ "/shi/disk/" (name) "/plot/" (drawn) } data-label=(label_of(drawn)) {}
+            p.hint { "Stored each minute in which something was asked of the disk." }
+        }
         p { a.button href="/shi" { "SHI" } }
     };
     Ok(frame::page(&visit, "SHI", &status, body))
+}
+
+fn label_of(key: &str) -> &'static str {
+    ATTRIBUTES
+        .iter()
+        .find(|(known, ..)| *known == key)
+        .map_or("", |(_, label, _)| label)
+}
+
+/// `GET /shi/disk/NAME/plot/ATTRIBUTE`: points to draw.
+pub async fn plot(visit: Visit, Path((disk, attribute)): Path<(String, String)>) -> Result<Response, Problem> {
+    let span = Span {
+        points: POINTS,
+        ..Span::default()
+    };
+    let mut facts = visit.ask_store(StoreAsk::History { disk, attribute, span }).await?;
+    // The last stored value may be a minute old; the plot ends with the one of now.
+    let now = (std::time::SystemTime::UNIX_EPOCH.elapsed()).map_or(0, |since| since.as_micros());
+    if let (Some(value), Some(points)) = (
+        facts.get("now").cloned(),
+        facts.get_mut("points").and_then(Value::as_array_mut),
+    ) {
+        points.push(serde_json::json!([u64::try_from(now).unwrap_or(u64::MAX), value]));
+    }
+    Ok(Json(facts).into_response())
 }

@@ -32,25 +32,25 @@ fn a_directory_is_written_as_the_format_draws_it() {
 #[test]
 fn a_directory_is_read_in_both_byte_orders_and_the_old_form() {
     let expected = vec![entry(2, 4, b"."), entry(2, 4, b".."), entry(12, 8, b"file")];
-    let read = decode(&drawn(), false, false);
+    let read = decode(&drawn(), false, Form::Typed);
     assert_eq!((read.entries, read.damaged_chunks), (expected.clone(), 0));
     let mut big = drawn();
     for at in [0, 12, 24] {
         big[at..at + 4].reverse();
         big[at + 4..at + 6].reverse();
     }
-    assert_eq!(decode(&big, true, false).entries, expected);
+    assert_eq!(decode(&big, true, Form::Typed).entries, expected);
     let untyped: Vec<Entry> = expected.into_iter().map(|entry| Entry { kind: 0, ..entry }).collect();
     for at in [0, 12, 24] {
         big[at + 6] = 0;
     }
-    assert_eq!(decode(&big, true, true).entries, untyped);
+    assert_eq!(decode(&big, true, Form::Untyped).entries, untyped);
     let mut little = drawn();
     for at in [0, 12, 24] {
         little[at + 6] = little[at + 7];
         little[at + 7] = 0;
     }
-    assert_eq!(decode(&little, false, true).entries, untyped);
+    assert_eq!(decode(&little, false, Form::Untyped).entries, untyped);
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn entries_do_not_cross_chunks_and_the_last_fills_its_own() {
         }
         assert_eq!(at, CHUNK_BYTES);
     }
-    let read = decode(&bytes, false, false);
+    let read = decode(&bytes, false, Form::Typed);
     assert_eq!(
         read.entries[2..].iter().map(|entry| &entry.name).collect::<Vec<_>>(),
         names.iter().collect::<Vec<_>>()
@@ -80,21 +80,21 @@ fn names_that_lead_elsewhere_are_not_read() {
         let mut bytes = drawn();
         bytes[31] = u8::try_from(name.len()).unwrap();
         bytes[32..32 + name.len()].copy_from_slice(name);
-        let read = decode(&bytes, false, false);
+        let read = decode(&bytes, false, Form::Typed);
         assert_eq!((read.entries.len(), read.damaged_chunks), (2, 1), "{name:?}");
     }
     // Lengths that do not fit: zero, odd, past the chunk, shorter than the name.
     for length in [0_u16, 4, 13, 600, 8] {
         let mut bytes = drawn();
         bytes[28..30].copy_from_slice(&length.to_le_bytes());
-        assert_eq!(decode(&bytes, false, false).damaged_chunks, 1, "length {length}");
+        assert_eq!(decode(&bytes, false, Form::Typed).damaged_chunks, 1, "length {length}");
     }
 }
 
 proptest! {
     #[test]
-    fn any_bytes_give_names_only(bytes in proptest::collection::vec(any::<u8>(), 0..1500), big in any::<bool>(), old in any::<bool>()) {
-        for entry in decode(&bytes, big, old).entries {
+    fn any_bytes_give_names_only(bytes in proptest::collection::vec(any::<u8>(), 0..1500), big in any::<bool>(), form in prop_oneof![Just(Form::Typed), Just(Form::Untyped), Just(Form::Short)]) {
+        for entry in decode(&bytes, big, form).entries {
             prop_assert!(is_name(&entry.name) && entry.number != 0);
         }
     }
@@ -104,7 +104,7 @@ proptest! {
         let mut writer = Writer::new(5, 2);
         let names: Vec<Vec<u8>> = names.into_iter().filter(|name| is_name(name)).collect();
         names.iter().zip(6..).for_each(|(name, number)| writer.push(&entry(number, 8, name)));
-        let read = decode(&writer.finish(), false, false);
+        let read = decode(&writer.finish(), false, Form::Typed);
         prop_assert_eq!(read.damaged_chunks, 0);
         prop_assert_eq!(&read.entries[..2], &[entry(5, 4, b"."), entry(2, 4, b"..")]);
         let found: Vec<_> = read.entries[2..].iter().map(|entry| (entry.number, &entry.name)).collect();

@@ -8,7 +8,7 @@ use zerocopy::{
     little_endian::{I16, I32, I64, U16, U32, U64},
 };
 
-use super::{CELLS_MAX, Dialect, Flaw, Header, Kind, Label, Node, TapeBlock, Time};
+use super::{CELLS_MAX, Dialect, FLAG_NEW_INODE, Flaw, Header, Kind, Label, Node, TapeBlock, Time};
 
 /// All words of a header add up to this.
 const SUM: u32 = 84446;
@@ -16,6 +16,8 @@ const MAGIC_STANDARD: u32 = 60012;
 const MAGIC_OLD: u32 = 60011;
 const MAGIC_UFS2: u32 = 0x1954_0119;
 const MAGIC_PRIVATE: [u8; 4] = *b"HSX1";
+/// Flags of `chflags`, by the user and by the administrator, and what `chattr` has for them: immutable, append, nodump.
+const FLAGS_UFS2: [(u32, u32); 3] = [(0x2_0002, 0x10), (0x4_0004, 0x20), (1, 0x40)];
 /// Birth time of an object whose file system does not tell.
 const NO_TIME: i64 = i64::MIN;
 
@@ -79,7 +81,7 @@ struct RawUfs2Tail {
     /* 920 */ first_block: I64,
 }
 
-/// Header of 4.2BSD.
+/// Header of before 4.2BSD.
 #[derive(Debug, FromBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 struct RawOld {
@@ -235,11 +237,6 @@ pub(super) fn is_magic(magic: [u8; 4]) -> bool {
     known.contains(&u32::from_le_bytes(magic)) || known.contains(&u32::from_be_bytes(magic))
 }
 
-/// The sum of the words as a machine of the other byte order adds them.
-fn turned_sum(block: &TapeBlock) -> u32 {
-    sum(&turned(block, &[(0, 1024, 4)]))
-}
-
 pub(super) fn decode(block: &TapeBlock) -> Result<Header, Flaw> {
     let magic: [u8; 4] = [block[24], block[25], block[26], block[27]];
     let known = |magic| match magic {
@@ -254,13 +251,19 @@ pub(super) fn decode(block: &TapeBlock) -> Result<Header, Flaw> {
         (None, Some((dialect, runs))) => (dialect, runs, true),
         (None, None) => return Err(Flaw::Magic(little)),
     };
-    if (if big_endian { turned_sum(block) } else { sum(block) }) != SUM {
+    // A machine adds up words of its own byte order.
+    let words = if big_endian {
+        turned(block, &[(0, 1024, 4)])
+    } else {
+        *block
+    };
+    if sum(&words) != SUM {
         return Err(Flaw::Checksum);
     }
     let block = if big_endian { turned(block, runs) } else { *block };
     let mut header = match dialect {
         Dialect::Old => of_old(&block)?,
-        Dialect::Standard | Dialect::Ufs2 => of_standard(&block, dialect)?,
+        Dialect::Standard | Dialect::Bsd43 | Dialect::Ufs2 => of_standard(&block, dialect)?,
     };
     header.big_endian = big_endian;
     Ok(header)
@@ -283,7 +286,7 @@ fn count_of(kind: Kind, count: i32, cells: usize) -> Result<u32, Flaw> {
     let counted = u32::try_from(count).map_err(|_| Flaw::Count(count))?;
     let limit = match kind {
         Kind::Inode | Kind::Address => cells,
-        Kind::Bits | Kind::Clear => 1 << 19,
+        Kind::Bits | Kind::Clear => (1 << 19) - 1,
         Kind::Tape | Kind::End => return Ok(counted),
     };
     if counted as usize > limit {
@@ -339,10 +342,15 @@ fn of_standard(block: &TapeBlock, dialect: Dialect) -> Result<Header, Flaw> {
         first_block: raw.first_block.get().into(),
         factor: raw.factor.get(),
         extension: raw.extension.get(),
+        untold_bytes: 0,
         private,
     };
     if dialect == Dialect::Ufs2 {
         add_ufs2(&mut header, block);
+    } else if header.flags & FLAG_NEW_INODE == 0 {
+        let [uid, gid] = &raw.old_owners;
+        header.dialect = Dialect::Bsd43;
+        (header.node.uid, header.node.gid, header.node.flags) = (uid.get().into(), gid.get().into(), 0);
     }
     if let Some(private) = &header.private {
         header.node.accessed = Time::of_ns(private.accessed_ns);
@@ -371,6 +379,11 @@ fn add_ufs2(header: &mut Header, block: &TapeBlock) {
         nanoseconds: ns_at(60),
     };
     header.node.changed = header.node.modified;
+    header.node.flags = FLAGS_UFS2
+        .iter()
+        .filter(|(theirs, _)| header.node.flags & theirs != 0)
+        .fold(0, |flags, (_, ours)| flags | ours);
+    header.untold_bytes = times.extension_bytes.get();
     header.date_s = tail.date.get();
     header.base_date_s = tail.base_date.get();
     header.tape_block = u64::try_from(tail.tape_block.get()).unwrap_or(0);

@@ -272,7 +272,7 @@ proptest! {
                     prop_assert!(again.is_ok());
                 }
             }
-            Err(flaw) => prop_assert!(matches!(flaw, Flaw::Count(_)), "{flaw}"),
+            Err(flaw) => prop_assert!(matches!(flaw, Flaw::Count(_) | Flaw::Size(_)), "{flaw}"),
         }
     }
 }

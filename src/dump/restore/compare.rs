@@ -1,9 +1,11 @@
 //! A dump held against a directory: what differs is named, nothing is written.
 //!
-//! Compared are type, permissions, owner, size, times of modification to what the tape tells, targets, devices, data and
-//! what is missing. Data is compared as it comes, so no copy is made.
+//! Compared are type, permissions, owner, size, times of modification to what the tape tells, targets, devices, links,
+//! flags, extended attributes, access control lists, data and what is missing. Data is compared as it comes, so no copy
+//! is made. In a mounted database only what it keeps of a tape is compared: what is there, and its data.
 
 use std::{
+    collections::BTreeMap,
     os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
@@ -13,15 +15,16 @@ use rustix::{
     io::{Errno, pread, retry_on_intr as retry},
 };
 
-use super::{Catalogue, Destination, is_directory};
+use super::{Catalogue, Destination, attributes_of, is_directory, target::FLAGS_KEPT};
 use crate::dump::{
+    attributes::Attribute,
     error::{Lost, Result, Trouble},
     reader::{Item, Reader},
     record::Header,
-    tree::{Status, link_target},
+    tree::{self, Status, link_target},
 };
 
-/// Compares a dump with what is in a directory; returns the differences.
+/// Compares a dump with what is in a directory; returns the differences, and as losses what the tape itself has lost.
 ///
 /// # Errors
 /// [`crate::dump::Error::Tape`].
@@ -40,30 +43,51 @@ pub fn compare(reader: &mut Reader, destination: &Destination) -> Result<Vec<Tro
                 node: dressing.node,
                 ..label.clone()
             };
-            found.facts(&path, &header);
+            if found.facts(&path, &header).is_some() {
+                found.attributes(&path, &dressing.attributes);
+            }
         }
     }
+    let mut last: Option<Compared> = None;
     loop {
         let item = match catalogue.next.take() {
             Some(item) => item,
             None => reader.item()?,
         };
         match item {
-            Item::End => break,
-            Item::Object(header) if !is_directory(&header.node) => {
-                let paths = space.paths_of(header.number);
-                for path in &paths {
-                    found.facts(path, &header);
+            Item::Attributes(header, block) => {
+                if let Some(last) = last.as_mut().filter(|last| last.number == header.number) {
+                    let more = attributes_of(&block, header.number, &mut found.troubles);
+                    last.attributes.extend(more);
                 }
-                if let Some(path) = paths.first() {
-                    found.data(reader, &header, path)?;
+                continue;
+            }
+            Item::Object(header) if !is_directory(&header.node) => {
+                found.finish(last.take());
+                let paths = space.paths_of(header.number);
+                if found.names(&paths, &header) {
+                    found.data(reader, &header, &paths[0])?;
+                    last = Some(Compared {
+                        number: header.number,
+                        path: paths[0].clone(),
+                        attributes: Vec::new(),
+                    });
                 }
             }
+            Item::End => break,
             _ => {}
         }
     }
+    found.finish(last);
     found.troubles.extend(reader.take_troubles());
     Ok(found.troubles)
+}
+
+/// The object that was compared last, whose attributes may still come.
+struct Compared {
+    number: u32,
+    path: PathBuf,
+    attributes: Vec<Attribute>,
 }
 
 /// Bytes that are compared at once where the tape has a hole.
@@ -75,13 +99,110 @@ struct Differences<'a> {
 }
 
 impl Differences<'_> {
-    /// Compares everything but data.
-    fn facts(&mut self, path: &Path, header: &Header) {
+    /// Compares all names of an object but for its data; false where none of them is there.
+    fn names(&mut self, paths: &[PathBuf], header: &Header) -> bool {
+        let mut first: Option<(&Path, Status)> = None;
+        for path in paths {
+            let Some(status) = self.facts(path, header) else {
+                continue;
+            };
+            match &first {
+                Some((other, facts)) if facts.identity != status.identity => {
+                    let what = format!("is another object than {}, on the tape the same", other.display());
+                    self.note(path, what);
+                }
+                Some(_) => {}
+                None => first = Some((path, status)),
+            }
+        }
+        let Some((path, status)) = first else { return false };
+        let (tape, here) = (header.node.links, status.node.links);
+        // Of a part of a tree some links lie elsewhere.
+        let whole = usize::from(here) == paths.len() || here == tape || tape == 0;
+        if !whole && !self.destination.is_store() {
+            self.note(path, format!("has {here} links, on the tape {tape}"));
+        }
+        true
+    }
+
+    /// Compares the attributes of the object that came last.
+    fn finish(&mut self, last: Option<Compared>) {
+        if let Some(last) = last {
+            self.attributes(&last.path, &last.attributes);
+        }
+    }
+
+    /// Compares extended attributes and access control lists.
+    fn attributes(&mut self, path: &Path, on_tape: &[Attribute]) {
+        if self.destination.is_store() {
+            return;
+        }
+        let opened = self.destination.open_at(path, OFlags::PATH);
+        let Ok(here) = opened.map_err(Into::into).and_then(tree::attributes) else {
+            return self.note(path, "has attributes that cannot be read".into());
+        };
+        let named = |attributes: &[Attribute]| -> BTreeMap<Vec<u8>, Vec<u8>> {
+            let pairs = attributes.iter().cloned();
+            pairs.map(|Attribute { name, value }| (name, value)).collect()
+        };
+        let (here, on_tape) = (named(&here), named(on_tape));
+        for (name, value) in &on_tape {
+            let name_text = String::from_utf8_lossy(name);
+            match here.get(name) {
+                None => self.note(path, format!("has no {name_text}, on the tape it has")),
+                Some(other) if other != value => {
+                    self.note(path, format!("has another {name_text} than on the tape"));
+                }
+                Some(_) => {}
+            }
+        }
+        for name in here.keys().filter(|name| !on_tape.contains_key(*name)) {
+            let name_text = String::from_utf8_lossy(name);
+            self.note(path, format!("has {name_text}, on the tape it has none"));
+        }
+    }
+
+    /// Compares the flags of files and directories, where the file system has any.
+    fn flags(&mut self, path: &Path, tape: u32) {
+        let opened = self.destination.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK);
+        let flags = opened.and_then(rustix::fs::ioctl_getflags);
+        let (here, tape) = (flags.map_or(0, |flags| flags.bits()) & FLAGS_KEPT, tape & FLAGS_KEPT);
+        if here != tape {
+            self.note(path, format!("has flags {here:#x}, on the tape {tape:#x}"));
+        }
+    }
+
+    /// Compares everything but names, attributes and data; gives what is there.
+    fn facts(&mut self, path: &Path, header: &Header) -> Option<Status> {
         let status = match self.destination.status(path) {
             Ok(status) => status,
-            Err(errno) => return self.note(path, format!("is not there: {errno}")),
+            Err(errno) => {
+                self.note(path, format!("is not there: {errno}"));
+                return None;
+            }
         };
         let (tape, here) = (&header.node, &status.node);
+        let kind = FileType::from_raw_mode(tape.mode.into());
+        if kind == FileType::RegularFile && tape.size_bytes != here.size_bytes {
+            self.note(
+                path,
+                format!("has {} bytes, on the tape {}", here.size_bytes, tape.size_bytes),
+            );
+        }
+        if self.destination.is_store() {
+            if kind != status.file_type() {
+                self.note(path, format!("has mode {:o}, on the tape {:o}", here.mode, tape.mode));
+            }
+            return Some(status);
+        }
+        self.dressing(path, header, &status);
+        Some(status)
+    }
+
+    /// Compares permissions, owner, time, device and flags.
+    fn dressing(&mut self, path: &Path, header: &Header, status: &Status) {
+        let (tape, here) = (&header.node, &status.node);
+        let kind = FileType::from_raw_mode(tape.mode.into());
         if tape.mode != here.mode {
             self.note(path, format!("has mode {:o}, on the tape {:o}", here.mode, tape.mode));
         }
@@ -90,13 +211,6 @@ impl Differences<'_> {
             self.note(
                 path,
                 format!("has owner {}:{}, on the tape {}:{}", is.0, is.1, was.0, was.1),
-            );
-        }
-        let kind = FileType::from_raw_mode(tape.mode.into());
-        if kind == FileType::RegularFile && tape.size_bytes != here.size_bytes {
-            self.note(
-                path,
-                format!("has {} bytes, on the tape {}", here.size_bytes, tape.size_bytes),
             );
         }
         let exact = header.private.is_some();
@@ -110,7 +224,10 @@ impl Differences<'_> {
             self.note(path, format!("was modified at {is}, on the tape {was}"));
         }
         if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {
-            self.device(path, header, &status);
+            self.device(path, header, status);
+        }
+        if kind == status.file_type() && matches!(kind, FileType::RegularFile | FileType::Directory) {
+            self.flags(path, tape.flags);
         }
     }
 
@@ -158,7 +275,7 @@ impl Differences<'_> {
                         ranges,
                     }
                     .told();
-                    self.note(&path, what);
+                    self.troubles.push(Trouble { path, what, loss: true });
                 }
             }
             _ => {}
@@ -170,7 +287,7 @@ impl Differences<'_> {
         self.troubles.push(Trouble {
             path: PathBuf::from(path),
             what,
-            loss: true,
+            loss: false,
         });
     }
 }

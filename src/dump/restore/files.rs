@@ -3,21 +3,27 @@
 //! An object is made under its first name and linked to the others. It is dressed when the next one comes, as its
 //! attributes stand behind it on the tape.
 
+mod crew;
+mod dressing;
+mod placed;
 pub(super) mod series;
 
 use std::{
     collections::BTreeSet,
     ops::Range,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
+    sync::atomic::AtomicBool,
 };
 
 use rustix::{fs::FileType, io::Errno};
 
-use super::{Catalogue, Restored, Space, attributes_of, is_directory, target::write_at};
+use self::crew::{Crew, Failure};
+use super::{
+    Catalogue, Restored, Space, attributes_of, is_directory,
+    target::{Made, write_at},
+};
 use crate::dump::{
     attributes::Attribute,
-    catalog::Places,
     error::{Lost, Result, Trouble},
     reader::{Item, Reader},
     record::{Header, Kind, Node},
@@ -34,7 +40,9 @@ struct Last {
     node: Node,
     attributes: Vec<Attribute>,
     /// The file, still open; none for what is no regular file.
-    file: Option<OwnedFd>,
+    file: Option<Made>,
+    /// Data of a file that is still to be made.
+    bytes: Option<Vec<u8>>,
 }
 
 /// A restore of files.
@@ -43,7 +51,11 @@ pub(in crate::dump) struct Files<'a> {
     restored: Restored,
     last: Option<Last>,
     /// The file that is being made.
-    made: Option<OwnedFd>,
+    made: Option<Made>,
+    /// Data of a small file that a thread is to make.
+    held: Option<Vec<u8>>,
+    /// True while there are threads that make files.
+    gathering: bool,
     /// Numbers that were seen on the tape.
     seen: BTreeSet<u32>,
     /// What the host refused to everything, told once.
@@ -79,6 +91,8 @@ impl<'a> Files<'a> {
             },
             last: None,
             made: None,
+            held: None,
+            gathering: false,
             seen: BTreeSet::new(),
             refused: BTreeSet::new(),
             exact: false,
@@ -140,6 +154,42 @@ impl<'a> Files<'a> {
         if self.destination.is_store() {
             self.give_parameters(catalogue, space);
         }
+        let full = AtomicBool::new(false);
+        let (destination, exact) = (self.destination, self.exact);
+        std::thread::scope(|scope| {
+            let mut crew = Crew::hire(scope, destination, exact, &full);
+            self.gathering = crew.is_some();
+            let read = self.read_all(reader, catalogue, space, &mut crew);
+            self.gathering = false;
+            for (path, failure) in crew.into_iter().flat_map(Crew::dismiss) {
+                match failure {
+                    Failure::NotMade(what) => {
+                        self.restored.objects -= 1;
+                        self.lose(&path, what);
+                    }
+                    Failure::NotDressed(refused) => self.refuse(&path, refused),
+                }
+            }
+            read
+        })?;
+        self.full |= full.into_inner();
+        self.restored.troubles.extend(reader.take_troubles());
+        if self.full {
+            self.tell_left(catalogue, space);
+        } else {
+            self.tell_missing(catalogue, space);
+        }
+        Ok(())
+    }
+
+    /// Takes objects as they come from the tape, until there are no more or no room is.
+    fn read_all(
+        &mut self,
+        reader: &mut Reader,
+        catalogue: &mut Catalogue,
+        space: &Space,
+        crew: &mut Option<Crew<'_>>,
+    ) -> Result<()> {
         while !self.full {
             let item = match catalogue.next.take() {
                 Some(item) => item,
@@ -151,7 +201,7 @@ impl<'a> Files<'a> {
                 Item::Used(_) | Item::Here(_) => {}
                 Item::Attributes(header, block) => self.belongs(&header, &block),
                 Item::Object(header) => {
-                    self.dress_last();
+                    self.give_last(crew);
                     // A directory among the files is one in another object's place; what comes twice was spliced in.
                     if self.seen.insert(header.number) && !is_directory(&header.node) {
                         self.object(reader, &header, space)?;
@@ -159,87 +209,17 @@ impl<'a> Files<'a> {
                 }
             }
         }
-        self.dress_last();
-        self.restored.troubles.extend(reader.take_troubles());
-        if self.full {
-            self.tell_left(catalogue, space);
-        } else {
-            self.tell_missing(catalogue, space);
-        }
+        self.give_last(crew);
         Ok(())
     }
 
-    /// Restores all files that have a name in `space`, each from where it lies. Where a place is wrong, as on a copy of the tape
-    /// in another container, the tape is read from its beginning.
-    pub(super) fn restore_placed(
-        &mut self,
-        reader: &mut Reader,
-        places: &Places,
-        catalogue: &Catalogue,
-        space: &Space,
-    ) -> Result<()> {
-        let mut next = None;
-        for number in space
-            .file_names
-            .keys()
-            .filter(|number| catalogue.here.contains(**number))
+    /// Finishes the object that was made last, or gives it away.
+    fn give_last(&mut self, crew: &mut Option<Crew<'_>>) {
+        if let Some(job) = self.dress_last()
+            && let Some(crew) = crew
         {
-            if let Some(place) = places.of(*number).filter(|place| *place > reader.place()) {
-                if reader.go_to(place).is_err() {
-                    reader.rewind()?;
-                }
-                next = None;
-            }
-            if !self.find(reader, *number, space, &mut next, false)? {
-                // What was met there says nothing about the tape.
-                reader.take_troubles();
-                reader.rewind()?;
-                next = None;
-                self.find(reader, *number, space, &mut next, true)?;
-            }
-            self.dress_last();
-            if !self.seen.contains(number) {
-                for path in space.paths_of(*number) {
-                    self.lose_data(&path, Vec::new());
-                }
-            }
-        }
-        self.restored.troubles.extend(reader.take_troubles());
-        Ok(())
-    }
-
-    /// Reads on to an object and restores it with what belongs to it; false where what comes is of higher numbers. A further
-    /// segment stands for the object only where `headless` says that the first may be lost.
-    fn find(
-        &mut self,
-        reader: &mut Reader,
-        number: u32,
-        space: &Space,
-        next: &mut Option<Box<Header>>,
-        headless: bool,
-    ) -> Result<bool> {
-        loop {
-            let header = match next.take() {
-                Some(header) => header,
-                None => match reader.item()? {
-                    Item::Object(header) => header,
-                    Item::Attributes(header, block) => {
-                        self.belongs(&header, &block);
-                        continue;
-                    }
-                    Item::Used(_) | Item::Here(_) => continue,
-                    Item::End => return Ok(self.seen.contains(&number)),
-                },
-            };
-            self.dress_last();
-            if !is_directory(&header.node) && header.number > number {
-                *next = Some(header);
-                return Ok(self.seen.contains(&number));
-            }
-            let taken = header.number == number && (headless || header.kind == Kind::Inode);
-            if taken && self.seen.insert(number) {
-                self.object(reader, &header, space)?;
-            }
+            crew.give(job);
+            self.full |= crew.is_full();
         }
     }
 
@@ -304,13 +284,29 @@ impl<'a> Files<'a> {
         let Some((path, others)) = paths.split_first() else {
             return Ok(());
         };
-        if let Err(what) = self.make(reader, header, path)? {
+        if self.gathering && others.is_empty() && is_small(header) {
+            let mut bytes = vec![0; usize::try_from(header.node.size_bytes).unwrap_or(0)];
+            let ranges = reader.data(&mut |offset, piece| {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                if let Some(place) = bytes.get_mut(from..from.saturating_add(piece.len())) {
+                    place.copy_from_slice(piece);
+                }
+            })?;
+            if !ranges.is_empty() {
+                self.lose_data(path, ranges);
+            }
+            self.held = Some(bytes);
+        } else if let Err(what) = self.make(reader, header, path)? {
             for path in &paths {
                 self.lose(path, what.clone());
             }
             return Ok(());
         }
         self.restored.objects += 1;
+        if header.untold_bytes > 0 {
+            let what = "has extended attributes in the form of UFS2, which are left out";
+            self.lose(path, what.into());
+        }
         for other in others {
             if let Err(errno) = self.destination.link(path, other) {
                 self.lose(other, format!("cannot be linked to {}: {errno}", path.display()));
@@ -322,6 +318,7 @@ impl<'a> Files<'a> {
             node: header.node,
             attributes: Vec::new(),
             file: self.made.take(),
+            bytes: self.held.take(),
         });
         Ok(())
     }
@@ -356,8 +353,8 @@ impl<'a> Files<'a> {
         if self.destination.is_store() {
             return self.make_series_file(reader, header, path);
         }
-        let file = match self.destination.make_file(path) {
-            Ok(file) => file,
+        let made = match self.destination.make_file(path) {
+            Ok(made) => made,
             Err(errno) => {
                 self.full |= is_full(errno);
                 return Ok(Err(format!("cannot be made: {errno}")));
@@ -366,13 +363,13 @@ impl<'a> Files<'a> {
         let (mut error, mut end) = (None, 0);
         let ranges = reader.data(&mut |offset, piece| {
             if error.is_none() {
-                error = write_at(&file, piece, offset).err();
+                error = write_at(&made.file, piece, offset).err();
                 end = offset + piece.len() as u64;
             }
         })?;
         let sized = match header.node.size_bytes {
             size if size == end => Ok(()),
-            size => rustix::fs::ftruncate(&file, size),
+            size => rustix::fs::ftruncate(&made.file, size),
         };
         if let Some(error) = error {
             if Errno::from_io_error(&error).is_some_and(is_full) {
@@ -391,64 +388,8 @@ impl<'a> Files<'a> {
         if !ranges.is_empty() {
             self.lose_data(path, ranges);
         }
-        self.made = Some(file);
+        self.made = Some(made);
         Ok(Ok(()))
-    }
-
-    /// Gives the object that was made last what belongs to it.
-    fn dress_last(&mut self) {
-        if let Some(last) = self.last.take() {
-            self.dress(&last.path, last.file, &last.node, &last.attributes);
-        }
-    }
-
-    /// Gives all directories what belongs to them, the deepest first.
-    pub(in crate::dump) fn dress_directories(
-        &mut self,
-        catalogue: &Catalogue,
-        space: &Space,
-        chosen: impl Fn(&Path) -> bool,
-    ) {
-        for number in space.order.iter().rev() {
-            let (Some(path), Some(dressing)) = (space.paths.get(number), catalogue.dressings.get(number)) else {
-                continue;
-            };
-            if chosen(path) {
-                self.dress(path, None, &dressing.node, &dressing.attributes);
-            }
-        }
-    }
-
-    fn dress(&mut self, path: &Path, made: Option<OwnedFd>, node: &Node, attributes: &[Attribute]) {
-        if self.destination.is_store() {
-            return self.dress_series(path, node, attributes);
-        }
-        let limit = self.destination.list_limit();
-        let (kept, long): (Vec<_>, Vec<_>) = attributes
-            .iter()
-            .cloned()
-            .partition(|attribute| limit.is_none_or(|limit| list_entries(attribute) <= limit));
-        for list in long {
-            let entries = list_entries(&list);
-            self.restored.troubles.push(Trouble {
-                path: path.to_path_buf(),
-                what: format!(
-                    "its access control list has {entries} entries, which is too many: its permissions stand for it"
-                ),
-                loss: false,
-            });
-        }
-        match self.destination.dress(path, made, node, &kept, self.exact) {
-            Ok(refused) => {
-                for what in refused {
-                    // A user who is not root may give nothing away: that is told once, not of every file.
-                    if !what.starts_with("owner: ") || self.refused.insert(what.clone()) {
-                        self.lose(path, format!("does not get its {what}"));
-                    }
-                }
-            }
-            Err(errno) => self.lose(path, format!("does not get its owner, permissions and times: {errno}")),
-        }
     }
 
     /// Tells of data that is lost; all of the object where no ranges are given.
@@ -470,18 +411,16 @@ impl<'a> Files<'a> {
     }
 }
 
+/// True for a file without holes that is short enough to be kept until a thread makes it.
+fn is_small(header: &Header) -> bool {
+    let regular = FileType::from_raw_mode(header.node.mode.into()) == FileType::RegularFile;
+    let plain = header.kind == Kind::Inode && header.cells().iter().all(|cell| *cell != 0);
+    regular && plain && header.node.size_bytes <= crew::SMALL_BYTES
+}
+
 /// True where there is no room for anything more.
 fn is_full(errno: Errno) -> bool {
     matches!(errno, Errno::NOSPC | Errno::DQUOT)
-}
-
-/// How many entries an access control list has; 0 for any other attribute.
-fn list_entries(attribute: &Attribute) -> usize {
-    if attribute.name.starts_with(b"system.posix_acl_") {
-        attribute.value.len().saturating_sub(4) / 8
-    } else {
-        0
-    }
 }
 
 /// Where an object goes that has lost its name.

@@ -10,6 +10,9 @@ use std::{
 
 use crate::dump::{ROOT, error::Trouble, tree::joined};
 
+/// Longest path, in bytes: the host's limit, without its end.
+const PATH_MAX_BYTES: usize = 4095;
+
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Target {
@@ -56,6 +59,15 @@ impl Space {
                     continue;
                 }
                 let named = (number, name.clone());
+                if path.as_os_str().len() + 1 + name.len() > PATH_MAX_BYTES {
+                    // A tape may lead down without an end, and every path of it is longer.
+                    troubles.push(Trouble {
+                        path: path.clone(),
+                        what: format!("a name in it is beyond the longest path, {PATH_MAX_BYTES} bytes"),
+                        loss: true,
+                    });
+                    continue;
+                }
                 if !target.is_directory {
                     space.file_names.entry(target.number).or_default().insert(named);
                 } else if let Entry::Vacant(vacant) = space.paths.entry(target.number) {

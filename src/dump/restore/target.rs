@@ -7,10 +7,11 @@ use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsFd, AsRawFd as _, OwnedFd},
+        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use rustix::{
@@ -25,8 +26,14 @@ use crate::dump::{
     tree::{BENEATH, Status, status_at},
 };
 
+impl AsFd for Entered {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+}
+
 /// Flags of inodes that a restore sets: the others tell of how a file system keeps data.
-const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
+pub(super) const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
 
 /// A directory that is restored into.
 #[derive(Debug)]
@@ -38,6 +45,24 @@ pub struct Destination {
     list_limit: Option<usize>,
     /// True where it is the root of a mounted database.
     store: bool,
+    /// The directory that was used last: objects of one come together.
+    entered: Mutex<Option<(PathBuf, Arc<Entered>)>>,
+}
+
+/// A directory of the target, open.
+#[derive(Debug)]
+struct Entered {
+    directory: OwnedFd,
+    /// True where what is made in it gets an access control list from it.
+    bequeaths: bool,
+}
+
+/// A file that was made just now.
+#[derive(Debug)]
+pub(super) struct Made {
+    pub(super) file: OwnedFd,
+    /// True where it cannot have any attributes yet.
+    plain: bool,
 }
 
 impl Destination {
@@ -58,6 +83,7 @@ impl Destination {
             forced: false,
             renames: Vec::new(),
             list_limit: None,
+            entered: Mutex::new(None),
         })
     }
 
@@ -149,13 +175,31 @@ impl Destination {
     }
 
     /// The directory of a path, open, and the last name in it.
-    fn parent(&self, path: &Path) -> Result<(OwnedFd, CString), Errno> {
+    fn parent(&self, path: &Path) -> Result<(Arc<Entered>, CString), Errno> {
         let path = &self.renamed(path);
         let name = path.file_name().ok_or(Errno::INVAL)?;
         let name = CString::new(name.as_bytes()).map_err(|_| Errno::INVAL)?;
         let parent = path.parent().unwrap_or(Path::new(""));
+        let mut last = self.entered.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, entered)) = &*last
+            && known == parent
+        {
+            return Ok((Arc::clone(entered), name));
+        }
         let directory = self.open_here(parent, OFlags::PATH | OFlags::DIRECTORY)?;
-        Ok((directory, name))
+        let magic = format!("/proc/self/fd/{}", directory.as_raw_fd());
+        let list = fs::getxattr(magic, c"system.posix_acl_default", &mut [0; 0][..]);
+        let entered = Arc::new(Entered {
+            directory,
+            bequeaths: list.is_ok(),
+        });
+        *last = Some((parent.to_path_buf(), Arc::clone(&entered)));
+        Ok((entered, name))
+    }
+
+    /// Forgets the directory that was used last: its path may mean another one now.
+    fn leave(&self) {
+        *self.entered.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// True where something of this path is there.
@@ -170,7 +214,7 @@ impl Destination {
             return status_at(&self.root, c"");
         }
         let (parent, name) = self.parent(path)?;
-        status_at(parent, &name)
+        status_at(&*parent, &name)
     }
 
     /// Makes a directory; one that is there is left as it is.
@@ -179,38 +223,42 @@ impl Destination {
             return Ok(());
         }
         let (parent, name) = self.parent(path)?;
-        match fs::mkdirat(&parent, &name, Mode::RWXU) {
-            Err(Errno::EXIST) if status_at(&parent, &name)?.file_type() == FileType::Directory => Ok(()),
+        match fs::mkdirat(&*parent, &name, Mode::RWXU) {
+            Err(Errno::EXIST) if status_at(&*parent, &name)?.file_type() == FileType::Directory => Ok(()),
             made => made,
         }
     }
 
     /// Makes a regular file in place of whatever has its name, a directory aside.
-    pub(super) fn make_file(&self, path: &Path) -> Result<OwnedFd, Errno> {
+    pub(super) fn make_file(&self, path: &Path) -> Result<Made, Errno> {
         let (parent, name) = self.parent(path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let make = || retry(|| fs::openat(&parent, &name, flags, Mode::RUSR | Mode::WUSR));
-        match make() {
+        let make = || retry(|| fs::openat(&*parent, &name, flags, Mode::RUSR | Mode::WUSR));
+        let made = match make() {
             Err(Errno::EXIST) => {
                 unlink(&parent, &name)?;
                 make()
             }
             made => made,
-        }
+        };
+        made.map(|file| Made {
+            file,
+            plain: !parent.bequeaths,
+        })
     }
 
     /// Makes a symlink in place of whatever has its name.
     pub(super) fn make_symlink(&self, path: &Path, target: &[u8]) -> Result<(), Errno> {
         let (parent, name) = self.parent(path)?;
         unlink(&parent, &name)?;
-        fs::symlinkat(target, &parent, &name)
+        fs::symlinkat(target, &*parent, &name)
     }
 
     /// Makes a device, pipe or socket in place of whatever has its name.
     pub(super) fn make_special(&self, path: &Path, kind: FileType, device: u64) -> Result<(), Errno> {
         let (parent, name) = self.parent(path)?;
         unlink(&parent, &name)?;
-        fs::mknodat(&parent, &name, kind, Mode::RUSR | Mode::WUSR, device)
+        fs::mknodat(&*parent, &name, kind, Mode::RUSR | Mode::WUSR, device)
     }
 
     /// Gives what is there another name, in place of whatever has it.
@@ -218,14 +266,15 @@ impl Destination {
         let (old, old_name) = self.parent(from)?;
         let (new, new_name) = self.parent(to)?;
         unlink(&new, &new_name)?;
-        fs::linkat(&old, &old_name, &new, &new_name, AtFlags::empty())
+        fs::linkat(&*old, &old_name, &*new, &new_name, AtFlags::empty())
     }
 
     /// Moves a name.
     pub(super) fn rename(&self, from: &Path, to: &Path) -> Result<(), Errno> {
         let (old, old_name) = self.parent(from)?;
         let (new, new_name) = self.parent(to)?;
-        fs::renameat(&old, &old_name, &new, &new_name)
+        self.leave();
+        fs::renameat(&*old, &old_name, &*new, &new_name)
     }
 
     /// Removes a name that is no directory; that it is gone already is fine.
@@ -237,7 +286,8 @@ impl Destination {
     /// Removes an empty directory; that it is gone already is fine.
     pub(super) fn remove_directory(&self, path: &Path) -> Result<(), Errno> {
         let (parent, name) = self.parent(path)?;
-        match fs::unlinkat(&parent, &name, AtFlags::REMOVEDIR) {
+        self.leave();
+        match fs::unlinkat(&*parent, &name, AtFlags::REMOVEDIR) {
             Err(Errno::NOENT) => Ok(()),
             removed => removed,
         }
@@ -248,16 +298,16 @@ impl Destination {
     pub(super) fn dress(
         &self,
         path: &Path,
-        made: Option<OwnedFd>,
+        made: Option<Made>,
         node: &Node,
         attributes: &[Attribute],
         exact: bool,
     ) -> Result<Vec<String>, Errno> {
         let found = FileType::from_raw_mode(node.mode.into());
         let open = made.is_some();
-        let file = match made {
-            Some(file) => file,
-            None => self.open_at(path, OFlags::PATH)?,
+        let (file, plain) = match made {
+            Some(Made { file, plain }) => (file, plain),
+            None => (self.open_at(path, OFlags::PATH)?, false),
         };
         if !open && status_at(&file, c"")?.file_type() != found {
             return Err(Errno::STALE);
@@ -268,18 +318,16 @@ impl Destination {
                 refused.push(format!("{what}: {errno}"));
             }
         };
-        let owner = (fs::Uid::from_raw(node.uid), fs::Gid::from_raw(node.gid));
-        let owned = fs::chownat(&file, c"", Some(owner.0), Some(owner.1), AtFlags::EMPTY_PATH);
-        note("owner", owned);
+        note("owner", give_away(&file, node.uid, node.gid));
         // A descriptor that is a path only takes these by its name in /proc, which no tape can lead elsewhere.
         let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let (lists, plain): (Vec<_>, Vec<_>) = attributes
+        let (lists, others): (Vec<_>, Vec<_>) = attributes
             .iter()
             .partition(|attribute| attribute.name.starts_with(b"system.posix_acl_"));
         let set = |attribute: &Attribute| {
             fs::setxattr(&magic, attribute.name.as_slice(), &attribute.value, XattrFlags::empty())
         };
-        if exact {
+        if exact && !plain {
             let there = found_attributes(&file).into_iter();
             let names = there.filter(|name| !attributes.iter().any(|attribute| attribute.name == *name));
             for name in names {
@@ -289,7 +337,7 @@ impl Destination {
                 );
             }
         }
-        for attribute in plain {
+        for attribute in others {
             note(&String::from_utf8_lossy(&attribute.name), set(attribute));
         }
         let permissions = Mode::from_raw_mode(u32::from(node.mode) & 0o7777);
@@ -333,6 +381,15 @@ fn found_attributes(file: &OwnedFd) -> Vec<Vec<u8>> {
     attributes.into_iter().map(|attribute| attribute.name).collect()
 }
 
+/// Gives an object to its owner and group, of whom the host knows none by the highest number.
+fn give_away(file: &OwnedFd, uid: u32, gid: u32) -> Result<(), Errno> {
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Errno::INVAL);
+    }
+    let (uid, gid) = (fs::Uid::from_raw(uid), fs::Gid::from_raw(gid));
+    fs::chownat(file, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
+}
+
 fn spec(time: Time) -> Timespec {
     Timespec {
         tv_sec: time.seconds,
@@ -341,7 +398,7 @@ fn spec(time: Time) -> Timespec {
 }
 
 /// Removes a name; that there is none is fine.
-fn unlink(parent: &OwnedFd, name: &CString) -> Result<(), Errno> {
+fn unlink(parent: &Entered, name: &CString) -> Result<(), Errno> {
     match fs::unlinkat(parent, name, AtFlags::empty()) {
         Err(Errno::NOENT) => Ok(()),
         removed => removed,

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes two tapes of stock dump, levels 0 and 1, of a little ext4 file system into the directory $1, and beside each what a
-# restore up to it must give; with `compressed` as $2 three tapes of level 0, each compressed in another way. Needs root: it takes a loop device and a mount, and gives both back.
+# restore up to it must give; with `compressed` as $2 three tapes of level 0, each compressed in another way, with `volumes` level 0 on three
+# volumes. Needs root: it takes a loop device and a mount, and gives both back.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=$1
@@ -17,11 +18,15 @@ mkdir "$work/mounted"
 truncate -s 24M "$work/image"
 mke2fs -q -t ext4 -b 4096 -I 256 "$work/image"
 device=$(losetup -f --show "$work/image")
-if [ "${2-}" = compressed ]; then
+if [ -n "${2-}" ]; then
     mount "$device" "$work/mounted"
     bash "$here/fill.sh" "$work/mounted"
     python3 "$here/describe.py" "$work/mounted" >"$out/level0.txt"
     umount "$work/mounted"
+    if [ "$2" = volumes ]; then
+        dump -q -0 -D "$work/dumpdates" -b 10 -B 120 -M -f "$out/plain" "$device" >/dev/null 2>&1
+        exit
+    fi
     for kind in z:zlib j:bzip2 y:lzo; do
         dump -q -0 "-${kind%:*}" -D "$work/dumpdates" -b 10 -f "$out/${kind#*:}.dump" "$device" >/dev/null 2>&1
     done

@@ -1,0 +1,127 @@
+//! Tapes: reels and the dumps on them, the catalogue of all dumps, and dumps that stopped and can go on.
+//!
+//! The catalogue is searched by path, tape or label; what is on a tape is read from the tape itself.
+
+use axum::response::Response;
+use maud::{Markup, html};
+use serde_json::Value;
+
+use crate::{
+    console::{
+        frame,
+        visit::{Problem, Visit},
+        words::{count, file_name, list, moment, size_of, text},
+    },
+    controller::interface::StoreAsk,
+};
+
+/// `GET /tapes`.
+pub async fn page(visit: Visit) -> Result<Response, Problem> {
+    let status = visit.status().await?;
+    let facts = Value::Object(visit.ask_store(StoreAsk::Tapes).await?);
+    let body = html! {
+        h1 { "Tapes" }
+        (reels(&facts))
+        (catalogue(&visit, &facts))
+        (contexts(&facts))
+    };
+    Ok(frame::page(&visit, "Tapes", &status, body))
+}
+
+fn day(seconds: &Value) -> Markup {
+    let micros = seconds
+        .as_i64()
+        .and_then(|seconds| u64::try_from(seconds).ok())
+        .unwrap_or(0)
+        .saturating_mul(1_000_000);
+    moment(micros)
+}
+
+fn reels(facts: &Value) -> Markup {
+    html! {
+        section.panel {
+            h2 { "Reels" }
+            table.cards {
+                thead { tr { th { "Tape" } th.number { "Size" } th { "Dumps" } } }
+                tbody {
+                    @for tape in list(facts, "tapes") {
+                        tr {
+                            td data-label="Tape" { strong { (text(tape, "name")) } }
+                            td.number data-label="Size" { (size_of(tape, "size_bytes")) }
+                            td data-label="Dumps" {
+                                @if let Some(damage) = tape["damage"].as_str() { span.trouble { (damage) } }
+                                @for dump in list(tape, "dumps") {
+                                    div { "file " (dump["file"]) ": level " (dump["level"]) " of " code { (text(dump, "path")) } ", " (day(&dump["date_s"])) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+            @if list(facts, "tapes").is_empty() { p.hint { "There are none: " code { "headstack dump -0 -u -f STORE/tapes/full.tap PATH" } } }
+        }
+    }
+}
+
+fn catalogue(visit: &Visit, facts: &Value) -> Markup {
+    let wanted = visit.query().text("q").trim().to_lowercase();
+    let known = list(facts, "catalogue").iter().filter(|dump| {
+        let tapes = list(dump, "tapes").iter().filter_map(Value::as_str);
+        wanted.is_empty()
+            || tapes
+                .chain([text(dump, "path"), text(dump, "key")])
+                .any(|word| word.to_lowercase().contains(&wanted))
+    });
+    let known: Vec<&Value> = known.collect();
+    html! {
+        section.panel {
+            h2 { "Catalogue" }
+            form.row.sub method="get" role="search" {
+                label { span.hidden { "Search" } input #q type="search" name="q" value=(visit.query().text("q")) placeholder="path or tape"
+                    hx-get="/tapes" hx-trigger="input changed delay:250ms" hx-target="#catalogue" hx-select="#catalogue" hx-swap="outerHTML"; }
+                button type="submit" { "Search" }
+            }
+            table.cards #catalogue {
+                thead { tr { th { "Path" } th.number { "Level" } th { "Date" } th { "Since" } th.number { "Objects" } th { "Tapes" } } }
+                tbody {
+                    @for dump in &known {
+                        tr {
+                            td data-label="Path" { code { (text(dump, "path")) } }
+                            td.number data-label="Level" { (dump["level"]) }
+                            td data-label="Date" { (day(&dump["date_s"])) }
+                            td data-label="Since" { @if dump["base_s"].as_i64().unwrap_or(0) == 0 { "the beginning" } @else { (day(&dump["base_s"])) } }
+                            td.number data-label="Objects" { (count(dump["objects"].as_u64().unwrap_or(0))) }
+                            td data-label="Tapes" { @for tape in list(dump, "tapes") { (file_name(tape.as_str().unwrap_or_default())) " " } }
+                        }
+                    }
+                    @if known.is_empty() { tr { td colspan="6" { span.hint { "No dump is known by that." } } } }
+                }
+            }
+        }
+    }
+}
+
+fn contexts(facts: &Value) -> Markup {
+    let all = list(facts, "contexts");
+    html! {
+        section.panel {
+            h2 { "Dumps that stopped" }
+            @if all.is_empty() { p.hint { "None." } } @else {
+                table.cards {
+                    thead { tr { th { "Vserver" } th { "Context Identifier" } th { "Is Cleanup Pending?" } th { "Stopped in pass" } } }
+                    tbody {
+                        @for context in all {
+                            tr {
+                                td data-label="Vserver" { (text(context, "host")) }
+                                td data-label="Context Identifier" { code { (text(context, "id")) } }
+                                td data-label="Is Cleanup Pending?" { (if context["cleanup_pending"] == true { "true" } else { "false" }) }
+                                td data-label="Stopped in pass" { (context["pass"]) }
+                            }
+                        }
+                    }
+                }
+                p.hint { (all.len()) " entries were displayed. " code { "headstack context resume ID" } " goes on with one." }
+            }
+        }
+    }
+}

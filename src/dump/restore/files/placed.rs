@@ -1,0 +1,89 @@
+//! Single files, each restored from where it lies: what is between them is not read.
+//!
+//! Places come from a catalogue, which may be of another copy of the tape: what is not where it should be is looked for
+//! from the beginning.
+
+use super::Files;
+use crate::dump::{
+    catalog::Places,
+    error::Result,
+    reader::{Item, Reader},
+    record::{Header, Kind},
+    restore::{Catalogue, Space, is_directory},
+};
+
+impl Files<'_> {
+    /// Restores all files that have a name in `space`, each from where it lies. Where a place is wrong, as on a copy of the tape
+    /// in another container, the tape is read from its beginning.
+    pub(in crate::dump::restore) fn restore_placed(
+        &mut self,
+        reader: &mut Reader,
+        places: &Places,
+        catalogue: &Catalogue,
+        space: &Space,
+    ) -> Result<()> {
+        let mut next = None;
+        for number in space
+            .file_names
+            .keys()
+            .filter(|number| catalogue.here.contains(**number))
+        {
+            if let Some(place) = places.of(*number).filter(|place| *place > reader.place()) {
+                if reader.go_to(place).is_err() {
+                    reader.rewind()?;
+                }
+                next = None;
+            }
+            if !self.find(reader, *number, space, &mut next, false)? {
+                // What was met there says nothing about the tape.
+                reader.take_troubles();
+                reader.rewind()?;
+                next = None;
+                self.find(reader, *number, space, &mut next, true)?;
+            }
+            self.dress_last();
+            if !self.seen.contains(number) {
+                for path in space.paths_of(*number) {
+                    self.lose_data(&path, Vec::new());
+                }
+            }
+        }
+        self.restored.troubles.extend(reader.take_troubles());
+        Ok(())
+    }
+
+    /// Reads on to an object and restores it with what belongs to it; false where what comes is of higher numbers. A further
+    /// segment stands for the object only where `headless` says that the first may be lost.
+    fn find(
+        &mut self,
+        reader: &mut Reader,
+        number: u32,
+        space: &Space,
+        next: &mut Option<Box<Header>>,
+        headless: bool,
+    ) -> Result<bool> {
+        loop {
+            let header = match next.take() {
+                Some(header) => header,
+                None => match reader.item()? {
+                    Item::Object(header) => header,
+                    Item::Attributes(header, block) => {
+                        self.belongs(&header, &block);
+                        continue;
+                    }
+                    Item::Used(_) | Item::Here(_) => continue,
+                    Item::End => return Ok(self.seen.contains(&number)),
+                },
+            };
+            self.dress_last();
+            if !is_directory(&header.node) && header.number > number {
+                *next = Some(header);
+                return Ok(self.seen.contains(&number));
+            }
+            let taken = header.number == number && (headless || header.kind == Kind::Inode);
+            if taken && self.seen.insert(number) {
+                self.object(reader, &header, space)?;
+            }
+        }
+    }
+}

@@ -117,7 +117,9 @@ impl Findings {
                 .map(|member| member.image.directory.path().join(whole(&member.image.name)));
             let drives: Vec<Option<u64>> = paths.map(|path| Some(fs::metadata(path).ok()?.dev())).collect();
             let (first, others) = drives.split_first().unwrap_or((&None, &[]));
-            if !set.level.is_bare() && others.len() > 0 && others.iter().all(|drive| drive == first && drive.is_some())
+            if !set.level.is_bare()
+                && !others.is_empty()
+                && others.iter().all(|drive| drive == first && drive.is_some())
             {
                 self.warnings.push(format!(
                     "array {}: all its images are on one file system: what fails under it fails them all",

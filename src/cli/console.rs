@@ -16,13 +16,14 @@ use crate::{
     console::{Access, Config, Console},
     controller::{
         Kind, Store, client,
-        interface::{Answerer, Ask},
+        interface::{Answerer, Ask, StoreAsk},
+        settings::Remembered,
         socket::path_of,
     },
 };
 
-/// Port of the console where no other is chosen.
-const PORT: u16 = 7402;
+/// Directory in a store's state where a certificate is looked for.
+const TLS: &str = "tls";
 
 /// Verbs on the console.
 #[derive(Debug, Subcommand)]
@@ -50,18 +51,16 @@ pub struct Open {
 /// How the console is served.
 #[derive(Debug, Args)]
 pub struct Options {
-    /// Port of the console; 0 takes a free one; 7402 by default
+    /// Port of the console; 0 takes a free one; by default that of the setting port, 7402
     #[arg(long, value_name = "N", conflicts_with = "no_console")]
     port: Option<u16>,
     /// Serve no console
     #[arg(long)]
     no_console: bool,
-    /// Serve the console with TLS, with server-cert.pem and server-key.pem of this directory
+    /// Serve the console with TLS, with server-cert.pem and server-key.pem of this directory; STORE/state/tls by default,
+    /// where that exists
     #[arg(long, value_name = "DIR", conflicts_with = "no_console", value_hint = clap::ValueHint::DirPath)]
     tls: Option<PathBuf>,
-    /// Serve the console to other machines too, which needs --tls
-    #[arg(long, conflicts_with = "no_console")]
-    everywhere: bool,
 }
 
 impl Verb {
@@ -97,30 +96,43 @@ impl Open {
 }
 
 impl Options {
-    /// Serves the console of a store, if it is to be served. Where the usual port is taken and no other is named, the
-    /// store is served without a console.
+    /// Serves the console of a store, if it is to be served. What only the settings wish for and cannot be is told, and the
+    /// arrays are served without a console.
     ///
     /// # Errors
-    /// The port that is named is taken; there is no TLS where it is needed.
+    /// The port or the certificate that an option names cannot be used.
     pub fn start(&self, store: &Store, answerer: Arc<Answerer>) -> Result<Option<Console>> {
+        let settings = Remembered::load(store).unwrap_or_default().settings;
         if self.no_console {
             return Ok(None);
         }
+        let usual = Some(store.state().path().join(TLS)).filter(|directory| directory.is_dir());
         let config = Config {
-            port: self.port.unwrap_or(PORT),
-            access: if self.everywhere {
-                Access::Everywhere
-            } else {
+            port: self.port.unwrap_or(settings.port.get()),
+            access: if settings.restrict_to_localhost {
                 Access::Local
+            } else {
+                Access::Everywhere
             },
-            certificates: self.tls.clone(),
+            certificates: self.tls.clone().or(usual),
         };
-        match Console::start(&config, store, answerer) {
-            Err(error) if self.port.is_none() && error.judge().0 == Kind::Busy => {
-                log::warn!("there is no console: {error}; --port takes another one");
-                Ok(None)
-            }
-            started => Ok(Some(started?)),
+        let error = match Console::start(&config, store, Arc::clone(&answerer)) {
+            Ok(console) => return Ok(Some(console)),
+            Err(error) => error,
+        };
+        let named = match error.judge().0 {
+            Kind::Busy => self.port.is_some(),
+            Kind::Refused => false,
+            _ => true,
+        };
+        if named {
+            return Err(error.into());
         }
+        let remedy = error.judge().1.unwrap_or_default();
+        let text = format!("not served: {error}; try {remedy}");
+        log::error!("console {text}");
+        let user = "console".to_owned();
+        answerer(Ask::Store(StoreAsk::Note { user, text }), &mut |_| Ok(()))?;
+        Ok(None)
     }
 }

@@ -361,7 +361,7 @@ fn the_controller_mounts_its_series() {
     let text = headstack(&["series", "cat", &store.path(), "headstack.events", "--varlen"]).text();
     assert!(text.lines().last().unwrap().contains("ControllerStopped"), "{text}");
     refused(
-        &["serve", &store.path(), "--mount", "/nowhere/at/all"],
+        &["serve", &store.path(), "--port", "0", "--mount", "/nowhere/at/all"],
         66,
         &["/nowhere/at/all"],
     );

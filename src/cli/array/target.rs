@@ -23,6 +23,7 @@ use crate::{
     },
     controller::{
         client,
+        error::Kind,
         interface::Ask,
         order::{Order, on_host, perform},
         socket::path_of,
@@ -160,21 +161,21 @@ enum Reached {
     Images(Box<ArraySet>),
 }
 
-/// A connection to the server of an array: the one on its default socket, or the controller of the store that its images
-/// are in.
+/// A connection to the server of an array: the one that its default socket leads to, or the controller of the store that its
+/// images are in. An array that such a server does not serve, since it was stopped, is nobody's.
 pub fn served(set: &ArraySet) -> Option<UnixStream> {
     let images: Vec<PathBuf> = set.members.iter().map(|member| member.image.path()).collect();
     let mut sockets: Vec<PathBuf> = images.iter().map(|image| default_socket(image, &set.name)).collect();
     sockets.dedup();
-    let beside = sockets.iter().find_map(|socket| client::connect(&path_of(socket)));
-    beside.or_else(|| {
-        let control = path_of(&store_of(set)?.socket());
-        // An array that the controller does not serve, since it was stopped, is nobody's.
+    sockets.extend(store_of(set).map(|store| store.socket()));
+    sockets.iter().find_map(|socket| {
+        let control = path_of(socket);
         let ask = Ask::Array {
             name: Some(set.uuid.to_string()),
             order: Order::Status,
         };
-        client::ask(client::connect(&control)?, ask, &mut |_| Ok(())).ok()?;
-        client::connect(&control)
+        let known = client::ask(client::connect(&control)?, ask, &mut |_| Ok(()));
+        let is_nobodys = known.is_err_and(|error| error.judge().0 == Kind::NotFound);
+        (!is_nobodys).then(|| client::connect(&control))?
     })
 }

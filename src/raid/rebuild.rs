@@ -411,3 +411,20 @@ fn copies(geometry: &Geometry, filling: &Filling<'_>, position: u64) -> Vec<Copy
     }
     runs
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// R37: work that may take a share of the time pauses for the rest of it, however long its steps are.
+    #[test]
+    fn a_share_of_the_time_is_kept() {
+        let pause = |step_ms, share| pause_after(Duration::from_millis(step_ms), share).as_millis();
+        for (share, pause_ms) in [(5, 190), (15, 56), (30, 23), (60, 6), (90, 1), (100, 0)] {
+            assert_eq!(pause(10, share), pause_ms, "{share} percent");
+        }
+        assert_eq!((pause(1000, 50), pause(1, 50)), (1000, 1));
+        // Nothing is not a share, nor is more than all.
+        assert_eq!((pause(10, 0), pause(10, 200)), (990, 0));
+    }
+}

@@ -64,8 +64,8 @@ impl Inner {
         let blank = found.images.iter().filter(|report| report.contents == Contents::Blank);
         let blank = blank.map(|report| report.image.path());
         let last: BTreeMap<Slot, _> = {
-            let looks = locked(&self.changing);
-            let own = looks.last.iter().filter(|((array, _), _)| *array == set.uuid);
+            let seen = locked(&self.seen);
+            let own = seen.last.iter().filter(|((array, _), _)| *array == set.uuid);
             own.filter_map(|((_, slot), path)| Some((Slot(u16::try_from(*slot).ok()?), path.clone())))
                 .collect()
         };

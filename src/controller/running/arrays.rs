@@ -37,13 +37,13 @@ impl Inner {
             }
             match self.start_set(set) {
                 Ok(observed) => {
-                    looks.told.remove(&set.uuid);
+                    locked(&self.seen).told.remove(&set.uuid);
                     observed.greeting().into_iter().for_each(|event| self.tell(event));
-                    looks.see(set.uuid, observed);
+                    self.see(looks, set.uuid, observed);
                 }
                 Err(error) => {
                     let text = format!("array {} is not started: {error}", set.name);
-                    if looks.told.insert(set.uuid, text.clone()).as_ref() != Some(&text) {
+                    if locked(&self.seen).told.insert(set.uuid, text.clone()).as_ref() != Some(&text) {
                         self.tell(Event::new(Name::NotStarted, text).of(&set.name));
                     }
                 }
@@ -103,20 +103,20 @@ impl Inner {
         for keeper in self.served.all() {
             let uuid = keeper.array().uuid();
             let now = Observed::of(&keeper);
-            let before = looks.see(uuid, now.clone());
+            let before = self.see(&mut looks, uuid, now.clone());
             if let Some(before) = before {
                 let events = now.since(&before);
                 changed |= !events.is_empty();
                 events.into_iter().for_each(|event| self.tell(event));
             }
             match keeper.fault() {
-                Some(fault) if looks.told.get(&uuid) != Some(&fault) => {
+                Some(fault) if locked(&self.seen).told.get(&uuid) != Some(&fault) => {
                     self.tell(work_failed(&now.name, &fault));
-                    looks.told.insert(uuid, fault);
+                    locked(&self.seen).told.insert(uuid, fault);
                 }
                 Some(_) => {}
                 None => {
-                    looks.told.remove(&uuid);
+                    locked(&self.seen).told.remove(&uuid);
                 }
             }
             if now.state != ArrayState::Disabled && self.settings().auto_rebuild {

@@ -66,11 +66,11 @@ impl Inner {
         }
         self.take_out(set)?;
         stopped::delete(set)?;
+        locked(&self.changing).stopped.remove(&set.uuid);
         {
-            let mut looks = locked(&self.changing);
-            looks.stopped.remove(&set.uuid);
-            looks.told.remove(&set.uuid);
-            looks.last.retain(|(array, _), _| *array != set.uuid);
+            let mut seen = locked(&self.seen);
+            seen.told.remove(&set.uuid);
+            seen.last.retain(|(array, _), _| *array != set.uuid);
         }
         self.remember(|remembered| {
             remembered.write_through.remove(&set.uuid.to_string());
@@ -118,7 +118,7 @@ impl Inner {
         locked(&self.changing).stopped.remove(&set.uuid);
         self.take_in();
         self.array_facts(&set.uuid.to_string()).map_err(|error| {
-            let told = locked(&self.changing).told.get(&set.uuid).cloned();
+            let told = locked(&self.seen).told.get(&set.uuid).cloned();
             told.map_or(error, |text| {
                 let remedy = format!("'headstack array explain {}' for the way back", set.name);
                 Error::refused(Kind::Corrupt, text, remedy)

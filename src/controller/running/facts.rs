@@ -35,9 +35,9 @@ impl Inner {
             .map(|keeper| Value::Object(order::facts(keeper)))
             .collect();
         let not_started: Vec<String> = {
-            let looks = locked(&self.changing);
+            let seen = locked(&self.seen);
             let running = |uuid| keepers.iter().any(|keeper| keeper.array().uuid() == uuid);
-            let told = looks.told.iter().filter(|(uuid, _)| !running(**uuid));
+            let told = seen.told.iter().filter(|(uuid, _)| !running(**uuid));
             told.map(|(_, text)| text.clone()).collect()
         };
         let found = locked(&self.found).clone();

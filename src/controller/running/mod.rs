@@ -77,8 +77,10 @@ struct Inner {
     remembered: Mutex<Remembered>,
     /// What the images held when they were last looked at.
     found: Mutex<Discovery>,
-    /// Held while arrays come and go, and while disks join them.
+    /// Held while arrays come and go, and while disks join them, which takes as long as the disks take.
     changing: Mutex<Looks>,
+    /// Held for a moment only: whoever asks how all is must not wait for a disk.
+    seen: Mutex<Seen>,
     rehearsal: Mutex<Rehearsal>,
     health: Mutex<Health>,
     notifier: Notifier,
@@ -94,12 +96,17 @@ struct Looks {
     arrays: BTreeMap<Uuid, Observed>,
     /// Arrays that an operator stopped: they stay so until the next rescan.
     stopped: BTreeSet<Uuid>,
+    /// Spares that an array did not take: they are not offered to it again.
+    declined: BTreeSet<(Uuid, String)>,
+}
+
+/// What is remembered of the arrays beside what they are.
+#[derive(Default)]
+struct Seen {
     /// What was told of arrays that cannot be started, or of work that failed, so that it is told once.
     told: BTreeMap<Uuid, String>,
     /// Where members were seen last, by slot.
     last: BTreeMap<(Uuid, usize), PathBuf>,
-    /// Spares that an array did not take: they are not offered to it again.
-    declined: BTreeSet<(Uuid, String)>,
 }
 
 #[derive(Default)]
@@ -112,15 +119,16 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Looks {
+impl Inner {
     /// Takes note of what an array is like now; returns what it was like.
-    fn see(&mut self, uuid: Uuid, now: Observed) -> Option<Observed> {
+    fn see(&self, looks: &mut Looks, uuid: Uuid, now: Observed) -> Option<Observed> {
+        let mut seen = locked(&self.seen);
         for (slot, seat) in now.seats.iter().enumerate() {
             if let Some(path) = &seat.path {
-                self.last.insert((uuid, slot), path.clone());
+                seen.last.insert((uuid, slot), path.clone());
             }
         }
-        self.arrays.insert(uuid, now)
+        looks.arrays.insert(uuid, now)
     }
 }
 
@@ -153,6 +161,7 @@ impl Controller {
             remembered: Mutex::new(remembered),
             found: Mutex::default(),
             changing: Mutex::default(),
+            seen: Mutex::default(),
             rehearsal: Mutex::default(),
             health: Mutex::default(),
             notifier,

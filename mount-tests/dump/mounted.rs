@@ -378,9 +378,17 @@ fn sessions_are_limited_by_memory() {
     assert!(!Path::new(&tape).exists());
     let output = command(&place, &words).env("HEADSTACK_MEM", "16G").output().unwrap();
     assert!(output.status.success(), "{output:?}");
+    let target = place.path("target");
+    fs::create_dir(&target).unwrap();
+    let back = ["restore", "-x", "-f", &tape, "-D", &text(&target)];
+    let output = command(&place, &back).env("HEADSTACK_MEM", "8G").output().unwrap();
+    fails(&output, 75, "4 dumps and restores");
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
     drop(held);
-    let output = command(&place, &words).env("HEADSTACK_MEM", "8G").output().unwrap();
-    assert!(output.status.success(), "{output:?}");
+    for words in [&words[..], &back[..]] {
+        let output = command(&place, words).env("HEADSTACK_MEM", "8G").output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+    }
 }
 
 /// D07: the passes in their order, in the backup log with all other events, each line as filers write them.

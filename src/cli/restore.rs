@@ -15,6 +15,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::{
+    dumping,
     exit::{Code, Failure},
     output::{Cell, Column, FormOptions, Output, Table},
     reels::{StateArgument, TapesArgument, host, tell},
@@ -123,6 +124,11 @@ impl Arguments {
         if self.options.dry_run {
             return plan::tell_plan(&mut reader, &destination, &choice, self.mode.restore, self.form);
         }
+        let state = self.state.existing();
+        let _session = match &state {
+            Some(state) if !self.mode.compare => Some(dumping::session(&**state)?),
+            _ => None,
+        };
         if !self.mode.compare {
             destination.claim()?;
         }

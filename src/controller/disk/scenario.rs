@@ -111,26 +111,6 @@ fn deed_of(word: &str) -> Option<Deed> {
     }
 }
 
-/// Numbers that only the seed decides (SplitMix64).
-#[derive(Debug, Clone)]
-pub struct Chance(u64);
-
-impl Chance {
-    /// From a seed.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number below a bound, which is more than 0.
-    pub fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound.max(1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,16 +141,5 @@ mod tests {
         ] {
             assert_eq!(Scenario::parse(text).unwrap_err().line, line, "{text:?}");
         }
-    }
-
-    #[test]
-    fn chance_is_decided_by_the_seed() {
-        let draw = |seed| {
-            let mut chance = Chance::new(seed);
-            [(); 8].map(|()| chance.below(1000))
-        };
-        assert_eq!(draw(1), draw(1));
-        assert_ne!(draw(1), draw(2));
-        assert!(draw(3).iter().all(|number| *number < 1000));
     }
 }

@@ -5,6 +5,7 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use fastrand::Rng;
 use serde_json::{Map, Value};
 
 use super::{Inner, locked};
@@ -12,7 +13,7 @@ use crate::controller::{
     disk::{
         Disk,
         faults::Fault,
-        scenario::{Chance, Deed, Scenario, Step},
+        scenario::{Deed, Scenario, Step},
     },
     error::{Error, Kind, Result},
     event::{Event, Name},
@@ -36,7 +37,7 @@ const EVENTS_MAX: usize = 10_000;
 #[derive(Default)]
 pub(super) struct Rehearsal {
     steps: VecDeque<Step>,
-    chance: Option<Chance>,
+    chance: Option<Rng>,
     /// Requests before it began.
     from: u64,
 }
@@ -150,7 +151,7 @@ impl Inner {
         let count = scenario.steps.len();
         *locked(&self.rehearsal) = Rehearsal {
             steps: scenario.steps.into(),
-            chance: Some(Chance::new(scenario.seed)),
+            chance: Some(Rng::with_seed(scenario.seed)),
             from: self.disks.requests(),
         };
         let text = format!("a scenario of {count} steps with seed {} begins", scenario.seed);
@@ -167,13 +168,11 @@ impl Inner {
             let Some(step) = rehearsal.steps.pop_front_if(|step| step.after <= made) else {
                 return;
             };
-            let chance = rehearsal.chance.get_or_insert_with(|| Chance::new(0));
+            let chance = rehearsal.chance.get_or_insert_with(|| Rng::with_seed(0));
             let disks = self.disks.all();
             let disk = match &step.disk {
                 Some(name) => self.disks.named(name).ok(),
-                None => usize::try_from(chance.below(disks.len() as u64))
-                    .ok()
-                    .and_then(|at| disks.get(at).cloned()),
+                None => chance.choice(&disks).cloned(),
             };
             let Some(disk) = disk else { continue };
             let deed = match step.deed {
@@ -183,7 +182,7 @@ impl Inner {
                 Deed::Inject(fault) => DiskDeed::Inject(fault.to_string()),
                 Deed::InjectSomewhere { length_bytes } => {
                     let size = std::fs::metadata(disk.path()).map_or(0, |metadata| metadata.len());
-                    let offset_bytes = chance.below(size / 512) * 512;
+                    let offset_bytes = chance.u64(..(size / 512).max(1)) * 512;
                     DiskDeed::Inject(
                         Fault::BadSector {
                             offset_bytes,

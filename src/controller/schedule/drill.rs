@@ -4,10 +4,8 @@
 //! far as that has not changed since; a file whose size and time are those of the dump has to be the same in every byte.
 
 use std::{
-    collections::hash_map::RandomState,
     ffi::OsString,
     fs::{self, File},
-    hash::BuildHasher as _,
     io::{self, Read as _},
     path::{Path, PathBuf},
 };
@@ -15,7 +13,6 @@ use std::{
 use serde_json::Value;
 
 use super::run::{Ending, Verbs};
-use crate::controller::disk::scenario::Chance;
 
 /// Names of one restore, so that its command does not grow too long.
 const NAMES_MAX: usize = 200;
@@ -75,7 +72,7 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn make(state: &Path) -> Result<Self, String> {
-        let path = state.join(format!("drill.{:016x}", RandomState::new().hash_one(0)));
+        let path = state.join(format!("drill.{:016x}", fastrand::u64(..)));
         fs::create_dir(&path).map_err(|error| format!("{}: {error}", path.display()))?;
         Ok(Self(path))
     }
@@ -159,18 +156,10 @@ fn leaves(paths: &[PathBuf]) -> Vec<PathBuf> {
 
 /// So many of some names, by chance; all for 0.
 fn chosen(mut names: Vec<PathBuf>, sample: u32) -> Vec<PathBuf> {
-    let count = if sample == 0 {
-        names.len()
-    } else {
-        names.len().min(sample as usize)
-    };
-    let mut chance = Chance::new(RandomState::new().hash_one(1));
-    for at in 0..count {
-        let left = (names.len() - at) as u64;
-        let other = at + usize::try_from(chance.below(left)).unwrap_or(0);
-        names.swap(at, other);
+    fastrand::shuffle(&mut names);
+    if sample > 0 {
+        names.truncate(sample as usize);
     }
-    names.truncate(count);
     names
 }
 

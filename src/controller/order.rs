@@ -1,7 +1,7 @@
 //! What a verb asks of an array that is in use, and how it is carried out.
 //!
 //! A member is named by its slot, by its path or by the name of its file. How images come in and members go out is in
-//! [`members`], what is told of an array in [`facts`].
+//! [`members`], what is told of an array in [`facts()`].
 
 mod facts;
 mod members;

@@ -1,32 +1,25 @@
-//! What an operator can choose, with the defaults of the controller's guide, and the file that remembers it.
+//! What an operator can choose, with the defaults of the controller's guide, and what a store remembers of it.
 //!
-//! The file is JSON with a version. Where it is damaged nothing of it is believed: the defaults hold, the controller says
-//! so, and the next change puts the damaged file aside.
+//! It is [kept](super::kept) in the store's state. Where that is damaged the defaults hold, the controller says so, and the
+//! next change puts the damaged file aside.
 
-use std::{
-    collections::BTreeSet,
-    fmt, io,
-    num::NonZeroU16,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{collections::BTreeSet, fmt, num::NonZeroU16, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
     error::{Error, Kind, Result},
+    kept::Kept,
     profile::Profile,
     store::Store,
 };
 use crate::nbd::MEMBER_TIMEOUT;
 
-/// File of the settings, in the store's state.
-const FILE: &str = "settings.json";
-/// Longest file that is read.
-const FILE_MAX_BYTES: u64 = 1 << 20;
-/// Version of the file.
-const VERSION: u32 = 1;
+const KEPT: Kept = Kept {
+    name: "settings",
+    what: "the settings",
+};
 /// Port of the pages where nothing else is chosen: the guide's.
 const PORT: NonZeroU16 = NonZeroU16::new(7402).unwrap();
 
@@ -158,22 +151,14 @@ impl fmt::Display for Priority {
 
 /// All that a store remembers of its operator's wishes.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, default)]
 pub struct Remembered {
     /// The settings.
     pub settings: Settings,
     /// Names of the images in the spare pool, in the order in which they are taken.
     pub spares: Vec<String>,
     /// UUIDs of the arrays in which a write counts as done when it is durable.
-    #[serde(default)]
     pub write_through: BTreeSet<String>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct Versioned {
-    version: u32,
-    #[serde(flatten)]
-    remembered: serde_json::Map<String, Value>,
 }
 
 impl Remembered {
@@ -182,21 +167,7 @@ impl Remembered {
     /// # Errors
     /// [`Kind::Corrupt`] where the file is damaged or of another version; an error of the host.
     pub fn load(store: &Store) -> Result<Self> {
-        let path = store.state().path().join(FILE);
-        let bytes = match store.state().read(Path::new(FILE), FILE_MAX_BYTES) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
-            read => read.map_err(Error::host(&path))?,
-        };
-        let damaged = |reason: String| {
-            let message = format!("{}: the settings cannot be used: {reason}", path.display());
-            let remedy = "'headstack setting set' for each one again; the file is then put aside";
-            Error::refused(Kind::Corrupt, message, remedy)
-        };
-        let read: Versioned = serde_json::from_slice(&bytes).map_err(|error| damaged(error.to_string()))?;
-        if read.version != VERSION {
-            return Err(damaged(format!("they are of version {}, not {VERSION}", read.version)));
-        }
-        serde_json::from_value(Value::Object(read.remembered)).map_err(|error| damaged(error.to_string()))
+        KEPT.load(store)
     }
 
     /// Remembers it durably; a file that cannot be used is put aside first.
@@ -204,25 +175,7 @@ impl Remembered {
     /// # Errors
     /// An error of the host.
     pub fn save(&self, store: &Store) -> Result<()> {
-        let (state, file) = (store.state(), Path::new(FILE));
-        let host = |source: io::Error| Error::host(state.path().join(FILE))(source);
-        if matches!(Self::load(store), Err(error) if error.judge().0 == Kind::Corrupt) {
-            let aside = Path::new("settings.damaged.json");
-            match state.remove(aside) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(host(error)),
-                _ => state.rename(file, aside).map_err(host)?,
-            }
-        }
-        let Ok(Value::Object(remembered)) = serde_json::to_value(self) else {
-            return Err(host(io::ErrorKind::InvalidData.into()));
-        };
-        let versioned = Versioned {
-            version: VERSION,
-            remembered,
-        };
-        let mut text = serde_json::to_vec_pretty(&versioned).map_err(|error| host(error.into()))?;
-        text.push(b'\n');
-        state.replace(file, &text).map_err(host)
+        KEPT.save(store, self)
     }
 }
 
@@ -268,36 +221,6 @@ mod tests {
         ] {
             let refused = settings.with(key, value).unwrap_err();
             assert_eq!(refused.judge().0, Kind::Usage, "{refused}");
-        }
-    }
-
-    #[test]
-    fn damaged_settings_are_told_and_put_aside_by_the_next_change() {
-        let place = tempfile::tempdir().unwrap();
-        let store = Store::create(&place.path().join("s")).unwrap();
-        assert_eq!(Remembered::load(&store).unwrap(), Remembered::default());
-        let mut wish = Remembered::default();
-        wish.settings.member_timeout_s = 1234;
-        wish.spares.push("spare.img".to_owned());
-        wish.save(&store).unwrap();
-        assert_eq!(Remembered::load(&store).unwrap(), wish);
-        let path = place.path().join("s/state/settings.json");
-        for damage in [
-            "{",
-            "",
-            "{\"version\":2}",
-            "{\"version\":1,\"settings\":{\"auto_rebuild\":\"x\"},\"spares\":[]}",
-        ] {
-            std::fs::write(&path, damage).unwrap();
-            assert_eq!(
-                Remembered::load(&store).unwrap_err().judge().0,
-                Kind::Corrupt,
-                "{damage:?}"
-            );
-            wish.save(&store).unwrap();
-            assert_eq!(Remembered::load(&store).unwrap(), wish);
-            let aside = place.path().join("s/state/settings.damaged.json");
-            assert_eq!(std::fs::read_to_string(aside).unwrap(), damage);
         }
     }
 }

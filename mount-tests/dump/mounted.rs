@@ -363,7 +363,7 @@ fn mount_points_are_symlinks_on_the_tape() {
     assert!(out.join("db").is_dir());
 }
 
-/// D62, D63: where memory allows four sessions, the fifth is refused, and goes on when one has ended.
+/// D62: where memory allows four sessions, the fifth is refused, and goes on when one has ended.
 #[test]
 fn sessions_are_limited_by_memory() {
     let place = Place::new();

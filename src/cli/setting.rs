@@ -1,6 +1,6 @@
 //! `headstack setting ..`: what an operator can choose of a controller.
 //!
-//! Settings are remembered in the store; a controller that runs takes a change over at once.
+//! Settings are remembered in the store; a controller that runs takes a change over at once, but for what it needs at its start.
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -33,6 +33,8 @@ pub struct Ls {
 }
 
 /// Change a setting
+///
+/// A controller that runs takes it over at once; mount, port and restrict_to_localhost hold from its next start.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -44,7 +44,7 @@ pub enum Init {
     Quick,
     /// All is zeros before the array can be used
     Foreground,
-    /// All is zeros; the array can be used at once
+    /// All is zeros where the host makes holes, else both ends; the array can be used at once
     #[default]
     Background,
 }

@@ -200,6 +200,7 @@ impl Inner {
     }
 
     fn add_spare(&self, name: &str, yes: bool) -> Result<()> {
+        let _turn = locked(&self.turn);
         let disk = self.disks.named(name)?;
         let name = disk.name();
         let refused = |message: String, remedy: &str| Err(Error::refused(Kind::Refused, message, remedy));
@@ -231,6 +232,7 @@ impl Inner {
     }
 
     fn remove_spare(&self, name: &str) -> Result<()> {
+        let _turn = locked(&self.turn);
         let name = name.rsplit('/').next().unwrap_or(name);
         if locked(&self.remembered).spares.iter().all(|spare| spare != name) {
             let message = format!("{name} is not in the spare pool");

@@ -26,6 +26,7 @@ use crate::{
 impl Inner {
     /// Makes an array and starts it.
     pub(super) fn create_array(&self, wish: &Creation) -> Result<Map<String, Value>> {
+        let _turn = locked(&self.turn);
         let taken: Vec<String> = self.discover().arrays.into_iter().map(|set| set.name).collect();
         if let Some(name) = wish.name.as_ref().filter(|name| taken.contains(name)) {
             let message = format!("there is an array {name} already");
@@ -53,6 +54,7 @@ impl Inner {
 
     /// Gives the disks of an array back.
     pub(super) fn delete_array(&self, name: &str, yes: bool) -> Result<Map<String, Value>> {
+        let _turn = locked(&self.turn);
         let found = self.discover();
         let set = set_of(&found, name)?;
         let images: Vec<String> = set
@@ -91,6 +93,7 @@ impl Inner {
 
     /// Gives an array another name.
     pub(super) fn rename_array(&self, name: &str, new: &str) -> Result<Map<String, Value>> {
+        let _turn = locked(&self.turn);
         stopped::checked_name(new)?;
         let found = self.discover();
         let set = set_of(&found, name)?;
@@ -113,6 +116,7 @@ impl Inner {
 
     /// Starts an array that was stopped.
     pub(super) fn start_array(&self, name: &str) -> Result<Map<String, Value>> {
+        let _turn = locked(&self.turn);
         let found = self.discover();
         let set = set_of(&found, name)?;
         locked(&self.changing).stopped.remove(&set.uuid);

@@ -79,6 +79,9 @@ struct Inner {
     found: Mutex<Discovery>,
     /// Held while arrays come and go, and while disks join them, which takes as long as the disks take.
     changing: Mutex<Looks>,
+    /// Held by whoever makes, deletes, renames or starts an array, or changes the pool, from the look at what there is to
+    /// the change's end: of two who want what only one can have, the later finds it gone.
+    turn: Mutex<()>,
     /// Held for a moment only: whoever asks how all is must not wait for a disk.
     seen: Mutex<Seen>,
     rehearsal: Mutex<Rehearsal>,
@@ -161,6 +164,7 @@ impl Controller {
             remembered: Mutex::new(remembered),
             found: Mutex::default(),
             changing: Mutex::default(),
+            turn: Mutex::default(),
             seen: Mutex::default(),
             rehearsal: Mutex::default(),
             health: Mutex::default(),

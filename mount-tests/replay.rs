@@ -3,7 +3,7 @@
 //! Seeds are the files of a healthy database and those of `images/damaged`; each is played as it is and with every field
 //! mutated: cut, lengthened, single bytes set, numbers that lie at the edges written over every place.
 
-#[path = "../fuzz/scenes.rs"]
+#[path = "../tools/fuzz/scenes.rs"]
 mod scenes;
 
 use std::{collections::BTreeSet, fs};

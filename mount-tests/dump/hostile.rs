@@ -1,11 +1,11 @@
 //! Tapes that lie: every field of every header, directories, maps, records in any order, two dumps in one another.
 //!
-//! The work itself, and what has to hold whatever the tape says, is in `fuzz/tapes.rs`, which the fuzz targets share; here
+//! The work itself, and what has to hold whatever the tape says, is in `tools/fuzz/tapes.rs`, which the fuzz targets share; here
 //! is a fixed set of lies, each with checksums made right, so that what is tested stands behind them.
 
-#[path = "../../fuzz/spots.rs"]
+#[path = "../../tools/fuzz/spots.rs"]
 mod spots;
-#[path = "../../fuzz/tapes.rs"]
+#[path = "../../tools/fuzz/tapes.rs"]
 mod tapes;
 
 use std::{

@@ -3,7 +3,7 @@
 //! Each field of each structure is mutated with its checksum made right, so what is tested is what stands behind the
 //! checksum: numbers that lie, places outside of the device, sizes that do not go together.
 
-#[path = "../../fuzz/members.rs"]
+#[path = "../../tools/fuzz/members.rs"]
 mod members;
 
 use members::Place;

@@ -57,7 +57,7 @@ pub(super) fn walk(directory: &Path, wanted: &dyn Fn(&Path) -> bool, found: &mut
 /// The Rust files of the tree.
 pub(super) fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
-    for folder in ["src", "mount-tests", "tools", "fuzz"] {
+    for folder in ["src", "mount-tests", "tools"] {
         walk(
             &top().join(folder),
             &|path| path.extension().is_some_and(|e| e == "rs"),

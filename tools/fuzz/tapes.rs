@@ -1,6 +1,6 @@
 //! What a fuzz target does with a tape: gives it to every reader that there is, and looks at what they leave behind.
 //!
-//! Shared by the targets in `fuzz/targets` and by the replay in `mount-tests/dump`, which runs the same without a fuzzer.
+//! Shared by the targets in `tools/fuzz/targets` and by the replay in `mount-tests/dump`, which runs the same without a fuzzer.
 //! Whatever the bytes are, nothing may panic, nothing outside the target may change, what a verification finds a
 //! restore tells of too, and an object that nobody told of is what it was.
 

@@ -1,7 +1,7 @@
 //! What a fuzz target does with its bytes: puts them in the place of one structure on the members of a small array, makes
 //! their checksums right, and then looks for arrays, opens them and uses them.
 //!
-//! Shared by the targets in `fuzz/targets` and by the replay in `mount-tests/raid`, which runs the same without a fuzzer.
+//! Shared by the targets in `tools/fuzz/targets` and by the replay in `mount-tests/raid`, which runs the same without a fuzzer.
 //! Whatever the bytes are, nothing may panic, opening for reading changes nothing, an array is no larger than its members,
 //! and without the one member that has the bytes the others give what was written.
 

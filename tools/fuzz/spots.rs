@@ -1,7 +1,7 @@
 //! Where on a tape, or beside it, the bytes of a fuzzer go; what is done with the tape then is in `tapes.rs`.
 //!
 //! Checksums are made right, so that what is tested stands behind them. The replay in `mount-tests/dump` shares this with the
-//! targets in `fuzz/targets`.
+//! targets in `tools/fuzz/targets`.
 
 use std::{path::Path, sync::Arc};
 

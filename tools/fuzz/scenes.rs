@@ -1,6 +1,6 @@
 //! What a fuzz target does with its bytes: puts them in the place of one file of a small database and works on it.
 //!
-//! Shared by the targets in `fuzz/targets` and by the replay in `mount-tests`, which runs the same without a fuzzer.
+//! Shared by the targets in `tools/fuzz/targets` and by the replay in `mount-tests`, which runs the same without a fuzzer.
 //! The database lives on simulated storage. Whatever the bytes are, nothing may panic, reading may change nothing, a
 //! series that was not touched stays as it is, opening for writing keeps what a reader could read, and what was
 //! appended afterwards is there.

@@ -31,7 +31,7 @@ pub(super) fn fill(store: &Store, array: &str) -> Option<Vec<u8>> {
 }
 
 #[track_caller]
-fn holds(store: &Store, array: &str, data: &Option<Vec<u8>>) {
+pub(super) fn holds(store: &Store, array: &str, data: &Option<Vec<u8>>) {
     let Some(data) = data else { return };
     let file = store.file("copy");
     run(Command::new("nbdcopy").arg(store.uri(array)).arg(&file), b"");

@@ -253,8 +253,7 @@ impl Resume {
         let context = keeper.context().clone();
         let log = dumping::log_of(&*state, &context);
         log.tell("Start", &format!("Level {}, restart", context.order.level));
-        let volumes = context.reels.volumes()?;
-        let result = dumping::watched(&log, &volumes, context.clone(), &mut |watch| {
+        let result = dumping::watched(&log, context.clone(), &mut |watch| {
             Ok(resume(&mut keeper, there, &mut dates, watch)?)
         });
         if let Err(error) = result {

@@ -19,11 +19,14 @@ use rustix::{
     io::{Errno, retry_on_intr as retry},
 };
 
-use crate::dump::{
-    attributes::Attribute,
-    error::{Error, Result},
-    record::{Node, Time},
-    tree::{BENEATH, Status, status_at},
+use crate::{
+    dump::{
+        attributes::Attribute,
+        error::{Error, Result},
+        record::{Node, Time},
+        tree::{BENEATH, Status, status_at},
+    },
+    storage::Directory,
 };
 
 impl AsFd for Entered {
@@ -49,7 +52,6 @@ pub struct Terms {
 }
 
 /// A directory that is restored into.
-#[derive(Debug)]
 pub struct Destination {
     root: OwnedFd,
     path: PathBuf,
@@ -58,6 +60,8 @@ pub struct Destination {
     terms: Terms,
     /// True where it is the root of a mounted database.
     store: bool,
+    /// Where it is remembered what was restored into a mounted database.
+    memory: Option<Arc<dyn Directory>>,
     /// The directory that was used last: objects of one come together.
     entered: Mutex<Option<(PathBuf, Arc<Entered>)>>,
 }
@@ -78,6 +82,14 @@ pub(super) struct Made {
     plain: bool,
 }
 
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Destination")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Destination {
     /// Opens a directory that exists.
     ///
@@ -96,6 +108,7 @@ impl Destination {
             forced: false,
             renames: Vec::new(),
             terms: Terms::default(),
+            memory: None,
             entered: Mutex::new(None),
         })
     }
@@ -137,6 +150,20 @@ impl Destination {
         self.forced
     }
 
+    /// Says which directory holds the database that is mounted here, so that increments go on top of what was restored into it.
+    #[must_use]
+    pub fn of_database(self, directory: Arc<dyn Directory>) -> Self {
+        Self {
+            memory: Some(directory),
+            ..self
+        }
+    }
+
+    /// Where it is remembered what was restored into a mounted database.
+    pub(super) fn memory(&self) -> Option<&dyn Directory> {
+        self.memory.as_deref()
+    }
+
     /// What it takes.
     pub(super) fn terms(&self) -> Terms {
         self.terms
@@ -159,7 +186,8 @@ impl Destination {
     }
 
     /// True where it is the root of a mounted database, in which directories are series.
-    pub(super) fn is_store(&self) -> bool {
+    #[must_use]
+    pub fn is_store(&self) -> bool {
         self.store
     }
 

@@ -1,4 +1,6 @@
-//! `copy`: a dump that is restored at once.
+//! `copy`: a dump that is restored at once, with no tape between.
+//!
+//! What a dump keeps is tested with dumps; here is that all of it arrives, and what a copy takes and refuses.
 
 use std::{
     fs,

@@ -651,16 +651,16 @@ fn a_database_that_is_not_mounted_comes_back_to_the_byte() {
         return;
     };
     let place = Place::new();
-    let manifest = peer.make(&place.path("tree"));
+    let manifest = peer.make(&place.path("made"));
     let tape = text(&place.path("tapes/t.tap"));
     done(&headstack(
         &place,
-        &["dump", "-0", "--json", "-f", &tape, &text(&place.path("tree/db"))],
+        &["dump", "-0", "--json", "-f", &tape, &text(&place.path("made/db"))],
     ));
     let out = place.path("out");
     let output = headstack_plain(&["restore", "-x", "-f", &tape, "-D", &text(&out)]);
     assert!(output.status.success(), "{output:?}");
-    crate::peer::run(Command::new("diff").arg("-r").arg(place.path("tree/db")).arg(&out), b"");
+    crate::peer::run(Command::new("diff").arg("-r").arg(place.path("made/db")).arg(&out), b"");
     let output = headstack_plain(&["series", "check", &text(&out)]);
     assert!(output.status.success(), "{output:?}");
     let read = peer.read(&out);

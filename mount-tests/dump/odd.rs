@@ -138,7 +138,7 @@ fn an_increment_holds_what_changed() {
 fn a_dump_begins_and_goes_on_on_tapes_with_room() {
     const RECORD: u64 = 32 * 1024 + 8;
     let mut place = Place::new();
-    fs::write(place.path("tree/file"), vec![5; 700_000]).unwrap();
+    fs::write(place.path("tree/file"), vec![5; 600_000]).unwrap();
     let limits = Limits {
         capacity_bytes: Some(16 * RECORD),
         early_warning_bytes: 2 * RECORD,

@@ -9,8 +9,18 @@ use clap::Args;
 
 use crate::{
     cli::exit::{Code, Failure},
-    dump::restore::Destination,
+    controller::{Store, images::taker},
+    dump::{images::EPOCH, restore::Destination},
 };
+
+/// What arrays become.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// Arrays where a store takes them, else files
+    Native,
+    /// Files
+    Classic,
+}
 
 /// How a restore is done.
 #[derive(Debug, Clone, Args)]
@@ -27,6 +37,12 @@ pub(super) struct Options {
     /// Leave out access control lists of more than N entries; permissions stand for them
     #[arg(long, value_name = "N")]
     ace_limit: Option<usize>,
+    /// What arrays on the tape become in a store: arrays, or files as in any other directory
+    #[arg(long, value_enum, value_name = "FORM", default_value_t = Format::Native)]
+    format: Format,
+    /// Restore no more than what an earlier release knows: before 2 arrays and alignments were not known
+    #[arg(long, value_name = "N", default_value_t = EPOCH, value_parser = clap::value_parser!(u8).range(1..=i64::from(EPOCH)))]
+    target_epoch: u8,
     /// Blocking factor that the tape is expected to have
     #[arg(short, long, value_name = "FACTOR")]
     blocks: Option<u32>,
@@ -80,10 +96,16 @@ impl Options {
             let remedy = "'--extract-as E', or 'headstack tape catalogue' of the tape first";
             return Err(Failure::new(Code::Usage, message, remedy).into());
         }
-        Ok(destination
+        let store = Store::open(destination.path()).ok();
+        let destination = destination
             .forced(force)
             .renaming(self.rename.clone())
-            .with_lists_up_to(self.ace_limit))
+            .with_lists_up_to(self.ace_limit)
+            .of_epoch(self.target_epoch);
+        Ok(match store.filter(|_| self.format == Format::Native) {
+            Some(store) => destination.taking_images(taker(store)),
+            None => destination,
+        })
     }
 
     /// True where something is renamed.

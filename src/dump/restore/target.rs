@@ -22,7 +22,8 @@ use rustix::{
 use crate::dump::{
     attributes::Attribute,
     error::{Error, Result},
-    record::{Node, Time},
+    images::{ALIGNMENT, ARRAY, EPOCH, FOLDER, Take, Wanted, wanted},
+    record::{Header, Node, Time},
     tree::{BENEATH, Status, status_at},
 };
 
@@ -36,7 +37,6 @@ impl AsFd for Entered {
 pub(super) const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
 
 /// A directory that is restored into.
-#[derive(Debug)]
 pub struct Destination {
     root: OwnedFd,
     path: PathBuf,
@@ -45,8 +45,20 @@ pub struct Destination {
     list_limit: Option<usize>,
     /// True where it is the root of a mounted database.
     store: bool,
+    /// Takes images as what they were.
+    images: Option<Take>,
+    /// Alignment that files get in place of the one that they had.
+    alignment: Option<Vec<u8>>,
+    /// Release whose objects it takes: what came later is left out, or is what it was before.
+    epoch: u8,
     /// The directory that was used last: objects of one come together.
     entered: Mutex<Option<(PathBuf, Arc<Entered>)>>,
+}
+
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Destination").field(&self.path).finish()
+    }
 }
 
 /// A directory of the target, open.
@@ -76,13 +88,19 @@ impl Destination {
             path: path.to_path_buf(),
             source: errno.into(),
         })?;
+        let mut alignment = vec![0; 256];
+        let found = fs::fgetxattr(&root, ALIGNMENT, &mut alignment);
+        alignment.truncate(found.unwrap_or(0));
         Ok(Self {
             store: super::files::series::is_store(&root),
+            alignment: Some(alignment).filter(|_| found.is_ok()),
             root,
             path: path.to_path_buf(),
             forced: false,
             renames: Vec::new(),
             list_limit: None,
+            images: None,
+            epoch: EPOCH,
             entered: Mutex::new(None),
         })
     }
@@ -106,6 +124,46 @@ impl Destination {
             list_limit: entries,
             ..self
         }
+    }
+
+    /// Lets images be restored as what they were, where their names stand in [`FOLDER`](crate::dump::images::FOLDER).
+    #[must_use]
+    pub fn taking_images(self, take: Take) -> Self {
+        Self {
+            images: Some(take),
+            ..self
+        }
+    }
+
+    /// Takes no more than an earlier release does, as [`EPOCH`] counts them.
+    #[must_use]
+    pub fn of_epoch(self, epoch: u8) -> Self {
+        Self { epoch, ..self }
+    }
+
+    /// Where an image goes that a header begins; none where it is a file.
+    pub(super) fn image(&self, header: &Header, path: &Path) -> Option<(&Take, Wanted)> {
+        let take = self.images.as_ref()?;
+        let wanted = wanted(header, &self.renamed(path))?;
+        (wanted.facts.epoch <= self.epoch).then_some((take, wanted))
+    }
+
+    /// True where names in the directory of images are those of what is no file there.
+    pub(super) fn takes_images_at(&self, path: &Path) -> bool {
+        self.images.is_some() && self.renamed(path).starts_with(FOLDER)
+    }
+
+    /// An attribute as the target has it: none for those that its release does not know, and its own alignment.
+    pub(super) fn adapted(&self, attribute: &Attribute) -> Option<Attribute> {
+        let is_alignment = attribute.name == ALIGNMENT.as_bytes();
+        if self.epoch < EPOCH && (is_alignment || attribute.name == ARRAY.as_bytes()) {
+            return None;
+        }
+        let own = self.alignment.as_ref().filter(|_| is_alignment);
+        Some(Attribute {
+            name: attribute.name.clone(),
+            value: own.unwrap_or(&attribute.value).clone(),
+        })
     }
 
     /// Claims the directory for one restore, until it is closed.

@@ -50,7 +50,7 @@ impl Files<'_> {
         let limit = self.destination.list_limit();
         let (kept, long): (Vec<_>, Vec<_>) = attributes
             .iter()
-            .cloned()
+            .filter_map(|attribute| self.destination.adapted(attribute))
             .partition(|attribute| limit.is_none_or(|limit| list_entries(attribute) <= limit));
         for list in long {
             let entries = list_entries(&list);

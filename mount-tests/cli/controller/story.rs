@@ -379,7 +379,7 @@ fn doctor_doubts_and_bundles() {
     let doctor = |words: &[&str]| headstack(&[&["doctor", "--json", &store.path()], words].concat());
     let warnings = doctor(&[]).document()["warnings"].to_string();
     assert!(
-        warnings.contains("array r5: all its images are on one file system"),
+        warnings.contains("array r5: all its images are on one drive or file system"),
         "{warnings}"
     );
     let names = || String::from_utf8(run(Command::new("tar").args(["-tf", path]), b"").stdout).unwrap();

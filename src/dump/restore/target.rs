@@ -3,6 +3,8 @@
 //! Every path is resolved by the kernel beneath the root and through no symlink, neither one from the tape nor one that
 //! somebody puts there meanwhile; the last name is never followed either.
 
+mod terms;
+
 use std::{
     ffi::CString,
     io,
@@ -22,10 +24,12 @@ use rustix::{
 use crate::dump::{
     attributes::Attribute,
     error::{Error, Result},
-    images::{ALIGNMENT, ARRAY, EPOCH, FOLDER, Take, Wanted, wanted},
-    record::{Header, Node, Time},
+    images::Take,
+    record::{Node, Time},
     tree::{BENEATH, Status, status_at},
 };
+
+pub use terms::Terms;
 
 impl AsFd for Entered {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -35,6 +39,8 @@ impl AsFd for Entered {
 
 /// Flags of inodes that a restore sets: the others tell of how a file system keeps data.
 pub(super) const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
+/// Flags with which nothing can be changed: immutable and append-only.
+const FLAGS_PROTECTING: u32 = 0x10 | 0x20;
 
 /// A directory that is restored into.
 pub struct Destination {
@@ -42,23 +48,15 @@ pub struct Destination {
     path: PathBuf,
     forced: bool,
     renames: Vec<(PathBuf, PathBuf)>,
-    list_limit: Option<usize>,
+    terms: Terms,
     /// True where it is the root of a mounted database.
     store: bool,
     /// Takes images as what they were.
     images: Option<Take>,
     /// Alignment that files get in place of the one that they had.
     alignment: Option<Vec<u8>>,
-    /// Release whose objects it takes: what came later is left out, or is what it was before.
-    epoch: u8,
     /// The directory that was used last: objects of one come together.
     entered: Mutex<Option<(PathBuf, Arc<Entered>)>>,
-}
-
-impl std::fmt::Debug for Destination {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_tuple("Destination").field(&self.path).finish()
-    }
 }
 
 /// A directory of the target, open.
@@ -88,19 +86,15 @@ impl Destination {
             path: path.to_path_buf(),
             source: errno.into(),
         })?;
-        let mut alignment = vec![0; 256];
-        let found = fs::fgetxattr(&root, ALIGNMENT, &mut alignment);
-        alignment.truncate(found.unwrap_or(0));
         Ok(Self {
             store: super::files::series::is_store(&root),
-            alignment: Some(alignment).filter(|_| found.is_ok()),
+            alignment: terms::alignment_of(&root),
             root,
             path: path.to_path_buf(),
             forced: false,
             renames: Vec::new(),
-            list_limit: None,
+            terms: Terms::default(),
             images: None,
-            epoch: EPOCH,
             entered: Mutex::new(None),
         })
     }
@@ -115,55 +109,6 @@ impl Destination {
     #[must_use]
     pub fn renaming(self, renames: Vec<(PathBuf, PathBuf)>) -> Self {
         Self { renames, ..self }
-    }
-
-    /// Leaves out access control lists of more entries; such objects get what their permissions say.
-    #[must_use]
-    pub fn with_lists_up_to(self, entries: Option<usize>) -> Self {
-        Self {
-            list_limit: entries,
-            ..self
-        }
-    }
-
-    /// Lets images be restored as what they were, where their names stand in [`FOLDER`](crate::dump::images::FOLDER).
-    #[must_use]
-    pub fn taking_images(self, take: Take) -> Self {
-        Self {
-            images: Some(take),
-            ..self
-        }
-    }
-
-    /// Takes no more than an earlier release does, as [`EPOCH`] counts them.
-    #[must_use]
-    pub fn of_epoch(self, epoch: u8) -> Self {
-        Self { epoch, ..self }
-    }
-
-    /// Where an image goes that a header begins; none where it is a file.
-    pub(super) fn image(&self, header: &Header, path: &Path) -> Option<(&Take, Wanted)> {
-        let take = self.images.as_ref()?;
-        let wanted = wanted(header, &self.renamed(path))?;
-        (wanted.facts.epoch <= self.epoch).then_some((take, wanted))
-    }
-
-    /// True where names in the directory of images are those of what is no file there.
-    pub(super) fn takes_images_at(&self, path: &Path) -> bool {
-        self.images.is_some() && self.renamed(path).starts_with(FOLDER)
-    }
-
-    /// An attribute as the target has it: none for those that its release does not know, and its own alignment.
-    pub(super) fn adapted(&self, attribute: &Attribute) -> Option<Attribute> {
-        let is_alignment = attribute.name == ALIGNMENT.as_bytes();
-        if self.epoch < EPOCH && (is_alignment || attribute.name == ARRAY.as_bytes()) {
-            return None;
-        }
-        let own = self.alignment.as_ref().filter(|_| is_alignment);
-        Some(Attribute {
-            name: attribute.name.clone(),
-            value: own.unwrap_or(&attribute.value).clone(),
-        })
     }
 
     /// Claims the directory for one restore, until it is closed.
@@ -185,9 +130,9 @@ impl Destination {
         self.forced
     }
 
-    /// Most entries of an access control list.
-    pub(super) fn list_limit(&self) -> Option<usize> {
-        self.list_limit
+    /// What it takes.
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// Paths that others are restored under.
@@ -416,6 +361,42 @@ impl Destination {
             note("flags", self.set_flags(path, node.flags));
         }
         Ok(refused)
+    }
+
+    /// Gives an object attributes besides those that it has, and other permissions, also where its flags protect it. What
+    /// could not be given is returned.
+    pub(super) fn add(&self, path: &Path, attributes: &[Attribute], mode: Option<u16>) -> Result<Vec<String>, Errno> {
+        let file = self.open_at(path, OFlags::PATH)?;
+        let flags = match status_at(&file, c"")?.file_type() {
+            FileType::RegularFile => {
+                let open = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+                fs::ioctl_getflags(&open).map_or(0, |flags| flags.bits())
+            }
+            _ => 0,
+        };
+        let protected = flags & FLAGS_PROTECTING != 0;
+        if protected {
+            self.put_flags(path, flags & !FLAGS_PROTECTING)?;
+        }
+        let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let mut refused = Vec::new();
+        if let Some(mode) = mode {
+            fs::chmod(&magic, Mode::from_raw_mode(u32::from(mode) & 0o7777))?;
+        }
+        for Attribute { name, value } in attributes {
+            if let Err(errno) = fs::setxattr(&magic, name.as_slice(), value, XattrFlags::empty()) {
+                refused.push(format!("{}: {errno}", String::from_utf8_lossy(name)));
+            }
+        }
+        if protected {
+            self.put_flags(path, flags)?;
+        }
+        Ok(refused)
+    }
+
+    fn put_flags(&self, path: &Path, flags: u32) -> Result<(), Errno> {
+        let file = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        fs::ioctl_setflags(&file, fs::IFlags::from_bits_retain(flags))
     }
 
     fn set_flags(&self, path: &Path, flags: u32) -> Result<(), Errno> {

@@ -4,6 +4,7 @@
 
 mod image;
 mod parts;
+mod trailing;
 
 use std::{
     collections::BTreeSet,
@@ -29,7 +30,7 @@ use crate::dump::{
     catalog::Places,
     context::{
         Keeper, RESTART_PASS,
-        mark::{Mark, Within},
+        mark::{Mark, Trailing, Within},
         plan::Plan,
     },
     directory,
@@ -54,6 +55,8 @@ pub(super) struct Writer<'a, 'w> {
     troubles: Vec<Trouble>,
     /// Numbers of objects that are not on the tape as they should be.
     again: BTreeSet<u32>,
+    /// Objects with attributes that stand behind the end.
+    trailing: Vec<Trailing>,
     /// True where access control lists are left out.
     no_lists: bool,
     /// Files that are done.
@@ -85,6 +88,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             watch,
             troubles: Vec::new(),
             again: BTreeSet::new(),
+            trailing: Vec::new(),
             no_lists: order.selection.no_lists,
             files_done: 0,
             within: None,
@@ -169,6 +173,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         self.marked_at = self.stream.blocks();
         self.troubles = mark.troubles;
         self.again = mark.again;
+        self.trailing = mark.trailing;
         Ok(())
     }
 
@@ -193,11 +198,6 @@ impl<'a, 'w> Writer<'a, 'w> {
             }
             Ok(())
         })
-    }
-
-    /// Pass 5: what others write behind the files has gone with each of them.
-    pub(super) fn tell_last(&mut self) {
-        (self.watch.notice)(&Notice::Pass(5, "ending the tape; ACLs went with their files"));
     }
 
     /// Between two segments of pass 4: stops where that is asked for, and leaves a mark now and then.
@@ -241,6 +241,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             places: places_count,
             troubles: self.troubles.clone(),
             again: self.again.clone(),
+            trailing: self.trailing.clone(),
             standing: self.stream.stand()?,
         };
         let places = self.stream.notes().and_then(|notes| notes.places.as_ref());
@@ -325,7 +326,7 @@ impl<'a, 'w> Writer<'a, 'w> {
                 }
             }
         }
-        self.write_attributes(&header, path, attributes)
+        self.write_attributes(&header, path, walked, attributes)
     }
 
     /// Writes the segments of a large file from an offset on.
@@ -397,7 +398,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         };
         self.write_large(&mut header, &path, source, sparse, within.offset_bytes)?;
         self.files_done += 1;
-        self.write_attributes(&header, &path, attributes)?;
+        self.write_attributes(&header, &path, walked, attributes)?;
         self.note_losses(at, told);
         Ok(())
     }

@@ -52,7 +52,8 @@ impl Writer<'_, '_> {
         };
         self.write_large(header, path, source, opened.is_ok(), from_bytes)?;
         self.files_done += 1;
-        self.write_attributes(header, path, Ok(image.attributes.clone()))?;
+        let identity = self.plan.walk.objects[at].status.identity;
+        self.write_attributes(header, path, identity, Ok(image.attributes.clone()))?;
         self.note_losses(at, told);
         Ok(())
     }

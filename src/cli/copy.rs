@@ -15,19 +15,22 @@ use clap::Args;
 
 use super::{
     dump::{host, identity, now_s},
-    dumping::{self, source::Source},
+    dumping::{
+        self,
+        source::{Source, tree_of},
+    },
     exit::{Code, Failure},
     output::{Cell, JsonOption, Output},
     reels::{StateArgument, absolute, tell},
 };
 use crate::{
+    controller::{Store, images::taker},
     dump::{
         context::{Context as Kept, Contexts},
         dumpdates::Dumpdates,
         reader::Reader,
         restore::{Choice, Destination, Restored, check_room, extract},
         selection::Selection,
-        tree::Tree,
         writer::{Notice, Order, Summary, Watch, dump_kept},
     },
     tape::{Container, Limits, Names, Volumes, pipe},
@@ -75,6 +78,10 @@ impl Arguments {
         let _sessions = [dumping::session(&*state)?, dumping::session(&*state)?];
         let target = self.made_target(&source)?;
         let destination = Destination::open(&target)?.forced(self.force);
+        let destination = match Store::open(&target) {
+            Ok(store) => destination.taking_images(taker(store)),
+            Err(_) => destination,
+        };
         destination.claim()?;
         let (to, from) = pipe::pipe();
         let over = |end| Volumes {
@@ -97,7 +104,7 @@ impl Arguments {
             let restoring = scope.spawn(|| restore(reading, &destination, &size_bytes));
             let frozen = source.freeze(self.snapshot.as_deref(), &mut keeper, &*state);
             let dumped = frozen.and_then(|()| {
-                let tree = Tree::open(&keeper.context().tree)?;
+                let tree = tree_of(&keeper.context().tree)?;
                 dumping::watched(&log, keeper.context().clone(), &mut |watch| {
                     let Watch { notice, stop } = watch;
                     let notice = &mut |told: &Notice| {

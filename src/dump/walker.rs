@@ -18,6 +18,7 @@ use self::listing::{Ended, Listing, Listings};
 use super::{
     ROOT,
     error::{Error, Result, Trouble},
+    images::Images,
     numbers::Numbers,
     selection::Selection,
     tree::{Status, Tree, joined},
@@ -87,6 +88,8 @@ pub struct LeftOut<'a> {
     pub flagged: bool,
     /// Names that are left out.
     pub selection: &'a Selection,
+    /// What stands for some of the files.
+    pub images: &'a Images,
 }
 
 impl Walk {
@@ -177,12 +180,15 @@ impl Walk {
             Ok(names) => names,
             Err(errno) => return Ok(Err(errno)),
         };
+        let path = self.path_of(folder);
         for (name, status) in names {
+            if leave_out.images.covers(&path, name.to_bytes()) {
+                continue;
+            }
             let status = match status {
                 Ok(status) => status,
                 Err(errno) => {
-                    let path = joined(&self.path_of(folder), name.to_bytes());
-                    self.lose(path, format!("cannot be read: {errno}"));
+                    self.lose(joined(&path, name.to_bytes()), format!("cannot be read: {errno}"));
                     continue;
                 }
             };

@@ -2,9 +2,11 @@
 //!
 //! [`watched`] stands between the array engine and the files: it counts ([`counters`]), and where somebody rehearses it
 //! behaves as a disk with the [`faults`] that were injected. A disk that is *pulled* is not there: neither its image nor the
-//! journal beside it can be opened, and what is open answers nothing but errors. [`smart`] is how a disk's health is stored.
+//! journal beside it can be opened, and what is open answers nothing but errors. [`smart`] is how a disk's health is stored;
+//! [`hardware`] and [`drive`] tell of the real drive under the images.
 
 pub mod counters;
+pub mod drive;
 pub mod faults;
 pub mod hardware;
 pub mod scenario;

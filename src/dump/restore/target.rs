@@ -3,6 +3,8 @@
 //! Every path is resolved by the kernel beneath the root and through no symlink, neither one from the tape nor one that
 //! somebody puts there meanwhile; the last name is never followed either.
 
+mod terms;
+
 use std::{
     ffi::CString,
     io,
@@ -23,11 +25,14 @@ use crate::{
     dump::{
         attributes::Attribute,
         error::{Error, Result},
+        images::Take,
         record::{Node, Time},
         tree::{BENEATH, Status, status_at},
     },
     storage::Directory,
 };
+
+pub use terms::Terms;
 
 impl AsFd for Entered {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -40,17 +45,6 @@ pub(super) const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
 /// Flags with which nothing can be changed: immutable and append-only.
 const FLAGS_PROTECTING: u32 = 0x10 | 0x20;
 
-/// What a target takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Terms {
-    /// Most entries of an access control list; objects with more get what their permissions say.
-    pub list_limit: Option<usize>,
-    /// True where permissions are those of UNIX only: objects with those of Windows get default ones.
-    pub unix_style: bool,
-    /// True where series have names in ASCII: directories of other names are ordinary ones.
-    pub classic: bool,
-}
-
 /// A directory that is restored into.
 pub struct Destination {
     root: OwnedFd,
@@ -62,6 +56,10 @@ pub struct Destination {
     store: bool,
     /// Where it is remembered what was restored into a mounted database.
     memory: Option<Arc<dyn Directory>>,
+    /// Takes images as what they were.
+    images: Option<Take>,
+    /// Alignment that files get in place of the one that they had.
+    alignment: Option<Vec<u8>>,
     /// The directory that was used last: objects of one come together.
     entered: Mutex<Option<(PathBuf, Arc<Entered>)>>,
 }
@@ -82,14 +80,6 @@ pub(super) struct Made {
     plain: bool,
 }
 
-impl std::fmt::Debug for Destination {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Destination")
-            .field("path", &self.path)
-            .finish_non_exhaustive()
-    }
-}
-
 impl Destination {
     /// Opens a directory that exists.
     ///
@@ -103,12 +93,14 @@ impl Destination {
         })?;
         Ok(Self {
             store: super::files::series::is_store(&root),
+            alignment: terms::alignment_of(&root),
             root,
             path: path.to_path_buf(),
             forced: false,
             renames: Vec::new(),
             terms: Terms::default(),
             memory: None,
+            images: None,
             entered: Mutex::new(None),
         })
     }
@@ -123,12 +115,6 @@ impl Destination {
     #[must_use]
     pub fn renaming(self, renames: Vec<(PathBuf, PathBuf)>) -> Self {
         Self { renames, ..self }
-    }
-
-    /// Says what the target takes.
-    #[must_use]
-    pub fn on(self, terms: Terms) -> Self {
-        Self { terms, ..self }
     }
 
     /// Claims the directory for one restore, until it is closed.

@@ -4,7 +4,7 @@
 
 mod asked;
 mod hostile;
-mod mail;
+pub mod mail;
 mod schedule;
 mod states;
 mod story;

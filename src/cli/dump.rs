@@ -17,7 +17,11 @@ use clap::Args;
 
 use self::variables::Variables;
 use super::{
-    dumping::{self, source::Source, told},
+    dumping::{
+        self,
+        source::{Source, tree_of},
+        told,
+    },
     exit::Code,
     output::{JsonOption, Output},
     reels::{StateArgument, TapesArgument, absolute},
@@ -27,7 +31,6 @@ use crate::{
         context::{Context as Kept, Contexts},
         dumpdates::Dumpdates,
         selection::Selection,
-        tree::Tree,
         writer::{Order, check, dump_kept},
     },
     tape::{self, Container},
@@ -151,7 +154,7 @@ impl Arguments {
         let mut keeper = Contexts::of(state.clone()).begin(kept)?;
         let frozen = source.freeze(self.snapshot.as_deref(), &mut keeper, &*state);
         let result = frozen.and_then(|()| {
-            let tree = Tree::open(&keeper.context().tree)?;
+            let tree = tree_of(&keeper.context().tree)?;
             dumping::watched(&log, &volumes, keeper.context().clone(), &mut |watch| {
                 let keeper = Some(&mut keeper);
                 Ok(dump_kept(&tree, &order, volumes.clone(), &mut dates, keeper, watch)?)

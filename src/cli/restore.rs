@@ -5,6 +5,7 @@
 mod interactive;
 mod options;
 mod plan;
+mod whole;
 
 use std::{
     path::{Component, Path, PathBuf},
@@ -152,6 +153,12 @@ impl Arguments {
         } else {
             self.extract(&mut reader, &destination, &choice)?
         };
+        let missing = |path: &&PathBuf| troubles.iter().any(|trouble| trouble.path == **path);
+        let missing: Vec<&PathBuf> = wanted.iter().filter(missing).collect();
+        if !missing.is_empty() {
+            let mut names = self.names(&mut self.tapes.reader(self.file)?)?;
+            whole::refuse_parts(&mut names, &missing)?;
+        }
         let code = tell(&troubles);
         self.told(objects, &troubles, "restored")?;
         Ok(code)

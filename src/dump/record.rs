@@ -19,8 +19,9 @@
 //! of the old form have their owners at 36 and 38; the format of before 4.2BSD has a layout of its own. Sources: `protocols/dumprestore.h` of dump 0.4b47, FreeBSD 14 and 4.3BSD, and tapes.
 
 mod layout;
+mod private;
 
-pub use self::layout::Private;
+pub use self::private::{ImageFacts, Private};
 use super::TAPE_BLOCK_BYTES;
 
 /// Most cells that one header tells of.
@@ -38,6 +39,12 @@ pub const FLAG_METADATA_ONLY: u32 = 0x100;
 pub const FLAG_EXTENDED: u32 = 0x8000;
 /// [`Header::extension`] of a block of extended attributes as ext2 has them.
 pub const EXTENSION_ATTRIBUTES: u32 = 3;
+
+/// [`Header::extension`] of a block of one attribute that is too long for that, behind the end of the dump.
+pub const EXTENSION_TRAILING: u32 = 0x4853_0001;
+
+/// What [`Private::offset_bytes`] of an end says where such blocks follow; another end behind them says how many they were.
+pub const TRAILING_FOLLOW: u64 = u64::MAX;
 
 /// A tape block.
 pub type TapeBlock = [u8; TAPE_BLOCK_BYTES];

@@ -18,6 +18,7 @@ use rustix::{
 use super::{
     ROOT,
     error::{Error, Result, Trouble},
+    images::Images,
     numbers::Numbers,
     selection::Selection,
     tree::{Status, Tree, joined, status_at},
@@ -84,6 +85,8 @@ pub struct LeftOut<'a> {
     pub flagged: bool,
     /// Names that are left out.
     pub selection: &'a Selection,
+    /// What stands for some of the files.
+    pub images: &'a Images,
 }
 
 impl Walk {
@@ -158,6 +161,9 @@ impl Walk {
         };
         for name in names {
             if leave_out.selection.leaves_out(name.to_bytes()) {
+                continue;
+            }
+            if leave_out.images.covers(&path, name.to_bytes()) {
                 continue;
             }
             let status = match status_at(&directory, &name) {

@@ -3,6 +3,7 @@
 //! Here is how a store is made and its controller run; what it reports is read from `status --json`.
 
 mod asked;
+mod dumped;
 mod hostile;
 pub mod mail;
 mod schedule;

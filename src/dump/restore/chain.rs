@@ -301,7 +301,11 @@ impl Turn<'_, '_> {
     }
 
     fn tell(&mut self, path: &Path, what: &str, result: Result<(), Errno>) -> bool {
-        if let Err(errno) = result {
+        // What is restored as what it was is no file: nobody moves it.
+        let nowhere = result == Err(Errno::NOENT) && self.destination.takes_images_at(path);
+        if let Err(errno) = result
+            && !nowhere
+        {
             self.files.lose(path, format!("{what}: {errno}"));
         }
         result.is_ok()

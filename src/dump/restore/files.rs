@@ -5,6 +5,8 @@
 
 mod crew;
 mod dressing;
+mod fitting;
+mod image;
 mod placed;
 pub(super) mod series;
 
@@ -173,6 +175,9 @@ impl<'a> Files<'a> {
             read
         })?;
         self.full |= full.into_inner();
+        if !self.full {
+            self.take_trailing(reader, catalogue, space)?;
+        }
         self.restored.troubles.extend(reader.take_troubles());
         if self.full {
             self.tell_left(catalogue, space);
@@ -200,6 +205,10 @@ impl<'a> Files<'a> {
                 Item::End => break,
                 Item::Used(_) | Item::Here(_) => {}
                 Item::Attributes(header, block) => self.belongs(&header, &block),
+                trailing @ Item::Trailing(..) => {
+                    catalogue.next = Some(trailing);
+                    break;
+                }
                 Item::Object(header) => {
                     self.give_last(crew);
                     // A directory among the files is one in another object's place; what comes twice was spliced in.
@@ -210,6 +219,15 @@ impl<'a> Files<'a> {
             }
         }
         self.give_last(crew);
+        Ok(())
+    }
+
+    /// Takes what stands behind the end of the dump.
+    fn take_trailing(&mut self, reader: &mut Reader, catalogue: &mut Catalogue, space: &Space) -> Result<()> {
+        while let Some(Item::Trailing(header, block)) = catalogue.next.take() {
+            self.add_trailing(&header, &block, catalogue, space);
+            catalogue.next = Some(reader.item()?);
+        }
         Ok(())
     }
 
@@ -284,6 +302,9 @@ impl<'a> Files<'a> {
         let Some((path, others)) = paths.split_first() else {
             return Ok(());
         };
+        if let Some((take, wanted)) = self.destination.image(header, path) {
+            return self.make_image(reader, path, take, &wanted);
+        }
         if self.gathering && others.is_empty() && is_small(header) {
             let mut bytes = vec![0; usize::try_from(header.node.size_bytes).unwrap_or(0)];
             let ranges = reader.data(&mut |offset, piece| {

@@ -2,11 +2,13 @@
 //!
 //! Objects are read by `load.rs`, ahead of what is written; here is what of them goes where, and what is told of them.
 
+mod image;
 mod parts;
+mod trailing;
 
 use std::{
     collections::BTreeSet,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread,
@@ -20,7 +22,7 @@ use rustix::{
 use super::{
     Notice, Order, Watch,
     ahead::{Ahead, Next},
-    data::{Cells, SEGMENT_BYTES, choose_cells, missing},
+    data::{Cells, SEGMENT_BYTES, Source, choose_cells, missing},
     load::{Body, Loaded, is_sparse, load},
 };
 use crate::dump::{
@@ -28,7 +30,7 @@ use crate::dump::{
     catalog::Places,
     context::{
         Keeper, RESTART_PASS,
-        mark::{Mark, Within},
+        mark::{Mark, Trailing, Within},
         plan::Plan,
     },
     directory,
@@ -53,6 +55,8 @@ pub(super) struct Writer<'a, 'w> {
     troubles: Vec<Trouble>,
     /// Numbers of objects that are not on the tape as they should be.
     again: BTreeSet<u32>,
+    /// Objects with attributes that stand behind the end.
+    trailing: Vec<Trailing>,
     /// True where access control lists are left out.
     no_lists: bool,
     /// Files that are done.
@@ -84,6 +88,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             watch,
             troubles: Vec::new(),
             again: BTreeSet::new(),
+            trailing: Vec::new(),
             no_lists: order.selection.no_lists,
             files_done: 0,
             within: None,
@@ -168,6 +173,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         self.marked_at = self.stream.blocks();
         self.troubles = mark.troubles;
         self.again = mark.again;
+        self.trailing = mark.trailing;
         Ok(())
     }
 
@@ -192,11 +198,6 @@ impl<'a, 'w> Writer<'a, 'w> {
             }
             Ok(())
         })
-    }
-
-    /// Pass 5: what others write behind the files has gone with each of them.
-    pub(super) fn tell_last(&mut self) {
-        (self.watch.notice)(&Notice::Pass(5, "ending the tape; ACLs went with their files"));
     }
 
     /// Between two segments of pass 4: stops where that is asked for, and leaves a mark now and then.
@@ -240,6 +241,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             places: places_count,
             troubles: self.troubles.clone(),
             again: self.again.clone(),
+            trailing: self.trailing.clone(),
             standing: self.stream.stand()?,
         };
         let places = self.stream.notes().and_then(|notes| notes.places.as_ref());
@@ -314,9 +316,17 @@ impl<'a, 'w> Writer<'a, 'w> {
                     self.lose(path, what)?;
                 }
             }
-            Body::Large(file) => self.write_large(&mut header, path, Ok(&file), 0)?,
+            Body::Large(file) => {
+                let sparse = is_sparse(&file);
+                self.write_large(&mut header, path, Source::File(file.as_fd()), sparse, 0)?;
+            }
+            Body::Image => {
+                if !self.write_image(&mut header, path, &status.identity)? {
+                    return Ok(());
+                }
+            }
         }
-        self.write_attributes(&header, path, attributes)
+        self.write_attributes(&header, path, walked, attributes)
     }
 
     /// Writes the segments of a large file from an offset on.
@@ -324,20 +334,19 @@ impl<'a, 'w> Writer<'a, 'w> {
         &mut self,
         header: &mut Header,
         path: &Path,
-        file: Result<&OwnedFd, Errno>,
+        source: Source<'_>,
+        sparse: bool,
         from_bytes: u64,
     ) -> Result<()> {
         let size = header.node.size_bytes;
         let mut offset = from_bytes;
-        let sparse = file.is_ok_and(is_sparse);
         let mut trouble = None;
         self.cells.begin();
         while offset < size {
             if offset > from_bytes {
                 self.pause(Some((offset, header)))?;
             }
-            let file = file.map(|file| file.as_fd());
-            let lost = self.cells.read(header, file, offset, sparse);
+            let lost = self.cells.read(header, source, offset, sparse);
             trouble = trouble.or(lost);
             let blocks = self.cells.blocks(header);
             if let Some(private) = &mut header.private {
@@ -367,6 +376,9 @@ impl<'a, 'w> Writer<'a, 'w> {
         let object = &self.plan.walk.objects[at];
         let path = self.plan.walk.path_of_object(object);
         let walked = object.status.identity;
+        if self.tree.images().of(&walked).is_some() {
+            return self.end_image(&mut header, &path, at, within.offset_bytes);
+        }
         let opened = self.tree.open_at(&path, OFlags::RDONLY).and_then(|file| {
             let identity = tree::status_at(&file, c"")?.identity;
             if (identity.inode, identity.kind) == (walked.inode, walked.kind) {
@@ -380,14 +392,13 @@ impl<'a, 'w> Writer<'a, 'w> {
             Err(errno) => Err((*errno).into()),
         };
         let told = self.troubles.len();
-        self.write_large(
-            &mut header,
-            &path,
-            opened.as_ref().map_err(|errno| *errno),
-            within.offset_bytes,
-        )?;
+        let (source, sparse) = match &opened {
+            Ok(file) => (Source::File(file.as_fd()), is_sparse(file)),
+            Err(errno) => (Source::Lost(*errno), false),
+        };
+        self.write_large(&mut header, &path, source, sparse, within.offset_bytes)?;
         self.files_done += 1;
-        self.write_attributes(&header, &path, attributes)?;
+        self.write_attributes(&header, &path, walked, attributes)?;
         self.note_losses(at, told);
         Ok(())
     }

@@ -23,6 +23,8 @@ pub struct Place {
     pub directory: PathBuf,
     /// The store, where a controller takes care of it.
     pub store: Option<PathBuf>,
+    /// Places that are taken by members which are not filled yet.
+    pub taken: Vec<Slot>,
     /// Where members were that are missing now.
     pub last: BTreeMap<Slot, PathBuf>,
     /// Disks that were unplugged to rehearse.
@@ -110,7 +112,12 @@ impl Advice<'_> {
             Some(path) => format!("member {slot} ({})", path.display()),
             None => format!("member {slot}"),
         };
-        self.set.missing.iter().map(of).collect()
+        self.gone().map(of).collect()
+    }
+
+    /// Places that nobody has.
+    fn gone(&self) -> impl Iterator<Item = &Slot> {
+        self.set.missing.iter().filter(|slot| !self.place.taken.contains(slot))
     }
 
     fn disabled(&self) -> Vec<String> {
@@ -153,11 +160,20 @@ impl Advice<'_> {
             "Back up the array now, while it can be read: nbdcopy 'nbd+unix:///{name}?socket={}' BACKUP",
             self.place.socket.display()
         )];
+        if self.state == ArrayState::Rebuilding {
+            steps.push(match self.place.halted {
+                true => self.go_on(),
+                false => format!("Wait for the rebuild: {}", self.verb("rebuild", "")),
+            });
+            return steps;
+        }
         if self.place.halted {
             steps.push(self.go_on());
-        } else if self.state == ArrayState::Rebuilding {
-            steps.push(format!("Wait for the rebuild: {}", self.verb("rebuild", "")));
-            return steps;
+            // All places are taken: nothing has to be put back.
+            if missing.is_empty() {
+                steps.push(format!("See that all is well: {}", self.look()));
+                return steps;
+            }
         }
         if missing.is_empty() && self.set.inconsistent {
             steps.push(format!(
@@ -192,7 +208,7 @@ impl Advice<'_> {
             let show = self.verb("show", "");
             return format!("Find the disk: {gone} is missing; its slot shows in {show}");
         };
-        match self.set.missing.iter().find_map(|slot| self.place.last.get(slot)) {
+        match self.gone().find_map(|slot| self.place.last.get(slot)) {
             Some(path) => {
                 let path = path.display();
                 format!(

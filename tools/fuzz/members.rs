@@ -16,6 +16,7 @@ use headstack::{
         assemble::{Assembly, Image, assemble},
         create::{Initialisation, NewImage, Wish, create},
         discover::{discover, open},
+        journal::{Blank, format::State},
         metadata::{
             gpt::{Gpt, HEAD_BYTES, LINUX_RAID, Partition, PartitionName},
             identity::{Guid, Time, Uuid},
@@ -56,6 +57,8 @@ const OVERLAY_HEADER: usize = 65_536;
 const PPL_AT: usize = 516;
 const PPL_CHECKSUM: std::ops::Range<usize> = 532..536;
 const SIDECAR_BYTES: usize = 8192 + 135_168;
+/// Bytes of a journal's state: its own, those of the map's head, and some of its bits.
+const STATE_LENGTH: usize = 128;
 
 /// A small array of which one member was lost in use, so that its journal is active, and what it holds.
 struct Healthy {
@@ -180,7 +183,17 @@ pub fn seed(place: Place) -> Vec<u8> {
             .collect(),
         Place::Sidecar => {
             let sidecar = HEALTHY.sidecars[1].clone().unwrap_or_default();
-            [&sidecar[..80], &sidecar[4096..4096 + 80], &sidecar[8192..8192 + 128]].concat()
+            let state = State::decode(&sidecar[..4096]).map(|state| State {
+                blank: Blank::new(0, 1 << 20, 8192),
+                ..state
+            });
+            let state = state.map_or_else(|| vec![0; STATE_LENGTH], |state| state.encode());
+            [
+                &state[..STATE_LENGTH],
+                &sidecar[4096..4096 + STATE_LENGTH],
+                &sidecar[8192..8192 + 128],
+            ]
+            .concat()
         }
         Place::Overlay => HEALTHY.overlay[OVERLAY_HEADER..OVERLAY_HEADER + 64 + 2 * 96].to_vec(),
         // One entry: 4 KiB of data of one member, and as much partial parity, which is what follows.
@@ -236,6 +249,33 @@ fn mend(bytes: &mut [u8], crc_at: usize, length: usize, crc: fn(&[u8]) -> u32) {
     }
 }
 
+/// Makes the checksums of a journal's state right: its own, and that of what is blank.
+fn mend_state(state: &mut [u8]) {
+    mend(state, 76, 76, crc32fast::hash);
+    state[104..108].fill(0);
+    let sum = crc32fast::hash(&[&state[..76], &state[80..]].concat());
+    state[104..108].copy_from_slice(&sum.to_le_bytes());
+}
+
+/// Looks at what a sidecar calls blank, as an array of some size would.
+fn look_at_blank(sidecar: &[u8]) {
+    for state in sidecar[..8192].chunks(4096).filter_map(State::decode) {
+        for (size, unit) in [(1 << 20, 8192), (u64::MAX / 2, 1)] {
+            let fitted = state.blank.clone().and_then(|blank| blank.fitted(size, unit));
+            let Some(blank) = fitted else { continue };
+            let (from, length) = (size / 3, size / 2);
+            let mut at = from;
+            for run in blank.runs(from, length) {
+                assert!(run.offset_bytes == at && run.length_bytes > 0, "runs with a gap");
+                at += run.length_bytes;
+            }
+            assert_eq!(at, from + length, "runs end elsewhere");
+            let next = blank.next(from);
+            assert!(next.is_none_or(|(start, end)| start < end && end > from && end <= size));
+        }
+    }
+}
+
 /// Makes both checksums of a journal's entry right.
 fn mend_entry(entry: &mut [u8]) {
     let length = u32::from_le_bytes([entry[40], entry[41], entry[42], entry[43]]);
@@ -284,12 +324,13 @@ fn stage(place: Place, bytes: &[u8]) -> SimDirectory {
             continue;
         };
         if number == 1 {
-            for (at, from) in [(0, 0), (4096, 80), (8192, 160)] {
+            for (at, from) in [(0, 0), (4096, STATE_LENGTH), (8192, 2 * STATE_LENGTH)] {
                 overwrite(&mut sidecar, at, bytes.get(from..).unwrap_or_default());
             }
-            mend(&mut sidecar[..4096], 76, 76, crc32fast::hash);
-            mend(&mut sidecar[4096..8192], 76, 76, crc32fast::hash);
+            mend_state(&mut sidecar[..4096]);
+            mend_state(&mut sidecar[4096..8192]);
             mend_entry(&mut sidecar[8192..]);
+            look_at_blank(&sidecar);
         }
         put(&directory, &format!("m{number}.journal"), &sidecar);
     }

@@ -116,6 +116,10 @@ impl Blank {
 
     /// First blank regions that end behind an offset: where they begin, and where they end.
     pub fn next(&self, offset_bytes: u64) -> Option<(u64, u64)> {
+        // The last region may be short: what is behind its end is in no region.
+        if offset_bytes >= self.end_bytes {
+            return None;
+        }
         let first = self.region_of(offset_bytes.max(self.start_bytes));
         let start = (first..self.count()).find(|region| self.get(*region))?;
         let end = (start..self.count()).find(|region| !self.get(*region));
@@ -341,6 +345,9 @@ mod tests {
             ]
         );
         assert_eq!(blank.runs(200 * KIB, 4 * KIB), [run(200, 4, true)]);
+        let short = Blank::new(0, 100 * KIB, 1 << 40).unwrap();
+        assert_eq!(short.runs(100 * KIB, 8 * KIB), [run(100, 8, false)]);
+        assert_eq!(short.runs(96 * KIB, 8 * KIB), [run(96, 4, true), run(100, 4, false)]);
         assert_eq!(blank.next(400 * KIB), Some((576 * KIB, 960 * KIB)));
         assert_eq!(
             (blank.ceiling(577 * KIB), blank.ceiling(576 * KIB)),

@@ -5,5 +5,10 @@
 
 #[path = "../scenes.rs"]
 mod scenes;
+#[path = "../seeds.rs"]
+mod seeds;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| scenes::play(&scenes::CHUNKS, bytes));
+libfuzzer_sys::fuzz_target!(
+    init: seeds::keep(&scenes::healthy()[std::path::Path::new(scenes::CHUNKS[0])]),
+    |bytes: &[u8]| scenes::play(&scenes::CHUNKS, bytes)
+);

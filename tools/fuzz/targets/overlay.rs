@@ -5,5 +5,10 @@
 
 #[path = "../members.rs"]
 mod members;
+#[path = "../seeds.rs"]
+mod seeds;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| members::play(members::Place::Overlay, bytes));
+libfuzzer_sys::fuzz_target!(
+    init: seeds::keep(&members::seed(members::Place::Overlay)),
+    |bytes: &[u8]| members::play(members::Place::Overlay, bytes)
+);

@@ -7,5 +7,10 @@
 mod spots;
 #[path = "../tapes.rs"]
 mod tapes;
+#[path = "../seeds.rs"]
+mod seeds;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| spots::plant(spots::Spot::Attributes, bytes));
+libfuzzer_sys::fuzz_target!(
+    init: seeds::keep(&spots::seed(spots::Spot::Attributes)),
+    |bytes: &[u8]| spots::plant(spots::Spot::Attributes, bytes)
+);

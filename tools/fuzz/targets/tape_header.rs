@@ -7,5 +7,10 @@
 mod spots;
 #[path = "../tapes.rs"]
 mod tapes;
+#[path = "../seeds.rs"]
+mod seeds;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| spots::plant(spots::Spot::Header, bytes));
+libfuzzer_sys::fuzz_target!(
+    init: seeds::keep(&spots::seed(spots::Spot::Header)),
+    |bytes: &[u8]| spots::plant(spots::Spot::Header, bytes)
+);

@@ -186,10 +186,25 @@ pub enum StoreAsk {
     },
     /// The snapshots of the store's database.
     Snapshots,
+    /// A snapshot of the store's database.
+    CreateSnapshot {
+        /// Its name; none for the time.
+        name: Option<String>,
+    },
+    /// A snapshot less. One that a tag holds stays.
+    RemoveSnapshot {
+        /// Its name.
+        name: String,
+    },
     /// How all is, in Prometheus' text format: `text`.
     Metrics,
     /// The tapes of the store, the dumps on them and the dumps that stopped.
     Tapes,
+    /// Files of the dumps that the catalogue knows: at most [`FOUND_MAX`](super::library::FOUND_MAX).
+    FindFiles {
+        /// Text in their path, or with `./` before it a path from the root of what was dumped.
+        text: String,
+    },
     /// All events forgotten.
     ClearEvents,
     /// An event for a test of what is told about events.

@@ -5,7 +5,7 @@
 mod asked;
 mod dumped;
 mod hostile;
-mod mail;
+pub mod mail;
 mod schedule;
 mod states;
 mod story;

@@ -85,6 +85,12 @@ impl Inner {
                 return library::points(&self.telemetry, &series, varlen, &span);
             }
             StoreAsk::Snapshots => return library::snapshots(&self.telemetry),
+            StoreAsk::CreateSnapshot { name } => {
+                let name = library::create_snapshot(&self.telemetry, name)?;
+                return Ok(Map::from_iter([("name".to_owned(), name.into())]));
+            }
+            StoreAsk::RemoveSnapshot { name } => library::remove_snapshot(&self.telemetry, &name)?,
+            StoreAsk::FindFiles { text } => return library::find_files(&self.store, &text),
             StoreAsk::Metrics => {
                 let text = metrics::text(&self.facts());
                 return Ok(Map::from_iter([("text".to_owned(), text.into())]));

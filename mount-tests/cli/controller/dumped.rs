@@ -100,14 +100,11 @@ impl Store {
 
 /// A store with an array `r5` of its first three disks, which takes little space.
 fn sparse() -> Store {
-    sparse_with(&[])
-}
-
-fn sparse_with(more: &[&str]) -> Store {
-    let store = Store::new(4);
-    let [a, b, c] = [0, 1, 2].map(|number| store.disk(number));
-    let words = ["array", "create", "r5", "--level", "5", "--chunk", "64K", &a, &b, &c];
-    headstack(&words.iter().chain(more).collect::<Vec<_>>()).text();
+    let store = Store::new(0);
+    let disks = [0, 1, 2, 3].map(|number| store.disk(number));
+    let [a, b, c, d] = disks.each_ref().map(String::as_str);
+    headstack(&["disk", "create", "--size", "6M", a, b, c, d]).text();
+    headstack(&["array", "create", "r5", "--level", "5", "--chunk", "64K", a, b, c]).text();
     store
 }
 
@@ -328,7 +325,7 @@ fn nobody_has_an_array_while_it_is_restored() {
 /// D22: an array that lost too many disks is left out, which is told as a warning, and the next increment takes it.
 #[test]
 fn a_disabled_array_is_left_to_the_next_dump() {
-    let store = sparse_with(&["--capacity", "6M"]);
+    let store = sparse();
     let bytes = store.write("r5", 2_654_435_761);
     let _controller = store.serve();
     store.wait_for("Normal");

@@ -32,11 +32,22 @@ const LISTENS: Duration = Duration::from_millis(200);
 /// How often and how many times it is seen whether an array that was stopped is nobody's: who looked at it or works on it
 /// takes a moment to leave.
 const LOOKS: Duration = Duration::from_millis(10);
-const LETS_GO: u32 = 500;
+const LETS_GO: u32 = 150;
 /// Most bytes of an answer.
 const PIECE_BYTES: u32 = 1 << 20;
 /// Moments that are read at a time, at most.
 const MOMENTS_MAX: usize = 64;
+
+/// True once something is so that takes a moment.
+fn within_patience(is_so: impl Fn() -> bool) -> bool {
+    for _ in 0..LETS_GO {
+        if is_so() {
+            return true;
+        }
+        thread::sleep(LOOKS);
+    }
+    is_so()
+}
 
 /// Moments of arrays, by the names that their askers made up.
 #[derive(Default)]
@@ -147,15 +158,14 @@ impl Inner {
         let message = format!("a dump reads array {uuid}");
         let busy = || Error::refused(Kind::Busy, message, "again when that has ended");
         let reads = |frozen: &Arc<Frozen>| frozen.array().uuid().to_string() == uuid;
-        if locked(&self.moments.all).values().any(reads) {
+        // A dump that has just ended is noticed a moment later.
+        let ended = within_patience(|| !locked(&self.moments.all).values().any(reads));
+        if !ended {
             return Err(busy());
         }
         self.stop_array(Some(uuid), true)?;
-        for _ in 0..LETS_GO {
-            if array.strong_count() == 0 {
-                return Ok(());
-            }
-            thread::sleep(LOOKS);
+        if within_patience(|| array.strong_count() == 0) {
+            return Ok(());
         }
         Err(busy())
     }

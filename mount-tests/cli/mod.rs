@@ -6,6 +6,7 @@
 mod appending;
 mod arrays;
 pub mod controller;
+mod copies;
 mod doctor;
 mod dumps;
 mod failures;

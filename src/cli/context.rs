@@ -253,8 +253,7 @@ impl Resume {
         let context = keeper.context().clone();
         let log = dumping::log_of(&*state, &context);
         log.tell("Start", &format!("Level {}, restart", context.order.level));
-        let volumes = context.reels.volumes()?;
-        let result = dumping::watched(&log, &volumes, context.clone(), &mut |watch| {
+        let result = dumping::watched(&log, context.clone(), &mut |watch| {
             let arrays = arrays_of(&context.tree)?;
             Ok(resume_with(&mut keeper, there, arrays, &mut dates, watch)?)
         });

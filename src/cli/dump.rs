@@ -156,7 +156,7 @@ impl Arguments {
         let frozen = source.freeze(self.snapshot.as_deref(), &mut keeper, &*state);
         let result = frozen.and_then(|()| {
             let tree = tree_of(&keeper.context().tree)?;
-            dumping::watched(&log, &volumes, keeper.context().clone(), &mut |watch| {
+            dumping::watched(&log, keeper.context().clone(), &mut |watch| {
                 let keeper = Some(&mut keeper);
                 Ok(dump_kept(&tree, &order, volumes.clone(), &mut dates, keeper, watch)?)
             })
@@ -200,19 +200,24 @@ pub fn time_of(date_s: i64) -> SystemTime {
     time.unwrap_or(UNIX_EPOCH)
 }
 
-fn now_s() -> Result<i64> {
+/// The time now, in seconds since 1970.
+///
+/// # Errors
+/// The clock stands before that.
+pub fn now_s() -> Result<i64> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock stands before 1970")?;
     i64::try_from(now.as_secs()).context("the clock")
 }
 
-fn host() -> String {
+/// Name of this machine.
+pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Bytes that no other dump has, with the marks of a random UUID.
-fn identity() -> [u8; 16] {
+pub fn identity() -> [u8; 16] {
     let half = || {
         RandomState::new()
             .hash_one((std::process::id(), SystemTime::now()))

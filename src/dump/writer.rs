@@ -9,7 +9,7 @@ mod data;
 mod load;
 mod objects;
 
-use std::{collections::BTreeSet, sync::atomic::AtomicBool};
+use std::{collections::BTreeSet, path::PathBuf, sync::atomic::AtomicBool};
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ use super::{
     tree::{Status, Tree},
     walker::{LeftOut, Since, Walk},
 };
-use crate::tape::Volumes;
+use crate::tape::{Container, Volumes};
 
 /// Seconds by which a change may carry an earlier time than the clock showed.
 const CLOCK_SLACK_S: i64 = 1;
@@ -86,8 +86,8 @@ pub enum Notice {
     Base(u8, i64),
     /// Tape blocks that the dump will take, about.
     Estimate(u64),
-    /// A volume is written from now on, from 1.
-    Volume(u32),
+    /// The volume of this name is written from now on.
+    Volume(PathBuf),
     /// Tape blocks written so far.
     Written(u64),
     /// An object is told of.
@@ -313,10 +313,18 @@ fn finish(
     writer.write_files()?;
     writer.write_trailing()?;
     let read_only = writer.tree().is_read_only();
-    let (stream, troubles, again) = writer.into_parts();
+    let (stream, mut troubles, again) = writer.into_parts();
+    let (container, tape) = (stream.volumes().container, stream.tape());
     let partial = troubles.iter().filter(|trouble| trouble.loss);
     let partial = partial.map(|trouble| trouble.path.to_string_lossy().into_owned());
     let written = stream.finish(partial.collect())?;
+    if container == Container::Tap && written.noted.is_some() && !written.indexed {
+        troubles.push(Trouble {
+            path: tape,
+            what: "has no room for the catalogue; 'headstack tape catalogue' makes it again where it is lost".into(),
+            loss: false,
+        });
+    }
     if let Some(noted) = &written.noted {
         Catalog::new(dates.directory()).add_written(noted)?;
     }

@@ -21,12 +21,15 @@ use rustix::{
     io::{Errno, retry_on_intr as retry},
 };
 
-use crate::dump::{
-    attributes::Attribute,
-    error::{Error, Result},
-    images::Take,
-    record::{Node, Time},
-    tree::{BENEATH, Status, status_at},
+use crate::{
+    dump::{
+        attributes::Attribute,
+        error::{Error, Result},
+        images::Take,
+        record::{Node, Time},
+        tree::{BENEATH, Status, status_at},
+    },
+    storage::Directory,
 };
 
 pub use terms::Terms;
@@ -51,6 +54,8 @@ pub struct Destination {
     terms: Terms,
     /// True where it is the root of a mounted database.
     store: bool,
+    /// Where it is remembered what was restored into a mounted database.
+    memory: Option<Arc<dyn Directory>>,
     /// Takes images as what they were.
     images: Option<Take>,
     /// Alignment that files get in place of the one that they had.
@@ -94,6 +99,7 @@ impl Destination {
             forced: false,
             renames: Vec::new(),
             terms: Terms::default(),
+            memory: None,
             images: None,
             entered: Mutex::new(None),
         })
@@ -130,6 +136,20 @@ impl Destination {
         self.forced
     }
 
+    /// Says which directory holds the database that is mounted here, so that increments go on top of what was restored into it.
+    #[must_use]
+    pub fn of_database(self, directory: Arc<dyn Directory>) -> Self {
+        Self {
+            memory: Some(directory),
+            ..self
+        }
+    }
+
+    /// Where it is remembered what was restored into a mounted database.
+    pub(super) fn memory(&self) -> Option<&dyn Directory> {
+        self.memory.as_deref()
+    }
+
     /// What it takes.
     pub(super) fn terms(&self) -> Terms {
         self.terms
@@ -152,7 +172,8 @@ impl Destination {
     }
 
     /// True where it is the root of a mounted database, in which directories are series.
-    pub(super) fn is_store(&self) -> bool {
+    #[must_use]
+    pub fn is_store(&self) -> bool {
         self.store
     }
 

@@ -29,7 +29,7 @@ use crate::dump::{
     TAPE_BLOCK_BYTES,
     catalog::Places,
     context::{
-        Keeper, RESTART_PASS,
+        Keeper, RESTART_PASS, Reels,
         mark::{Mark, Trailing, Within},
         plan::Plan,
     },
@@ -215,7 +215,7 @@ impl<'a, 'w> Writer<'a, 'w> {
     fn tell_volume(&mut self) {
         if self.volume != self.stream.volume() {
             self.volume = self.stream.volume();
-            (self.watch.notice)(&Notice::Volume(self.volume));
+            (self.watch.notice)(&Notice::Volume(self.stream.tape()));
         }
     }
 
@@ -245,6 +245,11 @@ impl<'a, 'w> Writer<'a, 'w> {
             standing: self.stream.stand()?,
         };
         let places = self.stream.notes().and_then(|notes| notes.places.as_ref());
+        // A tape that was full is no part of the set any more.
+        let reels = Reels::of(self.stream.volumes());
+        if keeper.context().reels != reels {
+            keeper.change(|context| context.reels = reels)?;
+        }
         keeper.keep_mark(&mark, places)
     }
 

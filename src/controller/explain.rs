@@ -23,6 +23,8 @@ pub struct Place {
     pub directory: PathBuf,
     /// The store, where a controller takes care of it.
     pub store: Option<PathBuf>,
+    /// Places that are taken by members which are not filled yet.
+    pub taken: Vec<Slot>,
     /// Where members were that are missing now.
     pub last: BTreeMap<Slot, PathBuf>,
     /// Disks that were unplugged to rehearse.
@@ -110,7 +112,12 @@ impl Advice<'_> {
             Some(path) => format!("member {slot} ({})", path.display()),
             None => format!("member {slot}"),
         };
-        self.set.missing.iter().map(of).collect()
+        self.gone().map(of).collect()
+    }
+
+    /// Places that nobody has.
+    fn gone(&self) -> impl Iterator<Item = &Slot> {
+        self.set.missing.iter().filter(|slot| !self.place.taken.contains(slot))
     }
 
     fn disabled(&self) -> Vec<String> {
@@ -163,7 +170,7 @@ impl Advice<'_> {
         if self.place.halted {
             steps.push(self.go_on());
             // All places are taken: nothing has to be put back.
-            if self.state == ArrayState::CriticalInconsistency {
+            if missing.is_empty() {
                 steps.push(format!("See that all is well: {}", self.look()));
                 return steps;
             }
@@ -201,7 +208,7 @@ impl Advice<'_> {
             let show = self.verb("show", "");
             return format!("Find the disk: {gone} is missing; its slot shows in {show}");
         };
-        match self.set.missing.iter().find_map(|slot| self.place.last.get(slot)) {
+        match self.gone().find_map(|slot| self.place.last.get(slot)) {
             Some(path) => {
                 let path = path.display();
                 format!(

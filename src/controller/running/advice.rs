@@ -14,7 +14,7 @@ use crate::{
         served::keeper_of,
     },
     raid::{
-        Slot,
+        Array, Slot,
         discover::{ArraySet, Contents, Discovery},
         health::ArrayState,
     },
@@ -60,6 +60,11 @@ impl Inner {
     fn place_of(&self, found: &Discovery, set: &ArraySet) -> Place {
         let keepers = self.served.all();
         let keeper = keeper_of(&keepers, Some(&set.uuid.to_string()));
+        let taken = |array: &Array| -> Vec<Slot> {
+            let members = array.status().members;
+            let seats = members.iter().filter(|seat| seat.path.is_some());
+            seats.map(|seat| seat.slot).collect()
+        };
         let pool = locked(&self.remembered).spares.clone();
         let blank = found.images.iter().filter(|report| report.contents == Contents::Blank);
         let blank = blank.map(|report| report.image.path());
@@ -73,6 +78,9 @@ impl Inner {
             socket: self.store.socket(),
             directory: self.store.disks(),
             store: Some(self.store.root().to_path_buf()),
+            taken: keeper
+                .as_ref()
+                .map_or_else(|_| Vec::new(), |keeper| taken(keeper.array())),
             last,
             pulled: self
                 .disks

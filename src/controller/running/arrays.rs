@@ -165,7 +165,7 @@ impl Inner {
 
     fn join(&self, keeper: &Keeper, disk: &Disk) -> Result<Added> {
         let added = keeper.array().add(&self.disks.image(disk), new_uuid()?)?;
-        keeper.nudge();
+        keeper.go_on();
         Ok(added)
     }
 
@@ -283,7 +283,7 @@ impl Inner {
             let added = new_uuid().and_then(|uuid| Ok(keeper.array().add(&member.image, uuid)?));
             match added {
                 Ok(_) => {
-                    keeper.nudge();
+                    keeper.go_on();
                     let text = format!("array {}: {} is back", status.name, path.display());
                     self.tell(
                         Event::new(Name::DiskInserted, text)

@@ -43,7 +43,8 @@ const FACTOR: u32 = 10;
 ///
 /// Level 0 takes everything, a higher one what changed since the latest dump of a lower level that was made with -u. The
 /// dump goes behind what is on the tape. One that is stopped or killed while it writes files is kept as a context, which
-/// `headstack context resume` goes on with. Of a mounted database a snapshot is dumped, so that it may be written meanwhile.
+/// `headstack context resume` goes on with. Of a mounted database a snapshot is dumped, so that it may be written meanwhile; of
+/// a store each array is one object, arrays/NAME.img, read at one moment while it is served.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -40,7 +40,8 @@ const COLUMNS: &[Column] = &[Column::right("number", "NUMBER"), Column::left("pa
 /// Bring a tree, or parts of it, back from tapes
 ///
 /// It goes into the working directory, or into the one that -D names, and never outside it. Files that are there are
-/// overwritten, directories are not.
+/// overwritten, directories are not. In a store arrays/NAME.img is written into the array of that identity or name, which
+/// nobody else has meanwhile, or into one that is made of free disks.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -2,8 +2,10 @@
 //!
 //! Where the controller runs, a dump reads a moment of an array through it while clients go on, and a restore gets the
 //! array for itself; where not, the array is started by whoever dumps or restores. An array that cannot be read is left to
-//! the next dump, and the controller tells so as an event.
+//! the next dump, and the controller tells so as an event. An overlay beside the disks is a clone of its array, and an array
+//! of its own on the tape.
 
+mod clones;
 mod dumped;
 mod restored;
 

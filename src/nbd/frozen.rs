@@ -68,6 +68,12 @@ impl Frozen {
         }
     }
 
+    /// The array that it is a moment of.
+    #[must_use]
+    pub fn array(&self) -> &Arc<Array> {
+        &self.array
+    }
+
     /// Length, in bytes.
     #[must_use]
     pub fn size_bytes(&self) -> u64 {

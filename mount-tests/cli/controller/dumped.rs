@@ -8,6 +8,7 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
 };
 
 use headstack::{
@@ -15,8 +16,9 @@ use headstack::{
     raid::{
         Array,
         assemble::{Assembly, Image},
-        discover::{discover, open},
+        discover::{ArraySet, discover, open, open_over},
     },
+    storage::{Directory, HostDirectory},
 };
 use serde_json::{Value, json};
 
@@ -59,6 +61,10 @@ impl Store {
     }
 
     fn open(&self, name: &str) -> Array {
+        open(&self.members_of(name), Assembly::default()).unwrap()
+    }
+
+    fn members_of(&self, name: &str) -> ArraySet {
         let mut paths: Vec<PathBuf> = fs::read_dir(self.file("disks"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
@@ -66,8 +72,7 @@ impl Store {
         paths.sort();
         let images: Vec<Image> = paths.iter().map(|path| Image::at(path).unwrap()).collect();
         let found = discover(&images);
-        let set = found.arrays.iter().find(|set| set.name == name).unwrap();
-        open(set, Assembly::default()).unwrap()
+        found.arrays.into_iter().find(|set| set.name == name).unwrap()
     }
 
     fn bytes_of(&self, name: &str) -> Vec<u8> {
@@ -95,9 +100,11 @@ impl Store {
 
 /// A store with an array `r5` of its first three disks, which takes little space.
 fn sparse() -> Store {
-    let store = Store::new(4);
-    let [a, b, c] = [0, 1, 2].map(|number| store.disk(number));
-    headstack(&["array", "create", "r5", "--level", "5", "--chunk", "64K", &a, &b, &c]).text();
+    let store = Store::new(0);
+    let disks = [0, 1, 2, 3].map(|number| store.disk(number));
+    let [a, b, c, d] = disks.each_ref().map(String::as_str);
+    headstack(&["disk", "create", "--size", "6M", a, b, c, d]).text();
+    headstack(&["array", "create", "r5", "--level", "5", "--chunk", "64K", a, b, c]).text();
     store
 }
 
@@ -368,6 +375,8 @@ fn a_dump_reads_a_moment_while_clients_write() {
     let reading = connect(&store);
     let freeze = json!({"version": 1, "store": {"freeze-array": {"name": "r5", "moment": "m"}}});
     assert!(super::answer(&reading, &freeze.to_string())["progress"].is_object());
+    let refused = store.try_ask(json!({"lend-array": {"name": "r5"}}))["failed"].to_string();
+    assert!(refused.contains("a dump reads array"), "{refused}");
     let file = store.beside("new");
     fs::write(&file, vec![0xEE; 2 << 20]).unwrap();
     run(Command::new(nbdcopy).args(["--flush", &file, &store.uri("r5")]), b"").text();
@@ -450,4 +459,71 @@ fn a_chain_with_an_array_goes_back_into_a_store() {
     dump("-2");
     restore("3").text();
     assert!(target.bytes_of("r5") == second, "level 2");
+}
+
+/// D20: a clone, an overlay beside the disks, is an array of its own on the tape and where it is restored.
+#[test]
+fn a_clone_becomes_an_array_of_its_own() {
+    let store = sparse();
+    let bytes = store.write("r5", 2_654_435_761);
+    let directory: Arc<dyn Directory> = Arc::new(HostDirectory::open(&store.file("disks")).unwrap());
+    let overlay = Image {
+        directory,
+        name: "twin.overlay".into(),
+    };
+    let clone = open_over(&store.members_of("r5"), Assembly::default(), &overlay).unwrap();
+    clone.write_at(&[0xC1; 8192], 4096, true).unwrap();
+    clone.stop(now()).unwrap();
+    drop(clone);
+    let mut changed = bytes.clone();
+    changed[4096..12288].fill(0xC1);
+    let told = store.dump("-0", "t.tap");
+    assert!(told.err.contains("is a clone of array r5"), "{told:?}");
+    told.ends(0);
+    let tape = store.beside("t.tap");
+    let listed = names(&headstack(&["restore", "-t", "-f", &tape]).text());
+    assert!(!listed.iter().any(|name| name.contains("overlay")), "{listed:?}");
+    let new = Store::new(6);
+    store.extract("t.tap", &new.path(), &["arrays"]).text();
+    assert!(new.bytes_of("r5") == bytes, "the array");
+    assert!(new.bytes_of("twin") == changed, "its clone");
+    assert_ne!(new.facts("r5")["uuid"], new.facts("twin")["uuid"]);
+}
+
+/// D21, D26, D53: how a file is aligned goes with it; a target that says how its own files are aligned says so of those that
+/// come, and an earlier release knows nothing of it.
+#[test]
+fn alignment_goes_with_a_file_or_is_that_of_the_target() {
+    let store = Store::new(0);
+    let tree = store.out("tree");
+    let file = Path::new(&tree).join("machine.img");
+    fs::write(&file, vec![7; 10_000]).unwrap();
+    let align = |path: &Path, value: &str| {
+        rustix::fs::setxattr(
+            path,
+            "user.headstack.align",
+            value.as_bytes(),
+            rustix::fs::XattrFlags::empty(),
+        )
+        .unwrap();
+    };
+    align(&file, "4096");
+    let tape = store.beside("t.tap");
+    store.remembering(&["dump", "-0", "-f", &tape, &tree]).text();
+    let aligned = store.out("aligned");
+    align(Path::new(&aligned), "512");
+    for (into, more, expected) in [
+        (store.out("plain"), &[][..], Some("4096")),
+        (store.out("old"), &["--target-epoch", "1"][..], None),
+        (aligned, &[], Some("512")),
+    ] {
+        let words: Vec<&str> = more.iter().copied().chain(["machine.img"]).collect();
+        store.extract("t.tap", &into, &words).text();
+        let mut value = vec![0; 64];
+        let length = rustix::fs::getxattr(Path::new(&into).join("machine.img"), "user.headstack.align", &mut value);
+        let found = length
+            .ok()
+            .map(|length| String::from_utf8_lossy(&value[..length]).into_owned());
+        assert_eq!(found.as_deref(), expected, "{into}");
+    }
 }

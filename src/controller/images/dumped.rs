@@ -13,7 +13,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::{ask, controller, found_in};
+use super::{ask, clones::clones_of, controller, found_in};
 use crate::{
     controller::{
         client::{self, Lasting},
@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// How an array is started that is only read.
-const READING: Assembly = Assembly {
+pub(super) const READING: Assembly = Assembly {
     read_only: true,
     force: false,
     journal_always: false,
@@ -59,6 +59,10 @@ pub fn images_of(store: &Store) -> Result<Images> {
             images.covered.extend(covered(store, &member.image.path()));
         }
         images.all.push(image_of(store, set));
+    }
+    for (path, image) in clones_of(store, &found)? {
+        images.covered.extend(covered(store, &path));
+        images.all.push(image);
     }
     for image in &images.all {
         if let Some(reason) = &image.refused {
@@ -106,25 +110,30 @@ fn image_of(store: &Store, set: &ArraySet) -> Image {
         missing => vec![format!("is read without {missing} of its members, which are missing")],
     };
     let name = set.name.replace('/', "_");
+    let facts = shape_of(set);
+    Image {
+        name: format!("{name}{ENDING}"),
+        identity: set.uuid.0,
+        size_bytes,
+        modified: modified(set),
+        attributes: attributes(set),
+        facts,
+        notes,
+        refused,
+        open: opener(store, set, served),
+    }
+}
+
+/// What an array is, in md's terms.
+pub(super) fn shape_of(set: &ArraySet) -> ImageFacts {
     let legs: u16 = set.legs.iter().map(|leg| leg.slots).sum();
-    let facts = ImageFacts {
+    ImageFacts {
         epoch: EPOCH,
         nested: !set.legs.is_empty(),
         level: i16::try_from(set.level.code()).unwrap_or(i16::MAX),
         members: if set.legs.is_empty() { set.slots } else { legs },
         chunk_kib: u32::try_from(set.chunk_bytes / 1024).unwrap_or(0),
         layout: set.layout,
-    };
-    Image {
-        name: format!("{name}{ENDING}"),
-        identity: set.uuid.0,
-        size_bytes,
-        modified: modified(set),
-        attributes: attributes(set, &facts),
-        facts,
-        notes,
-        refused,
-        open: opener(store, set, served),
     }
 }
 
@@ -149,8 +158,13 @@ fn facts_of(store: &Store, set: &ArraySet) -> Option<Map<String, Value>> {
 
 /// When a member was written last.
 fn modified(set: &ArraySet) -> Time {
+    latest(set.members.iter().map(|member| member.image.path()))
+}
+
+/// When one of some files was written last.
+pub(super) fn latest(paths: impl Iterator<Item = PathBuf>) -> Time {
     let time = |path: PathBuf| fs::metadata(path).ok()?.modified().ok();
-    let last = set.members.iter().filter_map(|member| time(member.image.path())).max();
+    let last = paths.filter_map(time).max();
     let since = last
         .and_then(|last| last.duration_since(UNIX_EPOCH).ok())
         .unwrap_or_default();
@@ -161,7 +175,8 @@ fn modified(set: &ArraySet) -> Time {
 }
 
 /// What is told of an array to people and other programs, and what its first member says of alignment.
-fn attributes(set: &ArraySet, facts: &ImageFacts) -> Vec<Attribute> {
+pub(super) fn attributes(set: &ArraySet) -> Vec<Attribute> {
+    let facts = shape_of(set);
     let level = if facts.nested { "raid50" } else { set.level.name() };
     let text = format!(
         "uuid={} name={} level={level} layout={:#x} chunk={} members={} epoch={}",
@@ -205,7 +220,7 @@ fn opener(store: &Store, set: &ArraySet, served: bool) -> Open {
 }
 
 /// An array that this process has started for reading only.
-struct Still(Array);
+pub(super) struct Still(pub(super) Array);
 
 impl Contents for Still {
     fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> io::Result<()> {

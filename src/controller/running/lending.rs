@@ -8,6 +8,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     sync::{Arc, Mutex, PoisonError},
+    thread,
     time::Duration,
 };
 
@@ -28,10 +29,25 @@ use crate::{
 
 /// How often it is seen whether the asker still listens.
 const LISTENS: Duration = Duration::from_millis(200);
+/// How often and how many times it is seen whether an array that was stopped is nobody's: who looked at it or works on it
+/// takes a moment to leave.
+const LOOKS: Duration = Duration::from_millis(10);
+const LETS_GO: u32 = 150;
 /// Most bytes of an answer.
 const PIECE_BYTES: u32 = 1 << 20;
 /// Moments that are read at a time, at most.
 const MOMENTS_MAX: usize = 64;
+
+/// True once something is so that takes a moment.
+fn within_patience(is_so: impl Fn() -> bool) -> bool {
+    for _ in 0..LETS_GO {
+        if is_so() {
+            return true;
+        }
+        thread::sleep(LOOKS);
+    }
+    is_so()
+}
 
 /// Moments of arrays, by the names that their askers made up.
 #[derive(Default)]
@@ -121,11 +137,8 @@ impl Inner {
                 let message = format!("array {} is being restored already", set.name);
                 return Err(Error::refused(Kind::Busy, message, "again when that has ended"));
             }
-            if keeper_of(&self.served.all(), Some(&uuid)).is_ok()
-                && let Err(error) = self.stop_array(Some(&uuid), true)
-            {
-                locked(&self.changing).lent.remove(&set.uuid);
-                self.take_in();
+            if let Err(error) = self.let_go(&uuid) {
+                self.take_back_lent(set.uuid);
                 return Err(error);
             }
             let text = format!("array {} is given to a restore: its clients are cut off", set.name);
@@ -133,6 +146,32 @@ impl Inner {
             set.uuid
         };
         self.wait_for_asker(tell);
+        self.take_back_lent(uuid);
+        Ok(Map::new())
+    }
+
+    /// Stops an array that is served, and waits until nobody in this process uses its disks any more.
+    fn let_go(&self, uuid: &str) -> Result<()> {
+        let Ok(array) = keeper_of(&self.served.all(), Some(uuid)).map(|keeper| Arc::downgrade(keeper.array())) else {
+            return Ok(());
+        };
+        let message = format!("a dump reads array {uuid}");
+        let busy = || Error::refused(Kind::Busy, message, "again when that has ended");
+        let reads = |frozen: &Arc<Frozen>| frozen.array().uuid().to_string() == uuid;
+        // A dump that has just ended is noticed a moment later.
+        let ended = within_patience(|| !locked(&self.moments.all).values().any(reads));
+        if !ended {
+            return Err(busy());
+        }
+        self.stop_array(Some(uuid), true)?;
+        if within_patience(|| array.strong_count() == 0) {
+            return Ok(());
+        }
+        Err(busy())
+    }
+
+    /// Starts an array again that was lent.
+    fn take_back_lent(&self, uuid: Uuid) {
         {
             let mut looks = locked(&self.changing);
             looks.lent.remove(&uuid);
@@ -141,7 +180,6 @@ impl Inner {
         if !locked(&self.bell).ending {
             self.take_in();
         }
-        Ok(Map::new())
     }
 
     /// Waits until the asker hangs up, or the controller ends.

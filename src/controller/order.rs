@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 pub use facts::{facts, level_name, reshape_facts};
-pub(super) use members::fail;
-use members::{Taking, added_fact, copies, remove};
+pub(super) use members::fail_all_on;
+use members::{Taking, added_fact, copies, fail, remove};
 
 use super::{
     error::{Error, Kind, Result},

@@ -4,7 +4,7 @@
 //! like any other. A table is changed back copy first, each copy durably, while the claim on its sectors keeps other
 //! processes away; the partitions of other arrays may be in use meanwhile.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use super::{
     SECTOR_BYTES, Sector,
@@ -21,6 +21,19 @@ use super::{
     },
 };
 use crate::storage::{Access, Storage};
+
+/// True where a member is an image, or a partition of it.
+pub fn is_on(member: &Path, image: &Path) -> bool {
+    let (member, image) = (
+        member.as_os_str().as_encoded_bytes(),
+        image.as_os_str().as_encoded_bytes(),
+    );
+    match member.strip_prefix(image) {
+        Some([]) => true,
+        Some([b'.', b'p', number @ ..]) => !number.is_empty() && number.iter().all(u8::is_ascii_digit),
+        _ => false,
+    }
+}
 
 /// The image that a partition of an image is.
 pub fn partition(image: &Image, number: usize, area: Area) -> Image {

@@ -370,6 +370,42 @@ fn the_controller_mounts_its_series() {
     assert_eq!(end(store.serve()), Some(0));
 }
 
+/// R23, R28: a disk that several arrays have partitions of is missed by all of them, used or not.
+#[test]
+fn a_disk_with_partitions_is_missed_by_all_of_its_arrays() {
+    let store = Store::new(3);
+    let disks: Vec<String> = (0..3).map(|disk| store.disk(disk)).collect();
+    for name in ["one", "two"] {
+        let mut words = vec![
+            "array",
+            "create",
+            name,
+            "--level",
+            "5",
+            "--init",
+            "foreground",
+            "--capacity",
+            "8M",
+        ];
+        words.extend(["--chunk", "64K"].into_iter().chain(disks.iter().map(String::as_str)));
+        headstack(&words).text();
+    }
+    let controller = store.serve();
+    store.wait_for("Normal");
+    let states = || -> Vec<String> {
+        let status = store.status();
+        let arrays = status["arrays"].as_array().unwrap().iter();
+        arrays
+            .map(|array| array["state"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    store.on_disk("pull", 1);
+    wait_until("both miss it", || states() == ["Critical – missing disk"; 2]);
+    store.on_disk("insert", 1);
+    wait_until("both have it back", || states() == ["Normal"; 2]);
+    assert_eq!(end(controller), Some(0));
+}
+
 /// Sockets that a service manager hands over are served, with all arrays from the first client on.
 #[test]
 fn sockets_that_are_handed_over_are_served() {

@@ -15,6 +15,7 @@ use crate::{
         array::{MemberStatus, Status},
         assemble::Image,
         discover::{Contents, discover},
+        partition::is_on,
         stopped::give_back,
     },
 };
@@ -81,6 +82,14 @@ pub(in crate::controller) fn fail(array: &Array, member: &str) -> Result<()> {
     }
     let array = status.name;
     Err(raid::Error::MemberNeeded { array, slot }.into())
+}
+
+/// Takes all members out that are an image or partitions of it, unless the array needs one of them.
+pub(in crate::controller) fn fail_all_on(array: &Array, image: &Path) -> Result<()> {
+    let members = array.status().members.into_iter().filter_map(|seat| seat.path);
+    let on_it = members.filter(|member| is_on(member, image));
+    let failed: Vec<_> = on_it.map(|member| fail(array, &member.display().to_string())).collect();
+    failed.into_iter().collect()
 }
 
 /// Gives an image back that the array does without.

@@ -62,7 +62,7 @@ impl Inner {
         let keeper = keeper_of(&keepers, Some(&set.uuid.to_string()));
         let taken = |array: &Array| -> Vec<Slot> {
             let members = array.status().members;
-            let seats = members.iter().filter(|seat| seat.path.is_some());
+            let seats = members.iter().filter(|seat| seat.rebuilt_bytes.is_some());
             seats.map(|seat| seat.slot).collect()
         };
         let pool = locked(&self.remembered).spares.clone();

@@ -14,7 +14,7 @@ use crate::{
         disk::Disk,
         error::{Error, Kind, Result},
         event::{Event, Level, Name},
-        order::{fail, level_name, new_uuid},
+        order::{fail_all_on, level_name, new_uuid},
         served::keeper_of,
         watch::{Observed, work_failed},
     },
@@ -209,7 +209,7 @@ impl Inner {
         self.tell(Event::new(Name::DiskRemoved, &text).at(&path));
         for keeper in self.served.all() {
             let array = keeper.array();
-            match fail(array, &path) {
+            match fail_all_on(array, disk.path()) {
                 Err(Error::Array(raid::Error::MemberNeeded { .. })) if renamed.is_none() => {
                     let text = format!(
                         "array {} goes on with the file that was {name} and has no name any more: what it holds is lost when \

@@ -21,7 +21,7 @@ use crate::controller::{
     library,
     log::Query,
     metrics,
-    order::fail,
+    order::fail_all_on,
 };
 use crate::raid::{
     self,
@@ -117,7 +117,7 @@ impl Inner {
                 self.tell(Event::new(Name::DiskRemoved, format!("the disk {name} was pulled")).at(&path));
                 // What is not used would not be missed before its next request.
                 for keeper in self.served.all() {
-                    match fail(keeper.array(), &path) {
+                    match fail_all_on(keeper.array(), disk.path()) {
                         Err(Error::Array(raid::Error::MemberNeeded { .. })) => keeper.array().look_for_members(),
                         failed => drop(failed),
                     }

@@ -18,6 +18,7 @@ use crate::{
         discover::{ArraySet, Contents, Discovery},
         health::{ArrayState, DiskState},
         metadata::identity::Uuid,
+        partition::is_on,
     },
 };
 
@@ -47,7 +48,11 @@ impl Inner {
                 let keeper = keepers.iter().find(|keeper| keeper.array().uuid() == *uuid);
                 keeper.is_some_and(|keeper| {
                     let members = keeper.array().status().members;
-                    members.iter().any(|seat| seat.path.as_deref() == Some(Path::new(path)))
+                    members.iter().any(|seat| {
+                        seat.path
+                            .as_deref()
+                            .is_some_and(|member| is_on(member, Path::new(path)))
+                    })
                 })
             };
             seen.nameless.retain(|(uuid, path), _| has(uuid, path));

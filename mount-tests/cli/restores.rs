@@ -4,6 +4,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -245,6 +246,81 @@ fn lists_above_the_limit_become_permissions() {
         let list = String::from_utf8(list.stdout).unwrap();
         assert_eq!(list.contains("user:1035:r"), kept, "{list}");
         assert_eq!(ran.err.contains("40 entries"), !kept, "{}", ran.err);
+    }
+}
+
+/// D15, D28, D49: permissions of Windows and of UNIX restored to a target of either style; attributes of DOS stay.
+#[test]
+fn permissions_follow_the_style_of_the_target() {
+    if !rustix::process::geteuid().is_root() {
+        return skip("permissions of Windows (needs root)");
+    }
+    let reels = Reels::new();
+    let tree = PathBuf::from(&reels.tree);
+    let set = |path: &Path, name: &str, value: &[u8]| {
+        rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
+    };
+    fs::create_dir(tree.join("share")).unwrap();
+    for name in ["share", "windows", "unix"] {
+        let path = tree.join(name);
+        if name != "share" {
+            fs::write(&path, name).unwrap();
+        }
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o770)).unwrap();
+        set(&path, "user.DOSATTRIB", b"0x22\0\0\x05\0\x05\0");
+        if name != "unix" {
+            set(&path, "security.NTACL", b"\x04\0\x04\0\0\0\x02\0");
+        }
+    }
+    reels.dump("-0").json();
+    // What is restored, to which style: its permissions, and whether those of Windows are there.
+    let table = [
+        ("share", "unix", 0o755, false),
+        ("windows", "unix", 0o644, false),
+        ("unix", "unix", 0o770, false),
+        ("share", "ntfs", 0o770, true),
+        ("windows", "ntfs", 0o770, true),
+        ("unix", "ntfs", 0o770, false),
+    ];
+    for (name, style, mode, windows) in table {
+        let out = reels.out(&format!("{name}-{style}"));
+        let words = ["restore", "-x", "--style", style, "-f", &reels.tape, "-D", &out, name];
+        let ran = headstack(&words).ends(0);
+        let path = Path::new(&out).join(name);
+        let value = |of: &str| {
+            let mut value = [0; 64];
+            let length = rustix::fs::getxattr(&path, of, &mut value[..]).ok()?;
+            Some(value[..length].to_vec())
+        };
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, mode, "{name} to {style}");
+        assert_eq!(value("security.NTACL").is_some(), windows, "{name} to {style}");
+        assert_eq!(value("user.DOSATTRIB").unwrap(), b"0x22\0\0\x05\0\x05\0");
+        assert_eq!(ran.err.contains("those of Windows"), mode != 0o770, "{}", ran.err);
+    }
+}
+
+/// D57: series with names that an old release does not take are ordinary directories there.
+#[test]
+fn series_of_unicode_names_become_ordinary_directories() {
+    let reels = Reels::new();
+    for name in ["coin", "m\u{fc}nze"] {
+        let path = Path::new(&reels.tree).join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("raw"), name).unwrap();
+        let parameter = "user.headstack.block_size";
+        rustix::fs::setxattr(&path, parameter, b"8", rustix::fs::XattrFlags::empty()).unwrap();
+    }
+    reels.dump("-0").json();
+    for (words, series) in [(vec!["--classic"], false), (vec![], true)] {
+        let out = reels.out(&format!("out{series}"));
+        let ran = headstack(&[&["restore", "-x", "-f", &reels.tape, "-D", &out], words.as_slice()].concat()).ends(0);
+        for (name, is_series) in [("coin", true), ("m\u{fc}nze", series)] {
+            let path = Path::new(&out).join(name);
+            assert_eq!(fs::read(path.join("raw")).unwrap(), name.as_bytes());
+            let found = rustix::fs::getxattr(&path, "user.headstack.block_size", &mut [0; 8][..]);
+            assert_eq!(found.is_ok(), is_series, "{name}");
+        }
+        assert_eq!(ran.err.contains("ordinary directory"), !series, "{}", ran.err);
     }
 }
 

@@ -10,6 +10,7 @@ mod damaged;
 mod foreign;
 mod hostile;
 mod interactive;
+mod lists;
 mod mounted;
 mod odd;
 mod ours;
@@ -68,10 +69,16 @@ struct Place {
 
 impl Place {
     fn new() -> Self {
-        let place = Self {
-            directory: tempfile::tempdir().unwrap(),
-            now_s: 0,
-        };
+        Self::inside(tempfile::tempdir().unwrap())
+    }
+
+    /// A place in memory, where attributes may be longer than on a disk.
+    fn in_memory() -> Self {
+        Self::inside(tempfile::tempdir_in("/dev/shm").unwrap())
+    }
+
+    fn inside(directory: tempfile::TempDir) -> Self {
+        let place = Self { directory, now_s: 0 };
         for name in ["tree", "tapes", "state", "out", "scratch"] {
             fs::create_dir(place.path(name)).unwrap();
         }

@@ -51,6 +51,11 @@ fn fill(tree: &Path) {
         }
     }
     fs::hard_link(tree.join("odd"), tree.join("a/link")).unwrap();
+    // More than goes with a file: the longer stands behind the end of the dump.
+    for (name, length) in [("user.b", 30), ("user.a", 4000)] {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(tree.join("b/f3"), name, &vec![b'v'; length], flags).unwrap();
+    }
     std::os::unix::fs::symlink("a/f1", tree.join("symlink")).unwrap();
     // Reading a symlink sets its time of access, but not one that lies ahead.
     run(
@@ -173,7 +178,7 @@ fn a_dump_that_stops_anywhere_goes_on_to_the_same_bytes() {
             });
             let mut stops = 0;
             while let Err(Error::Interrupted { pass, .. }) = result {
-                assert_eq!(pass, 4);
+                assert!(pass >= 4);
                 stops += 1;
                 let id = keeper.context().id();
                 drop(keeper);

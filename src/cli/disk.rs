@@ -23,7 +23,7 @@ use super::{
 use crate::{
     controller::{
         Store,
-        disk::hardware::Hardware,
+        disk::{drive::Drive, hardware::Hardware},
         interface::{DiskDeed, StoreAsk},
     },
     raid::{
@@ -106,7 +106,8 @@ pub struct Ls {
 
 /// Show one image: what it holds, what it is to which array, and the drive that it is on
 ///
-/// Where the controller of its store runs, its place among the disks and its state are shown too.
+/// Where the controller of its store runs, its place among the disks and its state are shown too. What the drive says of
+/// itself comes from `smartctl` of smartmontools, where that is installed and may ask.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -201,16 +202,17 @@ impl Show {
         let location = live.get("location").map_or(Cell::None, |at| {
             Cell::text(format!("controller {} port {}", at["controller"], at["port"]))
         });
+        let drive = hardware.drives.first().and_then(|name| Drive::ask(name));
         let facts = [
             ("path", Cell::path(&path)),
             ("location", location),
-            ("model", hardware.model.map_or(Cell::None, Cell::Text)),
+            ("model", hardware.model.clone().map_or(Cell::None, Cell::Text)),
             ("size_bytes", Cell::Bytes(report.size_bytes)),
             ("free_bytes", Cell::Bytes(report.free_bytes)),
-            ("revision", hardware.revision.map_or(Cell::None, Cell::Text)),
+            ("revision", hardware.revision.clone().map_or(Cell::None, Cell::Text)),
             ("state", told("state")),
             ("pcie_width", Cell::number(hardware.width.map(u64::from))),
-            ("pcie_speed", hardware.speed.map_or(Cell::None, Cell::Text)),
+            ("pcie_speed", hardware.speed.clone().map_or(Cell::None, Cell::Text)),
             ("written_bytes", told("written_bytes")),
             ("holds", Cell::text(report.contents.to_string())),
             (
@@ -231,9 +233,33 @@ impl Show {
             ),
             ("member", place.map_or(Cell::None, |(_, place)| Cell::text(place))),
         ];
-        Output::new("disk show", self.form).record(&facts)?;
+        let facts = facts.into_iter().chain(facts_of_drive(&hardware.drives, drive));
+        Output::new("disk show", self.form).record(&facts.collect::<Vec<_>>())?;
         Ok(Code::Success)
     }
+}
+
+/// What is told of the real drive under an image.
+fn facts_of_drive(names: &[String], drive: Option<Drive>) -> [(&'static str, Cell); 8] {
+    let name = match names {
+        [] => Cell::None,
+        names => Cell::Text(names.join(" ")),
+    };
+    let drive = drive.unwrap_or_default();
+    let doubts = match drive.doubts.as_slice() {
+        [] => Cell::None,
+        doubts => Cell::Text(doubts.join("; ")),
+    };
+    [
+        ("drive", name),
+        ("drive_passed", drive.passed.map_or(Cell::None, Cell::Flag)),
+        ("drive_temperature_c", Cell::number(drive.temperature_c)),
+        ("drive_power_on_hours", Cell::number(drive.power_on_hours)),
+        ("drive_percentage_used", Cell::number(drive.percentage_used)),
+        ("drive_media_errors", Cell::number(drive.media_errors)),
+        ("drive_doubts", doubts),
+        ("drive_trouble", drive.trouble.map_or(Cell::None, Cell::Text)),
+    ]
 }
 
 /// What the controller tells of a disk; nothing where its store has none that runs.

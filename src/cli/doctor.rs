@@ -25,7 +25,10 @@ use super::{
     output::{Cell, FormOptions, Output},
 };
 use crate::{
-    controller::Store,
+    controller::{
+        Store,
+        disk::{drive::Drive, hardware::Hardware},
+    },
     raid::discover::discover,
     series::{Limits, Mode},
 };
@@ -110,22 +113,40 @@ impl Findings {
         let doubt = kind.as_deref().and_then(facts::doubt_about_images);
         self.warnings
             .extend(doubt.map(|doubt| format!("{}: {doubt}", place.display())));
+        let mut asked: Vec<String> = Vec::new();
         for set in discover(&images(&[place])?).arrays {
             let paths = set
                 .members
                 .iter()
                 .map(|member| member.image.directory.path().join(whole(&member.image.name)));
-            let drives: Vec<Option<u64>> = paths.map(|path| Some(fs::metadata(path).ok()?.dev())).collect();
-            let (first, others) = drives.split_first().unwrap_or((&None, &[]));
-            if !set.level.is_bare()
-                && !others.is_empty()
-                && others.iter().all(|drive| drive == first && drive.is_some())
-            {
+            let places: Vec<_> = paths
+                .map(|path| {
+                    (
+                        fs::metadata(&path).ok().map(|file| file.dev()),
+                        Hardware::of(&path).drives,
+                    )
+                })
+                .collect();
+            let one = |(first, drives): &(Option<u64>, Vec<String>), (other, others): &(Option<u64>, Vec<String>)| {
+                (first.is_some() && first == other) || (!drives.is_empty() && drives == others)
+            };
+            let shared = places.windows(2).all(|pair| one(&pair[0], &pair[1]));
+            if !set.level.is_bare() && places.len() > 1 && shared {
                 self.warnings.push(format!(
-                    "array {}: all its images are on one file system: what fails under it fails them all",
+                    "array {}: all its images are on one drive or file system: what fails under it fails them all",
                     set.name
                 ));
             }
+            asked.extend(places.into_iter().flat_map(|(_, drives)| drives));
+        }
+        asked.sort();
+        asked.dedup();
+        for drive in asked.iter().filter_map(|name| Drive::ask(name)) {
+            let doubts = drive
+                .doubts
+                .iter()
+                .map(|doubt| format!("drive {}: {doubt}", drive.name));
+            self.warnings.extend(doubts);
         }
         Ok(())
     }

@@ -105,8 +105,10 @@ impl Arguments {
             },
             ..Settings::default()
         };
-        let server = Arc::new(Server::start(Exports::default(), settings, listeners).context("the server")?);
+        let server = Arc::new(Server::start(Exports::default(), settings, Vec::new()).context("the server")?);
         let controller = Arc::new(Controller::start(store.clone(), tenure, Arc::clone(&server))?);
+        // Whoever comes first, as with a socket that was handed over, finds the arrays.
+        server.listen(listeners).context("the server")?;
         let answerer = Arc::clone(&controller);
         let pages = Pages::start(&self, &store, Arc::new(move |ask, tell| answerer.answer(ask, tell)))?;
         // Verbs look for the controller where its store has it, wherever the arrays are served.

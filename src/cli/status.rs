@@ -133,7 +133,10 @@ impl Arguments {
             return output.document(status);
         }
         let advice = list(&status, "advice");
-        let troubles = list(&status, "not_started");
+        let troubles: Vec<&Value> = ["not_started", "nameless"]
+            .iter()
+            .flat_map(|key| list(&status, key))
+            .collect();
         if advice.is_empty() && troubles.is_empty() && self.unhealthy {
             return output.told("all arrays are well", &[]);
         }
@@ -151,7 +154,7 @@ impl Arguments {
                 text.push_str(&format!("  {number}. {step}\n"));
             }
         }
-        for trouble in troubles.iter().filter_map(Value::as_str) {
+        for trouble in troubles.iter().filter_map(|trouble| trouble.as_str()) {
             text.push_str(&format!("{trouble}\n"));
         }
         if advice.is_empty() && troubles.is_empty() {
@@ -260,6 +263,7 @@ fn verdict(status: &Map<String, Value>) -> Code {
         ArrayState::Disabled => Code::Unusable,
         _ if !list(status, "not_started").is_empty() => Code::Unusable,
         state if state.is_critical() || state == ArrayState::Rebuilding => Code::Failure,
+        _ if !list(status, "nameless").is_empty() => Code::Failure,
         _ => Code::Success,
     }
 }

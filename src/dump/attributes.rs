@@ -9,10 +9,16 @@
 //!
 //! Prefixes: 1 `user.`, 2 and 3 the access and default ACL, 4 `trusted.`, 6 `security.`. ACLs are told as ext2 has them:
 //! u32 1, then u16 tag and u16 permissions, and u32 id where the tag is 2 or 8. A program of Linux takes one block of at most
-//! 4096 bytes an object. Sources: `xattr.c` of dump 0.4b47, `fs/ext4/xattr.h`, `acl.h` of Linux.
+//! 4096 bytes an object; what does not fit stands [behind the end of the dump](super::reader::Item::Trailing), a block for
+//! each attribute, which may be longer there. Sources: `xattr.c` of dump 0.4b47, `fs/ext4/xattr.h`, `acl.h` of Linux.
 
 /// Longest block that the programs of Linux take, in bytes.
 pub const BLOCK_MAX_BYTES: usize = 4096;
+
+/// Most entries of an access control list that are kept.
+pub const LIST_MAX_ENTRIES: usize = 1024;
+/// Longest block of a single attribute: the host has values of up to 64 KiB.
+const LONG_MAX_BYTES: usize = 65 << 10;
 
 const MAGIC_BLOCK: u32 = 0xEA02_0000;
 const MAGIC_INODE: u32 = 0xEA02_0001;
@@ -45,6 +51,16 @@ impl Attribute {
     #[must_use]
     pub fn is_list(&self) -> bool {
         self.name == ACL_ACCESS || self.name == ACL_DEFAULT
+    }
+
+    /// How many entries an access control list has; 0 for any other attribute.
+    #[must_use]
+    pub fn entries(&self) -> usize {
+        if self.is_list() {
+            self.value.len().saturating_sub(4) / 8
+        } else {
+            0
+        }
     }
 }
 
@@ -82,6 +98,37 @@ pub enum Flaw {
 /// # Errors
 /// [`Flaw::Name`], [`Flaw::Acl`] and [`Flaw::TooLong`].
 pub fn encode(attributes: &[Attribute]) -> Result<Vec<u8>, Flaw> {
+    encode_up_to(attributes, BLOCK_MAX_BYTES)
+}
+
+/// A single attribute as a block of whole tape blocks, whatever its length.
+///
+/// # Errors
+/// As [`encode`], where it is longer than the host can have it.
+pub fn encode_long(attribute: &Attribute) -> Result<Vec<u8>, Flaw> {
+    encode_up_to(std::slice::from_ref(attribute), LONG_MAX_BYTES)
+}
+
+/// As many attributes as fit into the block that other programs take, the shortest first, and the rest; an empty block
+/// where none fits.
+///
+/// # Errors
+/// [`Flaw::Name`] and [`Flaw::Acl`].
+pub fn encode_fitting(mut attributes: Vec<Attribute>) -> Result<(Vec<u8>, Vec<Attribute>), Flaw> {
+    let mut rest = Vec::new();
+    loop {
+        match encode(&attributes) {
+            Err(Flaw::TooLong { .. }) => {
+                attributes.sort_by_key(|attribute| attribute.value.len());
+                rest.extend(attributes.pop());
+            }
+            block if !attributes.is_empty() => return Ok((block?, rest)),
+            _ => return Ok((Vec::new(), rest)),
+        }
+    }
+}
+
+fn encode_up_to(attributes: &[Attribute], limit_bytes: usize) -> Result<Vec<u8>, Flaw> {
     let mut told = Vec::with_capacity(attributes.len());
     for attribute in attributes {
         let (index, name) = index_of(&attribute.name)?;
@@ -100,7 +147,7 @@ pub fn encode(attributes: &[Attribute]) -> Result<Vec<u8>, Flaw> {
         (ENTRY_BYTES + name.len()).next_multiple_of(4) + value.len().next_multiple_of(4)
     };
     let length_bytes = HEAD_BYTES + 4 + told.iter().map(need).sum::<usize>();
-    if length_bytes > BLOCK_MAX_BYTES {
+    if length_bytes > limit_bytes {
         return Err(Flaw::TooLong { length_bytes });
     }
     let whole = length_bytes.next_multiple_of(super::TAPE_BLOCK_BYTES);
@@ -115,7 +162,7 @@ pub fn encode(attributes: &[Attribute]) -> Result<Vec<u8>, Flaw> {
         end -= value.len().next_multiple_of(4);
         values[end..end + value.len()].copy_from_slice(value);
         block.extend_from_slice(&[u8::try_from(name.len()).unwrap_or(0), *index]);
-        // Offsets are below 4096, sizes too.
+        // A block of several values is short, and that of one begins with its name.
         let offset = if value.is_empty() {
             0
         } else {

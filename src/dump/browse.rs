@@ -51,6 +51,8 @@ pub struct Browser {
     reader: Reader,
     /// Facts of objects that are no directories, as far as they were read; none of those that are not on the tape.
     facts: HashMap<u32, Option<Facts>>,
+    /// Attributes of objects that stand behind the end of the dump.
+    trailing: HashMap<u32, Vec<Attribute>>,
     /// The object that was read last, before what comes next on the tape.
     cursor: Option<Cursor>,
 }
@@ -82,14 +84,52 @@ impl Browser {
         let mut troubles = std::mem::take(&mut catalogue.troubles);
         let space = catalogue.reach(&mut troubles);
         catalogue.troubles = troubles;
-        Ok(Self {
+        let mut browser = Self {
             space,
             catalogue,
             places,
             reader,
             facts: HashMap::new(),
+            trailing: HashMap::new(),
             cursor: None,
-        })
+        };
+        browser.read_trailing()?;
+        Ok(browser)
+    }
+
+    /// Reads what stands behind the end of the dump, by way of all of it where its place is wrong.
+    fn read_trailing(&mut self) -> Result<()> {
+        let Some(place) = self.places.trailing() else {
+            return Ok(());
+        };
+        for whole in [false, true] {
+            let gone = if whole {
+                self.reader.rewind()
+            } else {
+                self.reader.go_to(place)
+            };
+            if gone.is_err() && !whole {
+                continue;
+            }
+            gone?;
+            loop {
+                match self.reader.item()? {
+                    Item::Trailing(header, block) => {
+                        let more = attributes_of(&block, header.number, &mut self.catalogue.troubles);
+                        self.trailing.entry(header.number).or_default().extend(more);
+                    }
+                    Item::End => break,
+                    _ if whole => {}
+                    // Another copy of the tape has it elsewhere.
+                    _ => break,
+                }
+            }
+            if !self.trailing.is_empty() {
+                break;
+            }
+        }
+        self.catalogue.troubles.extend(self.reader.take_troubles());
+        Ok(())
     }
 
     /// What is wrong with the names.
@@ -149,6 +189,15 @@ impl Browser {
     /// # Errors
     /// [`Error::Tape`] and [`Error::WrongTape`].
     pub fn facts(&mut self, number: u32) -> Result<Option<Facts>> {
+        let mut facts = self.facts_with_object(number)?;
+        if let (Some(facts), Some(more)) = (&mut facts, self.trailing.get(&number)) {
+            facts.attributes.extend(more.iter().cloned());
+        }
+        Ok(facts)
+    }
+
+    /// Facts without the attributes that stand behind the end of the dump.
+    fn facts_with_object(&mut self, number: u32) -> Result<Option<Facts>> {
         if self.is_directory(number) {
             let dressing = self.catalogue.dressings.get(&number);
             return Ok(dressing.map(|dressing| Facts {
@@ -227,7 +276,7 @@ impl Browser {
                             facts.attributes = more;
                         }
                     }
-                    Item::End => break,
+                    Item::End | Item::Trailing(..) => break,
                     Item::Attributes(..) | Item::Used(_) | Item::Here(_) => {}
                 }
             }

@@ -37,6 +37,9 @@ pub(super) const PLACE_BYTES: usize = 16;
 /// Length of the records that a table of contents is read in, in bytes.
 const RECORD_BYTES: usize = 64 * 1024;
 
+/// Where [`Places`] have what stands behind the end of a dump: behind all numbers.
+pub const TRAILING: u32 = u32::MAX;
+
 /// Where a record begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -63,9 +66,11 @@ impl Places {
         }
     }
 
-    /// Notes the record that an object begins in; only the first object of a record counts, and objects come in order.
+    /// Notes the record that an object begins in; only the first object of a record counts, and objects come in order, with
+    /// [`TRAILING`] behind all others.
     pub fn note(&mut self, number: u32, place: Place) {
-        if self.entries.last().is_none_or(|(_, last)| *last != place) {
+        let differs = |(known, last): &(u32, Place)| *known != TRAILING && *last != place;
+        if self.entries.last().is_none_or(differs) {
             self.entries.push((number, place));
         }
     }
@@ -104,6 +109,13 @@ impl Places {
     pub fn of(&self, number: u32) -> Option<Place> {
         let behind = self.entries.partition_point(|(first, _)| *first <= number);
         Some(self.entries.get(behind.checked_sub(1)?)?.1)
+    }
+
+    /// The record in which what stands behind the end of the dump begins, if anything does.
+    #[must_use]
+    pub fn trailing(&self) -> Option<Place> {
+        let (number, place) = self.entries.last()?;
+        (*number == TRAILING).then_some(*place)
     }
 
     /// The places as the text that stock `restore -Q` takes.
@@ -171,6 +183,7 @@ pub fn scan(reader: &mut Reader) -> Result<Scanned> {
     loop {
         match reader.item()? {
             Item::End => break,
+            Item::Trailing(..) => scanned.places.note(TRAILING, reader.place()),
             Item::Used(_) | Item::Here(_) | Item::Attributes(..) => {}
             Item::Object(header) => {
                 scanned.objects += 1;

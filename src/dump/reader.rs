@@ -8,6 +8,7 @@ mod blocks;
 mod compressed;
 mod object;
 mod segment;
+mod trailing;
 
 use std::{ops::Range, path::PathBuf};
 
@@ -37,6 +38,8 @@ pub enum Item {
     Object(Box<Header>),
     /// Extended attributes of the object before, as a block.
     Attributes(Box<Header>, Vec<u8>),
+    /// An attribute of any object on the tape, as a block, that was too long to stand with it; these come behind all objects.
+    Trailing(Box<Header>, Vec<u8>),
     /// The end of the dump.
     End,
 }
@@ -63,6 +66,8 @@ pub struct Reader {
     ended: bool,
     /// True where the end that was met is the dump's own.
     complete: bool,
+    /// Blocks of attributes behind the end that were read; none before the end, or where none follow.
+    trailing: Option<u64>,
 }
 
 impl std::fmt::Debug for Reader {
@@ -134,6 +139,7 @@ impl Reader {
             troubles: Vec::new(),
             ended: false,
             complete: false,
+            trailing: None,
         };
         if passed > 0 || torn {
             reader.lose("the tape begins with blocks that make no sense".into());
@@ -188,8 +194,7 @@ impl Reader {
     /// # Errors
     /// [`Error::Tape`].
     pub fn go_to(&mut self, place: Place) -> Result<()> {
-        (self.held, self.unread, self.astray) = (None, None, true);
-        self.ended = false;
+        self.leave();
         self.blocks.go_to(place)
     }
 
@@ -228,9 +233,14 @@ impl Reader {
     /// # Errors
     /// [`Error::Tape`].
     pub fn rewind(&mut self) -> Result<()> {
-        (self.held, self.unread, self.astray) = (None, None, true);
-        self.ended = false;
+        self.leave();
         self.blocks.rewind()
+    }
+
+    /// Forgets what was read, as another place is read from now on.
+    fn leave(&mut self) {
+        (self.held, self.unread, self.astray) = (None, None, true);
+        (self.ended, self.trailing) = (false, None);
     }
 
     /// What the first volume says of the dump.
@@ -262,9 +272,11 @@ impl Reader {
         while let Some(header) = self.header()? {
             match header.kind {
                 Kind::End => {
-                    self.ended = true;
                     self.complete = true;
-                    return Ok(Item::End);
+                    if self.is_last(&header) {
+                        self.ended = true;
+                        return Ok(Item::End);
+                    }
                 }
                 Kind::Clear | Kind::Bits => {
                     let map = InodeMap::decode(self.bytes(&header)?);
@@ -278,7 +290,7 @@ impl Reader {
                     let mut bytes = self.bytes(&header)?;
                     let size = usize::try_from(header.node.size_bytes).unwrap_or(usize::MAX);
                     bytes.truncate(size);
-                    return Ok(Item::Attributes(Box::new(header), bytes));
+                    return Ok(self.attributes(header, bytes));
                 }
                 Kind::Inode => {
                     self.unread = Some(header.clone());

@@ -39,6 +39,12 @@ pub const FLAG_EXTENDED: u32 = 0x8000;
 /// [`Header::extension`] of a block of extended attributes as ext2 has them.
 pub const EXTENSION_ATTRIBUTES: u32 = 3;
 
+/// [`Header::extension`] of a block of one attribute that is too long for that, behind the end of the dump.
+pub const EXTENSION_TRAILING: u32 = 0x4853_0001;
+
+/// What [`Private::offset_bytes`] of an end says where such blocks follow; another end behind them says how many they were.
+pub const TRAILING_FOLLOW: u64 = u64::MAX;
+
 /// A tape block.
 pub type TapeBlock = [u8; TAPE_BLOCK_BYTES];
 

@@ -31,7 +31,7 @@ pub use choice::Choice;
 pub use compare::compare;
 pub(super) use files::{FOUND, Files, Unnamed};
 pub use names::{Folders, Space, Target};
-pub use target::Destination;
+pub use target::{Destination, Terms};
 
 /// Longest directory that is read, in bytes: ten million names.
 const DIRECTORY_MAX_BYTES: usize = 1 << 30;
@@ -186,7 +186,7 @@ impl Catalogue {
             match item {
                 Item::End => return Ok(None),
                 Item::Object(header) => return Ok(Some(header)),
-                Item::Used(_) | Item::Here(_) | Item::Attributes(..) => {}
+                Item::Used(_) | Item::Here(_) | Item::Attributes(..) | Item::Trailing(..) => {}
             }
         }
     }
@@ -300,7 +300,7 @@ pub fn extract_placed(
     room::check(destination, reader, space.objects(), false)?;
     let mut files = Files::new(destination, troubles).with(Unnamed::Pass);
     files.make_directories(&space);
-    files.restore_placed(reader, places, &catalogue, &space)?;
+    files.restore_placed(reader, places, &mut catalogue, &space)?;
     files.dress_directories(&catalogue, &space, |path| choice.takes(path));
     Ok(files.finish())
 }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     TAPE_BLOCK_BYTES,
-    catalog::{Entry, Noted, Place, Places, on_tape, with_end},
+    catalog::{Entry, Noted, Place, Places, TRAILING, on_tape, with_end},
     error::Result,
-    record::{FLAG_EXTENDED, FLAG_NEW_HEADER, Header, Kind, TapeBlock},
+    record::{EXTENSION_TRAILING, FLAG_EXTENDED, FLAG_NEW_HEADER, Header, Kind, TapeBlock},
 };
 use crate::tape::{BlockWrite, Position, Room, Volumes, volumes::Behind};
 
@@ -211,6 +211,8 @@ impl Stream {
             if header.node.mode & 0o170_000 != 0o40_000 {
                 self.note(header.number);
             }
+        } else if header.extension == EXTENSION_TRAILING {
+            self.note(TRAILING);
         }
         self.put(&header.encode())?;
         let mut left = u32::try_from(count).unwrap_or(u32::MAX);
@@ -225,7 +227,7 @@ impl Stream {
         Ok(())
     }
 
-    /// Notes that a file begins in the record that is gathered.
+    /// Notes that a file, or what is behind the end, begins in the record that is gathered.
     fn note(&mut self, number: u32) {
         let place = Place {
             volume: self.volume,
@@ -245,18 +247,27 @@ impl Stream {
         }
     }
 
-    /// Ends the dump: fills the last record, at least one block, and ends the tape file. Behind it goes the index, of this dump
-    /// and those that are on the same tape before it; `partial` are paths of what is not whole on the tape.
-    pub(super) fn finish(mut self, partial: Vec<String>) -> Result<Written> {
+    /// Ends the dump, or what stands behind its end: fills the last record, at least one block. `trailing` are the blocks of
+    /// attributes that stood before this end, [`super::record::TRAILING_FOLLOW`] where they come.
+    pub(super) fn end(&mut self, trailing: u64) -> Result<()> {
         self.end_contents();
         let mut header = self.label.clone();
         header.kind = Kind::End;
         header.count = 0;
         header.number = 0;
+        if let Some(private) = &mut header.private {
+            private.offset_bytes = trailing;
+        }
         self.segment(&mut header, std::iter::empty())?;
         while !self.record.is_empty() {
             self.segment(&mut header, std::iter::empty())?;
         }
+        Ok(())
+    }
+
+    /// Ends the tape file. Behind it goes the index, of this dump and those that are on the same tape before it; `partial` are
+    /// paths of what is not whole on the tape.
+    pub(super) fn finish(mut self, partial: Vec<String>) -> Result<Written> {
         self.tape.finish()?;
         let (noted, indexed) = self.index(partial)?;
         Ok(Written {

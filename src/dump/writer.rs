@@ -2,7 +2,7 @@
 //!
 //! A dump is one call of [`dump`]: it walks, chooses, writes and remembers. With a [`Keeper`] it can be stopped in pass 4,
 //! in whatever way, and [`resume`] goes on. Behind every object stand its extended attributes, so that stock `restore`
-//! finds them; what does not fit there is told.
+//! finds them; what does not fit there goes behind the end of the dump, where only we look.
 
 mod ahead;
 mod data;
@@ -285,7 +285,7 @@ fn finish(
     dates: &mut Dumpdates,
 ) -> Result<Summary> {
     writer.write_files()?;
-    writer.tell_last();
+    writer.write_trailing()?;
     let read_only = writer.tree().is_read_only();
     let (stream, troubles, again) = writer.into_parts();
     let partial = troubles.iter().filter(|trouble| trouble.loss);

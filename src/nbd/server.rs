@@ -174,18 +174,27 @@ impl Server {
             stop: Arc::new(rustix::event::eventfd(0, flags)?),
             acceptors: Mutex::default(),
         };
+        server.listen(listeners)?;
+        Ok(server)
+    }
+
+    /// Serves on more listeners from now on; clients that came to them before have waited.
+    ///
+    /// # Errors
+    /// No thread is left.
+    pub fn listen(&self, listeners: Vec<Listener>) -> io::Result<()> {
         for listener in listeners {
             let acceptor = Acceptor {
-                shared: Arc::clone(&server.shared),
-                stop: Arc::clone(&server.stop),
+                shared: Arc::clone(&self.shared),
+                stop: Arc::clone(&self.stop),
                 spare: File::open("/dev/null").ok(),
                 listener,
             };
             let thread = thread::Builder::new().name("nbd listener".to_owned());
             let thread = thread.spawn(move || acceptor.run())?;
-            locked(&server.acceptors).push(thread);
+            locked(&self.acceptors).push(thread);
         }
-        Ok(server)
+        Ok(())
     }
 
     /// What is served; exports can be added and changed at any time.

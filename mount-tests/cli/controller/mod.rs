@@ -149,6 +149,24 @@ impl Store {
         names.map(|event| event["event"].as_str().unwrap().to_owned()).collect()
     }
 
+    /// Text of the last event of a name.
+    #[track_caller]
+    fn told(&self, name: &str) -> String {
+        let all = headstack(&["event", "download", "--json", "--store", &self.path()]).json();
+        let mut events = all["events"].as_array().unwrap().iter();
+        let last = events.rfind(|event| event["event"] == name).expect(name);
+        last["text"].as_str().unwrap().to_owned()
+    }
+
+    /// Paths of the members of the first array.
+    fn member_paths(&self) -> Vec<String> {
+        let status = self.status();
+        let members = status["arrays"][0]["members"].as_array().unwrap().iter();
+        members
+            .filter_map(|member| Some(member["path"].as_str()?.to_owned()))
+            .collect()
+    }
+
     #[track_caller]
     fn wait_for_event(&self, name: &str) {
         wait_until(name, || self.events().iter().any(|event| event == name));

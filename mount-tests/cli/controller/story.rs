@@ -8,7 +8,7 @@ use std::{fs, io::Write as _, process::Command};
 use super::{Store, end, refused};
 use crate::{
     cli::{
-        headstack,
+        HEADSTACK, headstack,
         mounting::{can_mount, is_mounted},
         peer, wait_until,
     },
@@ -31,7 +31,7 @@ pub(super) fn fill(store: &Store, array: &str) -> Option<Vec<u8>> {
 }
 
 #[track_caller]
-fn holds(store: &Store, array: &str, data: &Option<Vec<u8>>) {
+pub(super) fn holds(store: &Store, array: &str, data: &Option<Vec<u8>>) {
     let Some(data) = data else { return };
     let file = store.file("copy");
     run(Command::new("nbdcopy").arg(store.uri(array)).arg(&file), b"");
@@ -370,6 +370,24 @@ fn the_controller_mounts_its_series() {
     assert_eq!(end(store.serve()), Some(0));
 }
 
+/// Sockets that a service manager hands over are served, with all arrays from the first client on.
+#[test]
+fn sockets_that_are_handed_over_are_served() {
+    if peer("nbdinfo").is_none() {
+        return;
+    }
+    let store = Store::with_array();
+    for _ in 0..3 {
+        // What it prints is not for nbdinfo's reader.
+        let serve = format!("exec {HEADSTACK} serve {} --port 0 >/dev/null", store.path());
+        let mut command = Command::new("nbdinfo");
+        command.args(["--json", "--list", "--", "[", "sh", "-c", &serve, "]"]);
+        let told: serde_json::Value = serde_json::from_slice(&run(&mut command, b"").stdout).unwrap();
+        assert_eq!(told["exports"][0]["export-name"], "r5", "{told}");
+        assert_eq!(told["exports"][0]["export-size"], 30 << 20, "{told}");
+    }
+}
+
 /// R62, R63: doctor doubts images that share what fails, and makes an archive for whoever helps, without passwords.
 #[test]
 fn doctor_doubts_and_bundles() {
@@ -379,7 +397,7 @@ fn doctor_doubts_and_bundles() {
     let doctor = |words: &[&str]| headstack(&[&["doctor", "--json", &store.path()], words].concat());
     let warnings = doctor(&[]).document()["warnings"].to_string();
     assert!(
-        warnings.contains("array r5: all its images are on one file system"),
+        warnings.contains("array r5: all its images are on one drive or file system"),
         "{warnings}"
     );
     let names = || String::from_utf8(run(Command::new("tar").args(["-tf", path]), b"").stdout).unwrap();

@@ -9,7 +9,7 @@ use clap::Args;
 
 use crate::{
     cli::exit::{Code, Failure},
-    dump::restore::Destination,
+    dump::restore::{Destination, Terms},
 };
 
 /// How a restore is done.
@@ -27,6 +27,13 @@ pub(super) struct Options {
     /// Leave out access control lists of more than N entries; permissions stand for them
     #[arg(long, value_name = "N")]
     ace_limit: Option<usize>,
+    /// Security style of the target: unix gives what has permissions of Windows default ones (644, directories 755), ntfs keeps
+    /// all as it was
+    #[arg(long, value_name = "STYLE", value_parser = ["unix", "ntfs"], default_value = "ntfs")]
+    style: String,
+    /// The target is of an old release: series whose names are not ASCII become ordinary directories
+    #[arg(long)]
+    classic: bool,
     /// Blocking factor that the tape is expected to have
     #[arg(short, long, value_name = "FACTOR")]
     blocks: Option<u32>,
@@ -80,10 +87,11 @@ impl Options {
             let remedy = "'--extract-as E', or 'headstack tape catalogue' of the tape first";
             return Err(Failure::new(Code::Usage, message, remedy).into());
         }
-        Ok(destination
-            .forced(force)
-            .renaming(self.rename.clone())
-            .with_lists_up_to(self.ace_limit))
+        Ok(destination.forced(force).renaming(self.rename.clone()).on(Terms {
+            list_limit: self.ace_limit,
+            unix_style: self.style == "unix",
+            classic: self.classic,
+        }))
     }
 
     /// True where something is renamed.

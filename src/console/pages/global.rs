@@ -51,11 +51,17 @@ fn troubles(status: &Value) -> Markup {
         .filter(|disk| disk["pulled"] == true)
         .map(|disk| text(disk, "name"))
         .collect();
+    let cards = [
+        ("not_started", "An array is not started"),
+        ("nameless", "An array works on an image that was deleted"),
+    ];
     html! {
-        @if advice.is_empty() && list(status, "not_started").is_empty() { p.allwell { "All arrays are well." } }
+        @if advice.is_empty() && cards.iter().all(|(key, _)| list(status, key).is_empty()) { p.allwell { "All arrays are well." } }
         @for (number, advice) in advice.iter().enumerate() { (trouble(status, advice, if number == 0 { &lost } else { &[] })) }
-        @for text in list(status, "not_started").iter().filter_map(Value::as_str) {
-            section.trouble-card.bad { h2 { "An array is not started" } p { (text) } }
+        @for (key, title) in cards {
+            @for text in list(status, key).iter().filter_map(Value::as_str) {
+                section.trouble-card.bad { h2 { (title) } p { (text) } }
+            }
         }
         @if let Some(trouble) = status["telemetry_trouble"].as_str() {
             section.trouble-card.warning { h2 { "Events and counters cannot be stored" } p { (trouble) } }

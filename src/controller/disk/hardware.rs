@@ -9,9 +9,14 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Drives that are named at most.
+const DRIVES_MAX: usize = 64;
+
 /// What is known of a drive.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Hardware {
+    /// Names of the drives, as `/sys/block` has them; several under a device that is made of others.
+    pub drives: Vec<String>,
     /// Name of its model.
     pub model: Option<String>,
     /// Revision of its firmware.
@@ -50,12 +55,34 @@ impl Hardware {
                 .flat_map(|folder| names.iter().map(move |name| folder.join(name)));
             files.filter_map(|file| text(&file)).next()
         };
+        let mut drives = Vec::new();
+        name_drives(&device, &mut drives);
         Self {
+            drives,
             model: first(&["device/model"]),
             revision: first(&["device/firmware_rev", "device/rev"]),
             width: first(&["current_link_width"]).and_then(|width| width.parse().ok()),
             speed: first(&["current_link_speed"]),
         }
+    }
+}
+
+/// Adds the names of the drives that a block device is on: its own, its disk's where it is a partition, or those of the
+/// devices that it is made of.
+fn name_drives(device: &Path, drives: &mut Vec<String>) {
+    if device.join("partition").exists() {
+        return device.parent().into_iter().for_each(|disk| name_drives(disk, drives));
+    }
+    let below = fs::read_dir(device.join("slaves")).into_iter().flatten().flatten();
+    let below: Vec<PathBuf> = below.filter_map(|entry| fs::canonicalize(entry.path()).ok()).collect();
+    let name = device.file_name().map(|name| name.to_string_lossy().into_owned());
+    match name.filter(|_| below.is_empty()) {
+        Some(name) if !drives.contains(&name) && drives.len() < DRIVES_MAX => drives.push(name),
+        Some(_) => {}
+        None => below
+            .iter()
+            .filter(|below| *below != device)
+            .for_each(|below| name_drives(below, drives)),
     }
 }
 
@@ -90,7 +117,12 @@ mod tests {
             place.path().join("259:2"),
         )
         .unwrap();
+        let made_of_it = place.path().join("virtual/block/dm-0/slaves");
+        fs::create_dir_all(&made_of_it).unwrap();
+        let disk_itself = place.path().join(disk);
+        std::os::unix::fs::symlink(disk_itself.join("nvme0n1p2"), made_of_it.join("nvme0n1p2")).unwrap();
         let expected = Hardware {
+            drives: vec!["nvme0n1".to_owned()],
             model: Some("Samsung SSD 970 PRO 1TB".to_owned()),
             revision: Some("1B2QEXP7".to_owned()),
             width: Some(4),
@@ -98,5 +130,7 @@ mod tests {
         };
         assert_eq!(Hardware::at(&place.path().join("259:2")), expected);
         assert_eq!(Hardware::at(&place.path().join("259:3")), Hardware::default());
+        let mapped = Hardware::at(made_of_it.parent().unwrap());
+        assert_eq!(mapped.drives, ["nvme0n1"]);
     }
 }

@@ -2,9 +2,11 @@
 //!
 //! [`watched`] stands between the array engine and the files: it counts ([`counters`]), and where somebody rehearses it
 //! behaves as a disk with the [`faults`] that were injected. A disk that is *pulled* is not there: neither its image nor the
-//! journal beside it can be opened, and what is open answers nothing but errors. [`smart`] is how a disk's health is stored.
+//! journal beside it can be opened, and what is open answers nothing but errors. [`smart`] is how a disk's health is stored;
+//! [`hardware`] and [`drive`] tell of the real drive under the images.
 
 pub mod counters;
+pub mod drive;
 pub mod faults;
 pub mod hardware;
 pub mod scenario;
@@ -13,7 +15,8 @@ mod watched;
 
 use std::{
     collections::BTreeMap,
-    io,
+    fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -42,6 +45,8 @@ pub struct Disk {
     /// Its place among the disks, from 1.
     port: usize,
     hardware: Hardware,
+    /// The file that it was when it came: device and inode; none where the host does not say.
+    file: Option<(u64, u64)>,
     /// What was asked of it since the controller began.
     pub counters: Counters,
     pulled: AtomicBool,
@@ -61,6 +66,11 @@ impl Disk {
     /// Path of its image.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// True where its image is the very file that another disk's was: it has another name now.
+    pub fn is_file_of(&self, other: &Self) -> bool {
+        self.file.is_some() && self.file == other.file
     }
 
     /// Its place among the disks, from 1: the first that was free when it came.
@@ -141,12 +151,12 @@ impl Table {
 }
 
 /// What a look at the directory of the images found.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub struct Change {
     /// Disks that were not there before.
-    pub found: Vec<String>,
-    /// Disks whose image is gone.
-    pub gone: Vec<String>,
+    pub found: Vec<Arc<Disk>>,
+    /// Disks whose image is gone, or another file now; whoever has it open works on what has no name any more.
+    pub gone: Vec<Arc<Disk>>,
 }
 
 impl Disks {
@@ -179,20 +189,21 @@ impl Disks {
         let mut names: Vec<String> = entries.into_iter().filter(is_image).map(|entry| entry.name).collect();
         let mut disks = self.disks.lock();
         let mut change = Change::default();
-        disks.retain(|name, _| {
-            let there = names.contains(name);
+        disks.retain(|name, disk| {
+            let there = names.contains(name) && disk.file == file_of(&disk.path);
             if !there {
-                change.gone.push(name.clone());
+                change.gone.push(Arc::clone(disk));
             }
             there
         });
         names.sort();
         for name in names {
             if !disks.contains_key(&name) {
-                change.found.push(name.clone());
                 let taken = |port: &usize| disks.values().any(|disk| disk.port == *port);
                 let port = (1..).find(|port| !taken(port)).unwrap_or(usize::MAX);
-                disks.insert(name.clone(), Arc::new(self.disk(name, port)));
+                let disk = Arc::new(self.disk(name.clone(), port));
+                change.found.push(Arc::clone(&disk));
+                disks.insert(name, disk);
             }
         }
         Ok(change)
@@ -203,6 +214,7 @@ impl Disks {
         let path = self.files.path().join(&name);
         Disk {
             hardware: Hardware::of(&path),
+            file: file_of(&path),
             path,
             port,
             counters: Counters::default(),
@@ -255,6 +267,12 @@ impl Disks {
     pub fn requests(&self) -> u64 {
         self.clock.load(Ordering::Relaxed)
     }
+}
+
+/// Device and inode of the file of a name.
+fn file_of(path: &Path) -> Option<(u64, u64)> {
+    let metadata = fs::metadata(path).ok()?;
+    Some((metadata.dev(), metadata.ino()))
 }
 
 /// What a disk that is not plugged in answers.

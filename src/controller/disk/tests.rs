@@ -3,6 +3,10 @@
 use super::*;
 use crate::storage::{Access, Storage};
 
+fn names(disks: &[Arc<Disk>]) -> Vec<&str> {
+    disks.iter().map(|disk| disk.name()).collect()
+}
+
 struct Bench {
     place: tempfile::TempDir,
     disks: Disks,
@@ -13,7 +17,7 @@ impl Bench {
         let place = tempfile::tempdir().unwrap();
         std::fs::write(place.path().join("a.img"), [7; 64 << 10]).unwrap();
         let disks = Disks::new(place.path()).unwrap();
-        assert_eq!(disks.rescan().unwrap().found, ["a.img"]);
+        assert_eq!(names(&disks.rescan().unwrap().found), ["a.img"]);
         Self { place, disks }
     }
 
@@ -145,9 +149,27 @@ fn a_rescan_tells_what_came_and_what_went() {
     std::fs::remove_file(bench.place.path().join("a.img")).unwrap();
     let change = bench.disks.rescan().unwrap();
     assert_eq!(
-        (change.found, change.gone),
-        (vec!["b.img".to_owned()], vec!["a.img".to_owned()])
+        (names(&change.found), names(&change.gone)),
+        (vec!["b.img"], vec!["a.img"])
     );
-    assert_eq!(bench.disks.rescan().unwrap(), Change::default());
+    let change = bench.disks.rescan().unwrap();
+    assert!(change.found.is_empty() && change.gone.is_empty());
     assert!(bench.disks.named("a.img").is_err());
+}
+
+/// R32: a file that takes the place of an image is another disk; an image that has another name is known again.
+#[test]
+fn a_rescan_sees_files_that_were_replaced_and_renamed() {
+    let bench = Bench::new();
+    let place = |name: &str| bench.place.path().join(name);
+    std::fs::write(place("other"), b"other").unwrap();
+    std::fs::rename(place("a.img"), place("b.img")).unwrap();
+    std::fs::rename(place("other"), place("a.img")).unwrap();
+    let change = bench.disks.rescan().unwrap();
+    assert_eq!(
+        (names(&change.found), names(&change.gone)),
+        (vec!["a.img", "b.img"], vec!["a.img"])
+    );
+    assert!(change.found[1].is_file_of(&change.gone[0]));
+    assert!(!change.found[0].is_file_of(&change.gone[0]));
 }

@@ -14,12 +14,13 @@ use crate::{
         disk::Disk,
         error::{Error, Kind, Result},
         event::{Event, Level, Name},
-        order::{level_name, new_uuid},
+        order::{fail, level_name, new_uuid},
         served::keeper_of,
         watch::{Observed, work_failed},
     },
     nbd::{Export, Keeper},
     raid::{
+        self,
         add::Added,
         assemble::Assembly,
         discover::{ArraySet, Discovery, open},
@@ -168,9 +169,11 @@ impl Inner {
         Ok(added)
     }
 
-    /// Takes a name out of the spare pool.
+    /// Takes a name out of the spare pool. The disk is in use: where that cannot be made durable now, it is with the next
+    /// change that can.
     pub(super) fn leave_pool(&self, name: &str) {
         if let Err(error) = self.remember(|remembered| remembered.spares.retain(|spare| spare != name)) {
+            locked(&self.remembered).spares.retain(|spare| spare != name);
             self.tell(Event::new(Name::StateTrouble, error.to_string()));
         }
     }
@@ -180,22 +183,47 @@ impl Inner {
         match self.disks.rescan() {
             Ok(change) if change.found.is_empty() && change.gone.is_empty() => {}
             Ok(change) => {
-                for name in &change.gone {
-                    let text = format!("the image {name} is not there any more");
-                    self.tell(
-                        Event::new(Name::DiskRemoved, text).at(self.store.disks().join(name).display().to_string()),
-                    );
+                for disk in &change.gone {
+                    let renamed = change.found.iter().find(|found| found.is_file_of(disk));
+                    self.part_with(disk, renamed.map(|found| found.name()));
                 }
-                for name in &change.found {
-                    let text = format!("there is a new image: {name}");
-                    self.tell(
-                        Event::new(Name::DiskInserted, text).at(self.store.disks().join(name).display().to_string()),
-                    );
+                for disk in &change.found {
+                    let text = format!("there is a new image: {}", disk.name());
+                    self.tell(Event::new(Name::DiskInserted, text).at(disk.path().display().to_string()));
                 }
                 self.take_in();
             }
             Err(error) => log::warn!("{error}"),
         }
+    }
+
+    /// Does without a disk whose image was deleted, replaced or renamed while arrays may have it open: it fails where its
+    /// array can do so. An array that cannot goes on with the file, which has no name any more, and says so.
+    fn part_with(&self, disk: &Disk, renamed: Option<&str>) {
+        let (name, path) = (disk.name(), disk.path().display().to_string());
+        let text = match renamed {
+            Some(new) => format!("the image {name} is called {new} now"),
+            None if disk.path().exists() => format!("the image {name} was replaced by another file"),
+            None => format!("the image {name} is not there any more"),
+        };
+        self.tell(Event::new(Name::DiskRemoved, &text).at(&path));
+        for keeper in self.served.all() {
+            let array = keeper.array();
+            match fail(array, &path) {
+                Err(Error::Array(raid::Error::MemberNeeded { .. })) if renamed.is_none() => {
+                    let text = format!(
+                        "array {} goes on with the file that was {name} and has no name any more: what it holds is lost when \
+                         the controller ends; copy its data now, from its NBD export",
+                        array.name()
+                    );
+                    self.tell(Event::new(Name::Fail, &text).of(array.name()).at(&path));
+                    locked(&self.seen).nameless.insert((array.uuid(), path.clone()), text);
+                }
+                // It is no member there, or the array does without it.
+                done => drop(done),
+            }
+        }
+        self.look_at_arrays();
     }
 
     /// Looks at all disks that are plugged in: starts arrays, brings back disabled ones, takes returning members in.

@@ -17,6 +17,7 @@ use crate::{
     raid::{
         discover::{ArraySet, Contents, Discovery},
         health::{ArrayState, DiskState},
+        metadata::identity::Uuid,
     },
 };
 
@@ -39,6 +40,18 @@ impl Inner {
             let running = |uuid| keepers.iter().any(|keeper| keeper.array().uuid() == uuid);
             let told = seen.told.iter().filter(|(uuid, _)| !running(**uuid));
             told.map(|(_, text)| text.clone()).collect()
+        };
+        let nameless: Vec<String> = {
+            let mut seen = locked(&self.seen);
+            let has = |uuid: &Uuid, path: &String| {
+                let keeper = keepers.iter().find(|keeper| keeper.array().uuid() == *uuid);
+                keeper.is_some_and(|keeper| {
+                    let members = keeper.array().status().members;
+                    members.iter().any(|seat| seat.path.as_deref() == Some(Path::new(path)))
+                })
+            };
+            seen.nameless.retain(|(uuid, path), _| has(uuid, path));
+            seen.nameless.values().cloned().collect()
         };
         let found = locked(&self.found).clone();
         let disks: Vec<Value> = self
@@ -63,6 +76,7 @@ impl Inner {
             "advice": self.advice(&found),
             "arrays": arrays,
             "not_started": not_started,
+            "nameless": nameless,
             "disks": disks,
             "spares": remembered.spares,
             "settings": remembered.settings,

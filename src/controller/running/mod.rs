@@ -108,6 +108,8 @@ struct Looks {
 struct Seen {
     /// What was told of arrays that cannot be started, or of work that failed, so that it is told once.
     told: BTreeMap<Uuid, String>,
+    /// What was told of arrays that work on images that were deleted, by array and path.
+    nameless: BTreeMap<(Uuid, String), String>,
     /// Where members were seen last, by slot.
     last: BTreeMap<(Uuid, usize), PathBuf>,
 }

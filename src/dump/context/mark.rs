@@ -26,8 +26,23 @@ pub(crate) struct Mark {
     pub(crate) troubles: Vec<Trouble>,
     /// Numbers of objects that are not on the tape as they should be.
     pub(crate) again: BTreeSet<u32>,
+    /// Objects with attributes that stand behind the end.
+    #[serde(default)]
+    pub(crate) trailing: Vec<Trailing>,
     /// Where the stream stood.
     pub(crate) standing: Standing,
+}
+
+/// An object with attributes that are too long to stand with it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Trailing {
+    /// Its number.
+    pub(crate) number: u32,
+    /// Its inode number on the host, and its type.
+    pub(crate) inode: (u64, u16),
+    /// Where it is.
+    #[serde(with = "super::path")]
+    pub(crate) path: std::path::PathBuf,
 }
 
 /// A file of which a part was written.

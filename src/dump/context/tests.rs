@@ -3,7 +3,7 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
 use super::*;
 use crate::{
     dump::{
-        context::mark::Within,
+        context::mark::{Trailing, Within},
         error::Trouble,
         record::{Header, Kind},
         selection::Selection,
@@ -197,6 +197,11 @@ fn a_mark_is_read_back_or_refused() {
             loss: true,
         }],
         again: [7].into(),
+        trailing: vec![Trailing {
+            number: 12,
+            inode: (4711, 0o100_000),
+            path: "a/b".into(),
+        }],
         standing,
     };
     let bytes = mark.encode();

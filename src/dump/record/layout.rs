@@ -147,7 +147,7 @@ pub struct Private {
     pub device: u64,
     /// Identity of the dump.
     pub dump: [u8; 16],
-    /// Offset in its object at which a further segment begins; 0 in the first one.
+    /// Offset in its object at which a further segment begins, else 0; of an end see [`super::TRAILING_FOLLOW`].
     pub offset_bytes: u64,
 }
 

@@ -15,7 +15,7 @@ use rustix::{
     io::{Errno, pread, retry_on_intr as retry},
 };
 
-use super::{Catalogue, Destination, attributes_of, is_directory, target::FLAGS_KEPT};
+use super::{Catalogue, Destination, Space, attributes_of, is_directory, target::FLAGS_KEPT};
 use crate::dump::{
     attributes::Attribute,
     error::{Lost, Result, Trouble},
@@ -33,6 +33,7 @@ pub fn compare(reader: &mut Reader, destination: &Destination) -> Result<Vec<Tro
     let mut found = Differences {
         destination,
         troubles: std::mem::take(&mut catalogue.troubles),
+        pending: BTreeMap::new(),
     };
     let space = catalogue.reach(&mut found.troubles);
     for number in &space.order {
@@ -44,7 +45,7 @@ pub fn compare(reader: &mut Reader, destination: &Destination) -> Result<Vec<Tro
                 ..label.clone()
             };
             if found.facts(&path, &header).is_some() {
-                found.attributes(&path, &dressing.attributes);
+                found.attributes(*number, &path, dressing.attributes.clone());
             }
         }
     }
@@ -74,11 +75,16 @@ pub fn compare(reader: &mut Reader, destination: &Destination) -> Result<Vec<Tro
                     });
                 }
             }
+            Item::Trailing(header, block) => {
+                found.finish(last.take());
+                found.trailing(&header, &block, &space);
+            }
             Item::End => break,
             _ => {}
         }
     }
     found.finish(last);
+    found.tell_pending();
     found.troubles.extend(reader.take_troubles());
     Ok(found.troubles)
 }
@@ -96,6 +102,8 @@ const PIECE_BYTES: usize = 1 << 20;
 struct Differences<'a> {
     destination: &'a Destination,
     troubles: Vec<Trouble>,
+    /// Objects by their numbers whose attributes differ, unless more of them stand behind the end of the dump.
+    pending: BTreeMap<u32, (PathBuf, Vec<Attribute>)>,
 }
 
 impl Differences<'_> {
@@ -128,17 +136,51 @@ impl Differences<'_> {
     /// Compares the attributes of the object that came last.
     fn finish(&mut self, last: Option<Compared>) {
         if let Some(last) = last {
-            self.attributes(&last.path, &last.attributes);
+            self.attributes(last.number, &last.path, last.attributes);
         }
     }
 
     /// Compares extended attributes and access control lists.
-    fn attributes(&mut self, path: &Path, on_tape: &[Attribute]) {
-        if self.destination.is_store() {
+    fn attributes(&mut self, number: u32, path: &Path, mut on_tape: Vec<Attribute>) {
+        on_tape.sort();
+        let same = self.here(path).is_ok_and(|here| here == on_tape);
+        if !same && !self.destination.is_store() {
+            self.pending.insert(number, (path.to_path_buf(), on_tape));
+        }
+    }
+
+    /// Takes an attribute that stands behind the end of the dump.
+    fn trailing(&mut self, header: &Header, block: &[u8], space: &Space) {
+        let more = attributes_of(block, header.number, &mut self.troubles);
+        if let Some((_, on_tape)) = self.pending.get_mut(&header.number) {
+            on_tape.extend(more);
             return;
         }
-        let opened = self.destination.open_at(path, OFlags::PATH);
-        let Ok(here) = opened.map_err(Into::into).and_then(tree::attributes) else {
+        let of_file = space.paths_of(header.number).into_iter().next();
+        let Some(path) = of_file.or_else(|| space.paths.get(&header.number).cloned()) else {
+            return;
+        };
+        // Without what comes here it was the same.
+        if !self.destination.is_store() && self.destination.has(&path) {
+            let on_tape = self.here(&path).unwrap_or_default().into_iter().chain(more).collect();
+            self.pending.insert(header.number, (path, on_tape));
+        }
+    }
+
+    /// Tells of attributes that differ now that all of them are known.
+    fn tell_pending(&mut self) {
+        for (path, on_tape) in std::mem::take(&mut self.pending).into_values() {
+            self.tell_attributes(&path, &on_tape);
+        }
+    }
+
+    /// Attributes of what is there.
+    fn here(&self, path: &Path) -> std::io::Result<Vec<Attribute>> {
+        tree::attributes(self.destination.open_at(path, OFlags::PATH)?)
+    }
+
+    fn tell_attributes(&mut self, path: &Path, on_tape: &[Attribute]) {
+        let Ok(here) = self.here(path) else {
             return self.note(path, "has attributes that cannot be read".into());
         };
         let named = |attributes: &[Attribute]| -> BTreeMap<Vec<u8>, Vec<u8>> {

@@ -5,6 +5,7 @@
 
 mod crew;
 mod dressing;
+mod fitting;
 mod placed;
 pub(super) mod series;
 
@@ -173,6 +174,9 @@ impl<'a> Files<'a> {
             read
         })?;
         self.full |= full.into_inner();
+        if !self.full {
+            self.take_trailing(reader, catalogue, space)?;
+        }
         self.restored.troubles.extend(reader.take_troubles());
         if self.full {
             self.tell_left(catalogue, space);
@@ -200,6 +204,10 @@ impl<'a> Files<'a> {
                 Item::End => break,
                 Item::Used(_) | Item::Here(_) => {}
                 Item::Attributes(header, block) => self.belongs(&header, &block),
+                trailing @ Item::Trailing(..) => {
+                    catalogue.next = Some(trailing);
+                    break;
+                }
                 Item::Object(header) => {
                     self.give_last(crew);
                     // A directory among the files is one in another object's place; what comes twice was spliced in.
@@ -210,6 +218,15 @@ impl<'a> Files<'a> {
             }
         }
         self.give_last(crew);
+        Ok(())
+    }
+
+    /// Takes what stands behind the end of the dump.
+    fn take_trailing(&mut self, reader: &mut Reader, catalogue: &mut Catalogue, space: &Space) -> Result<()> {
+        while let Some(Item::Trailing(header, block)) = catalogue.next.take() {
+            self.add_trailing(&header, &block, catalogue, space);
+            catalogue.next = Some(reader.item()?);
+        }
         Ok(())
     }
 

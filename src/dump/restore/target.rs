@@ -34,6 +34,19 @@ impl AsFd for Entered {
 
 /// Flags of inodes that a restore sets: the others tell of how a file system keeps data.
 pub(super) const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
+/// Flags with which nothing can be changed: immutable and append-only.
+const FLAGS_PROTECTING: u32 = 0x10 | 0x20;
+
+/// What a target takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// Most entries of an access control list; objects with more get what their permissions say.
+    pub list_limit: Option<usize>,
+    /// True where permissions are those of UNIX only: objects with those of Windows get default ones.
+    pub unix_style: bool,
+    /// True where series have names in ASCII: directories of other names are ordinary ones.
+    pub classic: bool,
+}
 
 /// A directory that is restored into.
 #[derive(Debug)]
@@ -42,7 +55,7 @@ pub struct Destination {
     path: PathBuf,
     forced: bool,
     renames: Vec<(PathBuf, PathBuf)>,
-    list_limit: Option<usize>,
+    terms: Terms,
     /// True where it is the root of a mounted database.
     store: bool,
     /// The directory that was used last: objects of one come together.
@@ -82,7 +95,7 @@ impl Destination {
             path: path.to_path_buf(),
             forced: false,
             renames: Vec::new(),
-            list_limit: None,
+            terms: Terms::default(),
             entered: Mutex::new(None),
         })
     }
@@ -99,13 +112,10 @@ impl Destination {
         Self { renames, ..self }
     }
 
-    /// Leaves out access control lists of more entries; such objects get what their permissions say.
+    /// Says what the target takes.
     #[must_use]
-    pub fn with_lists_up_to(self, entries: Option<usize>) -> Self {
-        Self {
-            list_limit: entries,
-            ..self
-        }
+    pub fn on(self, terms: Terms) -> Self {
+        Self { terms, ..self }
     }
 
     /// Claims the directory for one restore, until it is closed.
@@ -127,9 +137,9 @@ impl Destination {
         self.forced
     }
 
-    /// Most entries of an access control list.
-    pub(super) fn list_limit(&self) -> Option<usize> {
-        self.list_limit
+    /// What it takes.
+    pub(super) fn terms(&self) -> Terms {
+        self.terms
     }
 
     /// Paths that others are restored under.
@@ -358,6 +368,42 @@ impl Destination {
             note("flags", self.set_flags(path, node.flags));
         }
         Ok(refused)
+    }
+
+    /// Gives an object attributes besides those that it has, and other permissions, also where its flags protect it. What
+    /// could not be given is returned.
+    pub(super) fn add(&self, path: &Path, attributes: &[Attribute], mode: Option<u16>) -> Result<Vec<String>, Errno> {
+        let file = self.open_at(path, OFlags::PATH)?;
+        let flags = match status_at(&file, c"")?.file_type() {
+            FileType::RegularFile => {
+                let open = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+                fs::ioctl_getflags(&open).map_or(0, |flags| flags.bits())
+            }
+            _ => 0,
+        };
+        let protected = flags & FLAGS_PROTECTING != 0;
+        if protected {
+            self.put_flags(path, flags & !FLAGS_PROTECTING)?;
+        }
+        let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let mut refused = Vec::new();
+        if let Some(mode) = mode {
+            fs::chmod(&magic, Mode::from_raw_mode(u32::from(mode) & 0o7777))?;
+        }
+        for Attribute { name, value } in attributes {
+            if let Err(errno) = fs::setxattr(&magic, name.as_slice(), value, XattrFlags::empty()) {
+                refused.push(format!("{}: {errno}", String::from_utf8_lossy(name)));
+            }
+        }
+        if protected {
+            self.put_flags(path, flags)?;
+        }
+        Ok(refused)
+    }
+
+    fn put_flags(&self, path: &Path, flags: u32) -> Result<(), Errno> {
+        let file = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+        fs::ioctl_setflags(&file, fs::IFlags::from_bits_retain(flags))
     }
 
     fn set_flags(&self, path: &Path, flags: u32) -> Result<(), Errno> {

@@ -3,6 +3,7 @@
 //! Objects are read by `load.rs`, ahead of what is written; here is what of them goes where, and what is told of them.
 
 mod parts;
+mod trailing;
 
 use std::{
     collections::BTreeSet,
@@ -28,7 +29,7 @@ use crate::dump::{
     catalog::Places,
     context::{
         Keeper, RESTART_PASS,
-        mark::{Mark, Within},
+        mark::{Mark, Trailing, Within},
         plan::Plan,
     },
     directory,
@@ -53,6 +54,8 @@ pub(super) struct Writer<'a, 'w> {
     troubles: Vec<Trouble>,
     /// Numbers of objects that are not on the tape as they should be.
     again: BTreeSet<u32>,
+    /// Objects with attributes that stand behind the end.
+    trailing: Vec<Trailing>,
     /// True where access control lists are left out.
     no_lists: bool,
     /// Files that are done.
@@ -84,6 +87,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             watch,
             troubles: Vec::new(),
             again: BTreeSet::new(),
+            trailing: Vec::new(),
             no_lists: order.selection.no_lists,
             files_done: 0,
             within: None,
@@ -168,6 +172,7 @@ impl<'a, 'w> Writer<'a, 'w> {
         self.marked_at = self.stream.blocks();
         self.troubles = mark.troubles;
         self.again = mark.again;
+        self.trailing = mark.trailing;
         Ok(())
     }
 
@@ -192,11 +197,6 @@ impl<'a, 'w> Writer<'a, 'w> {
             }
             Ok(())
         })
-    }
-
-    /// Pass 5: what others write behind the files has gone with each of them.
-    pub(super) fn tell_last(&mut self) {
-        (self.watch.notice)(&Notice::Pass(5, "ending the tape; ACLs went with their files"));
     }
 
     /// Between two segments of pass 4: stops where that is asked for, and leaves a mark now and then.
@@ -240,6 +240,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             places: places_count,
             troubles: self.troubles.clone(),
             again: self.again.clone(),
+            trailing: self.trailing.clone(),
             standing: self.stream.stand()?,
         };
         let places = self.stream.notes().and_then(|notes| notes.places.as_ref());
@@ -316,7 +317,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             }
             Body::Large(file) => self.write_large(&mut header, path, Ok(&file), 0)?,
         }
-        self.write_attributes(&header, path, attributes)
+        self.write_attributes(&header, path, walked, attributes)
     }
 
     /// Writes the segments of a large file from an offset on.
@@ -387,7 +388,7 @@ impl<'a, 'w> Writer<'a, 'w> {
             within.offset_bytes,
         )?;
         self.files_done += 1;
-        self.write_attributes(&header, &path, attributes)?;
+        self.write_attributes(&header, &path, walked, attributes)?;
         self.note_losses(at, told);
         Ok(())
     }

@@ -4,12 +4,11 @@
 
 use std::path::Path;
 
-use super::{Files, crew::Job};
+use super::{Files, Unnamed, crew::Job, found_path};
 use crate::dump::{
     attributes::Attribute,
-    error::Trouble,
-    record::Node,
-    restore::{Catalogue, Space, target::Made},
+    record::{Header, Node},
+    restore::{Catalogue, Space, attributes_of, target::Made},
 };
 
 impl Files<'_> {
@@ -20,11 +19,12 @@ impl Files<'_> {
             self.dress(&last.path, last.file, &last.node, &last.attributes);
             return None;
         };
+        let (node, attributes) = self.fitted(&last.path, &last.node, &last.attributes);
         Some(Job {
-            attributes: self.kept(&last.path, &last.attributes),
+            attributes,
             path: last.path,
             bytes,
-            node: last.node,
+            node,
         })
     }
 
@@ -45,32 +45,36 @@ impl Files<'_> {
         }
     }
 
-    /// Attributes that the target takes; what is too long for it is told.
-    fn kept(&mut self, path: &Path, attributes: &[Attribute]) -> Vec<Attribute> {
-        let limit = self.destination.list_limit();
-        let (kept, long): (Vec<_>, Vec<_>) = attributes
-            .iter()
-            .cloned()
-            .partition(|attribute| limit.is_none_or(|limit| list_entries(attribute) <= limit));
-        for list in long {
-            let entries = list_entries(&list);
-            self.restored.troubles.push(Trouble {
-                path: path.to_path_buf(),
-                what: format!(
-                    "its access control list has {entries} entries, which is too many: its permissions stand for it"
-                ),
-                loss: false,
-            });
+    /// Gives an object an attribute that stands behind the end of the dump; a directory gets it with all others.
+    pub(super) fn add_trailing(&mut self, header: &Header, block: &[u8], catalogue: &mut Catalogue, space: &Space) {
+        let attributes = attributes_of(block, header.number, &mut self.restored.troubles);
+        if let Some(dressing) = catalogue.dressings.get_mut(&header.number) {
+            dressing.attributes.extend(attributes);
+            return;
         }
-        kept
+        let mut paths = space.paths_of(header.number);
+        if paths.is_empty() && self.unnamed == Unnamed::Adopt {
+            paths.push(found_path(header.number));
+        }
+        let there = self.seen.contains(&header.number) && !self.destination.is_store();
+        let Some(path) = paths.first().filter(|_| there) else {
+            return;
+        };
+        // Its permissions were given to it with all else, unless they are none for this target.
+        let (node, kept) = self.fitted(path, &header.node, &attributes);
+        let mode = Some(node.mode).filter(|mode| *mode != header.node.mode);
+        match self.destination.add(path, &kept, mode) {
+            Ok(refused) => self.refuse(path, refused),
+            Err(errno) => self.lose(path, format!("does not get its longest attributes: {errno}")),
+        }
     }
 
     fn dress(&mut self, path: &Path, made: Option<Made>, node: &Node, attributes: &[Attribute]) {
         if self.destination.is_store() {
             return self.dress_series(path, node, attributes);
         }
-        let kept = self.kept(path, attributes);
-        match self.destination.dress(path, made, node, &kept, self.exact) {
+        let (node, kept) = self.fitted(path, node, attributes);
+        match self.destination.dress(path, made, &node, &kept, self.exact) {
             Ok(refused) => self.refuse(path, refused),
             Err(errno) => self.lose(path, format!("does not get its owner, permissions and times: {errno}")),
         }
@@ -84,14 +88,5 @@ impl Files<'_> {
                 self.lose(path, format!("does not get its {what}"));
             }
         }
-    }
-}
-
-/// How many entries an access control list has; 0 for any other attribute.
-fn list_entries(attribute: &Attribute) -> usize {
-    if attribute.name.starts_with(b"system.posix_acl_") {
-        attribute.value.len().saturating_sub(4) / 8
-    } else {
-        0
     }
 }

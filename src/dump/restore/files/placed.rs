@@ -5,7 +5,7 @@
 
 use super::Files;
 use crate::dump::{
-    catalog::Places,
+    catalog::{Place, Places},
     error::Result,
     reader::{Item, Reader},
     record::{Header, Kind},
@@ -19,7 +19,7 @@ impl Files<'_> {
         &mut self,
         reader: &mut Reader,
         places: &Places,
-        catalogue: &Catalogue,
+        catalogue: &mut Catalogue,
         space: &Space,
     ) -> Result<()> {
         let mut next = None;
@@ -48,7 +48,31 @@ impl Files<'_> {
                 }
             }
         }
+        if let Some(place) = places.trailing() {
+            self.find_trailing(reader, place, catalogue)?;
+            self.take_trailing(reader, catalogue, space)?;
+        }
         self.restored.troubles.extend(reader.take_troubles());
+        Ok(())
+    }
+
+    /// Goes to what stands behind the end of the dump; where its place is wrong, by way of all that is before.
+    fn find_trailing(&mut self, reader: &mut Reader, place: Place, catalogue: &mut Catalogue) -> Result<()> {
+        let found = reader.go_to(place).and_then(|()| reader.item());
+        catalogue.next = match found {
+            Ok(found @ Item::Trailing(..)) => Some(found),
+            _ => {
+                reader.take_troubles();
+                reader.rewind()?;
+                loop {
+                    match reader.item()? {
+                        Item::End => break None,
+                        found @ Item::Trailing(..) => break Some(found),
+                        _ => {}
+                    }
+                }
+            }
+        };
         Ok(())
     }
 
@@ -72,7 +96,7 @@ impl Files<'_> {
                         continue;
                     }
                     Item::Used(_) | Item::Here(_) => continue,
-                    Item::End => return Ok(self.seen.contains(&number)),
+                    Item::Trailing(..) | Item::End => return Ok(self.seen.contains(&number)),
                 },
             };
             self.dress_last();

@@ -5,11 +5,12 @@
 use super::Writer;
 use crate::dump::{
     TAPE_BLOCK_BYTES,
-    attributes::{self, Attribute},
+    attributes::{self, Attribute, LIST_MAX_ENTRIES},
+    context::mark::Trailing,
     directory,
     error::Result,
     record::{CELLS_MAX, EXTENSION_ATTRIBUTES, FLAG_EXTENDED, Header, Kind, Node, Time},
-    tree::Status,
+    tree::{Identity, Status},
     walker::{Object, junction_target},
     writer::{
         data::{Blocks, SEGMENT_BYTES},
@@ -91,35 +92,61 @@ impl Writer<'_, '_> {
         &mut self,
         object: &Header,
         path: &Path,
+        identity: Identity,
         attributes: std::io::Result<Vec<Attribute>>,
     ) -> Result<()> {
         let attributes = match attributes {
             Ok(attributes) => attributes,
             Err(error) => return self.lose(path, format!("its extended attributes cannot be read: {error}")),
         };
-        let left_out = |attribute: &Attribute| self.no_lists && attribute.is_list();
-        let attributes = attributes.into_iter().filter(|attribute| !left_out(attribute));
-        let (told, refused): (Vec<_>, Vec<_>) = attributes.partition(|attribute| {
-            !matches!(
-                attributes::encode(std::slice::from_ref(attribute)),
-                Err(attributes::Flaw::Name { .. } | attributes::Flaw::Acl { .. })
-            )
-        });
-        for attribute in refused {
-            let name = String::from_utf8_lossy(&attribute.name).into_owned();
-            self.lose(path, format!("attribute {name} has no place on a tape"))?;
+        let (block, rest, refused) = self.parted(attributes);
+        for what in refused {
+            self.lose(path, what)?;
         }
-        if told.is_empty() {
+        if !rest.is_empty() {
+            self.trailing.push(Trailing {
+                number: object.number,
+                inode: (identity.inode, identity.kind),
+                path: path.to_path_buf(),
+            });
+        }
+        if block.is_empty() {
             return Ok(());
         }
-        let block = match attributes::encode(&told) {
-            Ok(block) => block,
-            Err(flaw) => return self.lose(path, flaw.to_string()),
-        };
         let mut header = object.clone();
+        header.extension = EXTENSION_ATTRIBUTES;
+        self.attribute_segment(&mut header, &block)
+    }
+
+    /// Attributes as the block that stands with their object, empty where it has none; those that do not fit there; and what
+    /// is told of those that no tape takes.
+    pub(super) fn parted(&self, attributes: Vec<Attribute>) -> (Vec<u8>, Vec<Attribute>, Vec<String>) {
+        let mut refused = Vec::new();
+        let mut told = Vec::new();
+        let wanted = |attribute: &Attribute| !(self.no_lists && attribute.is_list());
+        for attribute in attributes.into_iter().filter(wanted) {
+            let name = String::from_utf8_lossy(&attribute.name).into_owned();
+            if attribute.entries() > LIST_MAX_ENTRIES {
+                let entries = attribute.entries();
+                refused.push(format!(
+                    "{name} has {entries} entries; {LIST_MAX_ENTRIES} are kept at most"
+                ));
+            } else if attributes::encode_long(&attribute).is_err() {
+                refused.push(format!("attribute {name} has no place on a tape"));
+            } else {
+                told.push(attribute);
+            }
+        }
+        match attributes::encode_fitting(told) {
+            Ok((block, rest)) => (block, rest, refused),
+            Err(flaw) => (Vec::new(), Vec::new(), [refused, vec![flaw.to_string()]].concat()),
+        }
+    }
+
+    /// Writes a block of attributes of the object that a header tells of.
+    pub(super) fn attribute_segment(&mut self, header: &mut Header, block: &[u8]) -> Result<()> {
         header.kind = Kind::Inode;
         header.flags |= FLAG_EXTENDED;
-        header.extension = EXTENSION_ATTRIBUTES;
         if let Some(private) = &mut header.private {
             private.offset_bytes = 0;
         }
@@ -128,7 +155,7 @@ impl Writer<'_, '_> {
         header.count = u32::try_from(cells).unwrap_or(0);
         header.cells = [0; CELLS_MAX];
         header.cells[..cells].fill(1);
-        self.segment(&mut header, &block)
+        self.segment(header, block)
     }
 
     /// A header with the facts that all of this dump have.

@@ -305,7 +305,9 @@ impl Array {
             let own = offer.zip(cell_of(&stripe, column, length));
             if !own.is_some_and(|(offer, cell)| offer.is_done(&stripe, cell)) {
                 self.put_merged(roster, &slab, offer, failures)?;
-                own.is_some_and(|(offer, cell)| offer.set_done(&stripe, cell));
+                if let Some((offer, cell)) = own {
+                    offer.set_done(&stripe, cell);
+                }
             }
         }
         Ok(())

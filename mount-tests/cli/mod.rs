@@ -5,7 +5,8 @@
 
 mod appending;
 mod arrays;
-mod controller;
+pub mod controller;
+mod copies;
 mod doctor;
 mod dumps;
 mod failures;
@@ -150,7 +151,7 @@ fn wait_until(what: &str, condition: impl Fn() -> bool) {
 }
 
 /// A program of this machine; where it is missing the test that needs it says so and passes.
-fn peer(name: &str) -> Option<PathBuf> {
+pub fn peer(name: &str) -> Option<PathBuf> {
     let found = std::env::split_paths(&std::env::var_os("PATH")?)
         .map(|dir| dir.join(name))
         .find(|file| file.is_file());

@@ -3,9 +3,16 @@
 //! The requests are those of a browser, written by hand; the users are made with the command line, or come by the link that
 //! the store's owner gets.
 
-use std::{fs, os::unix::fs::PermissionsExt as _};
+use std::{
+    fs,
+    io::{Read as _, Write as _},
+    os::unix::fs::PermissionsExt as _,
+};
 
-use super::{PASSWORD, Served, run};
+use openssl::ssl::{SslConnector, SslMethod, SslVersion};
+
+use super::{PASSWORD, Served, reply, run};
+use crate::cli::controller::mail::certificate as self_signed;
 
 /// R05, R39, R40: there is no default password; a link that only the store's owner gets sets the first one, once. To delete
 /// the file of users ends all sessions, and a new link is the way back.
@@ -156,4 +163,60 @@ fn passwords_are_set_and_users_removed_from_the_command_line() {
     assert_eq!(short.status.code(), Some(64), "{short:?}");
     let none = run(&["console", "open", served.root.path().to_str().unwrap()], "");
     assert_eq!(none.status.code(), Some(66), "{none:?}");
+}
+
+/// R36: with a certificate the console speaks TLS and nothing else, and its cookie goes over TLS only.
+#[test]
+fn a_console_with_a_certificate_speaks_tls_only() {
+    let place = tempfile::tempdir().unwrap();
+    let Some([certificate, key]) = self_signed(place.path()) else {
+        return;
+    };
+    for (from, to) in [(&certificate, "server-cert.pem"), (&key, "server-key.pem")] {
+        fs::copy(from, place.path().join(to)).unwrap();
+    }
+    let served = Served::serving(3, "16M", &["--tls", place.path().to_str().unwrap()]);
+    served.set_password("anna", "admin");
+    assert!(served.link().starts_with("https://127.0.0.1:"), "{}", served.link());
+    let ask = |newest: SslVersion, request: &str| {
+        let mut connector = SslConnector::builder(SslMethod::tls_client()).unwrap();
+        connector.set_ca_file(&certificate).unwrap();
+        connector.set_max_proto_version(Some(newest)).unwrap();
+        let mut stream = connector.build().connect("127.0.0.1", served.connect()).ok()?;
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut bytes = Vec::new();
+        // Its end may come without a farewell.
+        let _ = stream.read_to_end(&mut bytes);
+        Some(reply(&bytes))
+    };
+    let stranger = served.stranger();
+    let page = ask(
+        SslVersion::TLS1_3,
+        &format!("{}\r\n", stranger.head("GET", "/login", "")),
+    );
+    page.unwrap().ends(200);
+    let old = ask(SslVersion::TLS1_1, "");
+    assert!(old.is_none(), "{old:?}");
+    let body = format!("name=anna&password={}", PASSWORD.replace(' ', "+"));
+    let kind = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let head = stranger.head("POST", "/login", &format!("{kind}Content-Length: {}\r\n", body.len()));
+    let entered = ask(SslVersion::TLS1_2, &format!("{head}\r\n{body}")).unwrap().ends(303);
+    let cookie = entered.header("set-cookie").unwrap();
+    assert!(
+        cookie.starts_with("__Host-headstack-") && cookie.contains("; Secure"),
+        "{cookie}"
+    );
+    let bare = stranger.get("/login");
+    assert!(bare.status == 0 || bare.status == 400, "{bare:?}");
+    // A key that is another's is no key.
+    let other = tempfile::tempdir().unwrap();
+    let [_, key] = self_signed(other.path()).unwrap();
+    fs::copy(key, place.path().join("server-key.pem")).unwrap();
+    let store = served.store();
+    drop(served);
+    let refused = run(
+        &["serve", &store, "--port", "0", "--tls", place.path().to_str().unwrap()],
+        "",
+    );
+    assert_ne!(refused.status.code(), Some(0));
 }

@@ -3,6 +3,7 @@
 //! Here is a store with its controller, and a browser that knows no more than HTTP, a cookie and a token; `story` is a real
 //! one. A browser in a test waits for conditions only.
 
+mod changes;
 mod door;
 mod hostile;
 mod pages;
@@ -106,6 +107,10 @@ impl Served {
     }
 
     fn with_array_of(disks: usize, size: &str) -> Self {
+        Self::serving(disks, size, &[])
+    }
+
+    fn serving(disks: usize, size: &str, more: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let store = root.path().join("store").to_str().unwrap().to_owned();
         said(&["init", &store]);
@@ -129,6 +134,7 @@ impl Served {
         said(&[&create[..], &[&paths[0], &paths[1], &paths[2]]].concat());
         let mut controller = Command::new(HEADSTACK)
             .args(["serve", &store, "--port", "0", "--json"])
+            .args(more)
             .env_remove("RUST_LOG")
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())
@@ -160,6 +166,12 @@ impl Served {
 
     fn disk(&self, number: usize) -> String {
         format!("{}/disks/d{number}.img", self.store())
+    }
+
+    fn inject(&self, disks: impl IntoIterator<Item = usize>, fault: &str) {
+        for disk in disks {
+            said(&["disk", "inject", &self.disk(disk), fault]);
+        }
     }
 
     fn status(&self) -> Value {

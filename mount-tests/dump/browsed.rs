@@ -73,6 +73,51 @@ fn a_mounted_dump_is_what_was_dumped() {
     assert_eq!(fs::read_dir(&out).unwrap().count(), 0);
 }
 
+/// Data and holes of a file in the mount are those of the file that was dumped, so that a hole costs nothing to read.
+#[test]
+fn holes_are_holes_in_the_mount() {
+    const MIB: u64 = 1 << 20;
+    let mut place = Place::new();
+    let tree = place.path("tree");
+    // Far from each other, at a border of segments, and longer than what a search looks through.
+    let data = [(3 * MIB, 5000), (64 * MIB - 1024, 2048), (100 * MIB, 9 * MIB)];
+    let sparse = File::create(tree.join("sparse")).unwrap();
+    for (at, length) in data {
+        let bytes = vec![7; usize::try_from(length).unwrap()];
+        std::os::unix::fs::FileExt::write_all_at(&sparse, &bytes, at).unwrap();
+    }
+    sparse.set_len(2000 * MIB).unwrap();
+    fs::write(tree.join("dense"), vec![1; 5000]).unwrap();
+    let volumes = place.listed("t.tap", Container::Tap);
+    assert_eq!(place.dump(0, volumes.clone()).troubles, []);
+    let mounted = mounted(&place, &volumes);
+    let file = File::open(place.path("out/sparse")).unwrap();
+    let mut found: Vec<(u64, u64)> = Vec::new();
+    let mut at = 0;
+    while let Ok(from) = rustix::fs::seek(&file, rustix::fs::SeekFrom::Data(at)) {
+        at = rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(from)).unwrap();
+        match found.last_mut() {
+            // Long data may be told in parts.
+            Some((_, end)) if *end == from => *end = at,
+            _ => found.push((from, at)),
+        }
+    }
+    let expected = data.map(|(at, length)| (at, at + length.next_multiple_of(1024)));
+    assert_eq!(found, expected);
+    assert_eq!(rustix::fs::seek(&file, rustix::fs::SeekFrom::Hole(0)), Ok(0));
+    let end = rustix::fs::SeekFrom::Data(2000 * MIB);
+    assert_eq!(rustix::fs::seek(&file, end), Err(rustix::io::Errno::NXIO));
+    let facts = fs::metadata(place.path("out/sparse")).unwrap();
+    assert!(
+        facts.blocks() < 20 * MIB / 512 && facts.len() == 2000 * MIB,
+        "{facts:?}"
+    );
+    let dense = File::open(place.path("out/dense")).unwrap();
+    assert_eq!(rustix::fs::seek(&dense, rustix::fs::SeekFrom::Hole(0)), Ok(5000));
+    drop((file, dense));
+    drop(mounted);
+}
+
 /// A tape of stock dump, and its increment: of that only what is on it is there.
 #[test]
 fn mounted_tapes_of_stock_dump_are_what_was_dumped() {

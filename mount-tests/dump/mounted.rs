@@ -550,3 +550,122 @@ fn series_come_back_as_series_in_the_root_of_a_mount() {
         fs::read(series.join("raw")).unwrap()
     );
 }
+
+/// D08, D33: a chain of dumps of a mount under live appends, restored level by level into the root of another one: series grow,
+/// come, go and change their names there as they did.
+#[test]
+fn increments_go_on_top_of_a_restored_mount() {
+    if !root() {
+        return;
+    }
+    let (place, mount, other) = (Place::new(), Mount::with("allow-delete"), Mount::with("allow-delete"));
+    let raw = |name: &str| mount.path(name).join("raw");
+    for name in ["grows", "stays", "goes", "old", "varlen/old", "again"] {
+        mount.series(name);
+    }
+    mount.set(&mount.path("varlen/old"), "length_profile", "10,255");
+    appender(&mount.path("varlen/old/text"))
+        .write_all(b"1 00ff\n2 \n")
+        .unwrap();
+    for name in ["grows", "stays", "goes", "old", "again"] {
+        appender(&raw(name)).write_all(&records(0..1000)).unwrap();
+    }
+    let tape = text(&place.path("tapes/t.tap"));
+    let (point, target) = (text(&mount.point()), text(&other.point()));
+    let restore = |file: &str, into: &str| headstack_plain(&["restore", "-r", "-s", file, "-f", &tape, "-D", into]);
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut raw = appender(&raw("grows"));
+            for at in 1000.. {
+                if stop.load(Ordering::Relaxed) {
+                    break;
+                }
+                raw.write_all(&records(at..at + 1)).unwrap();
+            }
+        });
+        let level = |level: &str, file: &str| {
+            let before = fs::read(raw("grows")).unwrap().len();
+            done(&headstack(
+                &place,
+                &["dump", level, "-u", "--json", "-f", &tape, &point],
+            ));
+            let output = restore(file, &target);
+            assert!(output.status.success(), "level {level}: {output:?}");
+            let back = fs::read(other.path("grows/raw")).unwrap();
+            let live = fs::read(raw("grows")).unwrap();
+            assert!(back.len() >= before && live.starts_with(&back) && back.len() % 16 == 0);
+        };
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            level("-0", "1");
+            mount.series("comes");
+            appender(&raw("comes")).write_all(&records(5..50)).unwrap();
+            for name in ["goes", "again"] {
+                fs::remove_dir(mount.path(name)).unwrap();
+            }
+            mount.series("again");
+            appender(&raw("again")).write_all(&records(7..9)).unwrap();
+            fs::rename(mount.path("old"), mount.path("new")).unwrap();
+            fs::rename(mount.path("varlen/old"), mount.path("varlen/new")).unwrap();
+            appender(&raw("new")).write_all(&records(2000..2100)).unwrap();
+            fs::write(mount.path("stays/meta"), r#"{"unit":"V"}"#).unwrap();
+            level("-1", "2");
+            appender(&raw("comes")).write_all(&records(60..70)).unwrap();
+            level("-2", "3");
+        }));
+        stop.store(true, Ordering::Relaxed);
+        result.unwrap();
+    });
+    let names = |mount: &Mount| crate::mount::fixture::shell(&format!("cd {} && ls . varlen", mount.point().display()));
+    assert_eq!(names(&other), names(&mount));
+    for file in [
+        "comes/raw",
+        "new/raw",
+        "again/raw",
+        "stays/raw",
+        "stays/meta",
+        "varlen/new/text",
+        "varlen/new/raw",
+    ] {
+        assert_eq!(
+            fs::read(other.path(file)).unwrap(),
+            fs::read(mount.path(file)).unwrap(),
+            "{file}"
+        );
+    }
+    let output = restore("2", &target);
+    fails(&output, 78, "which is not the last one restored here");
+    let third = Mount::in_memory();
+    fails(
+        &restore("2", &text(&third.point())),
+        78,
+        "which is not the last one restored here",
+    );
+}
+
+/// A database that is not mounted is a tree of files, and comes back as one, byte for byte: the real library reads it, and so do
+/// we.
+#[test]
+fn a_database_that_is_not_mounted_comes_back_to_the_byte() {
+    let Some(peer) = crate::peer::Tempsdb::find() else {
+        return;
+    };
+    let place = Place::new();
+    let manifest = peer.make(&place.path("made"));
+    let tape = text(&place.path("tapes/t.tap"));
+    done(&headstack(
+        &place,
+        &["dump", "-0", "--json", "-f", &tape, &text(&place.path("made/db"))],
+    ));
+    let out = place.path("out");
+    let output = headstack_plain(&["restore", "-x", "-f", &tape, "-D", &text(&out)]);
+    assert!(output.status.success(), "{output:?}");
+    crate::peer::run(Command::new("diff").arg("-r").arg(place.path("made/db")).arg(&out), b"");
+    let output = headstack_plain(&["series", "check", &text(&out)]);
+    assert!(output.status.success(), "{output:?}");
+    let read = peer.read(&out);
+    assert_eq!(
+        (read.fixed.len(), read.varlen.len()),
+        (manifest.fixed.len(), manifest.varlen.len())
+    );
+}

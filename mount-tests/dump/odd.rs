@@ -13,9 +13,10 @@ use headstack::{
     dump::{
         reader::Reader,
         restore::{Choice, Destination, extract},
+        verify::verify,
         writer::Summary,
     },
-    tape::Container,
+    tape::{Container, Limits, Names},
 };
 
 use super::{Place, describe, root, same};
@@ -129,5 +130,66 @@ fn an_increment_holds_what_changed() {
     assert_eq!(
         unknown.objects, 2,
         "the root and what its base does not know: {unknown:?}"
+    );
+}
+
+/// Tapes that are full are passed over, whichever volume of the dump they would have been; what is on each is read as a set.
+#[test]
+fn a_dump_begins_and_goes_on_on_tapes_with_room() {
+    const RECORD: u64 = 32 * 1024 + 8;
+    let mut place = Place::new();
+    fs::write(place.path("tree/file"), vec![5; 600_000]).unwrap();
+    let limits = Limits {
+        capacity_bytes: Some(16 * RECORD),
+        early_warning_bytes: 2 * RECORD,
+    };
+    let set = |place: &Place, names: &[&str]| {
+        let names = Names::Listed(names.iter().map(Into::into).collect());
+        place.volumes(names, Container::Tap, limits)
+    };
+    let first = place.dump(0, set(&place, &["a", "b", "c", "d"]));
+    assert_eq!((first.volumes, first.troubles), (2, vec![]));
+    // The third is full of another dump.
+    place.dump(0, set(&place, &["c", "other"]));
+    let second = place.dump(0, set(&place, &["a", "b", "c", "d"]));
+    assert_eq!(second.volumes, 2);
+    let mut reader = Reader::open(set(&place, &["b", "d"]), 1).unwrap();
+    assert_eq!(reader.label().volume, 1);
+    let destination = Destination::open(&place.path("out")).unwrap();
+    assert_eq!(extract(&mut reader, &destination, &Choice::all()).unwrap().troubles, []);
+    same(
+        &describe(&place.path("out")),
+        &describe(&place.path("tree")),
+        "what began on the second tape",
+    );
+    assert_eq!(
+        verify(&mut Reader::open(set(&place, &["a", "b"]), 0).unwrap())
+            .unwrap()
+            .troubles,
+        []
+    );
+}
+
+/// A tape with room for a dump and not for its catalogue has the dump, and that is told.
+#[test]
+fn a_catalogue_without_room_is_told() {
+    let mut place = Place::new();
+    fs::write(place.path("tree/file"), vec![5; 100_000]).unwrap();
+    let roomy = place.dump(0, place.listed("roomy.tap", Container::Tap));
+    assert!(roomy.indexed && roomy.troubles.is_empty());
+    let limits = Limits {
+        capacity_bytes: Some(roomy.blocks / 32 * (32 * 1024 + 8) + 64),
+        early_warning_bytes: 0,
+    };
+    let tight = |place: &Place| place.volumes(Names::Listed(vec!["tight.tap".into()]), Container::Tap, limits);
+    let summary = place.dump(0, tight(&place));
+    assert!(!summary.indexed, "{summary:?}");
+    assert!(
+        told(&summary, "tight.tap").is_some_and(|(what, loss)| what.contains("no room for the catalogue") && !loss),
+        "{summary:?}"
+    );
+    assert_eq!(
+        verify(&mut Reader::open(tight(&place), 0).unwrap()).unwrap().troubles,
+        []
     );
 }

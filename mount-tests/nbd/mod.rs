@@ -10,5 +10,6 @@ mod kernel;
 mod peers;
 mod plugin;
 mod raw;
+mod scripts;
 mod sessions;
 mod started;

@@ -270,7 +270,7 @@ fn tcp_serves_this_machine() {
 }
 
 /// TLS that is required, with these keys.
-fn offered(certificates: Option<&Path>, verify: bool, shared: Option<&Path>) -> Tls {
+pub(super) fn offered(certificates: Option<&Path>, verify: bool, shared: Option<&Path>) -> Tls {
     let keys = Keys {
         certificates,
         verify,
@@ -280,7 +280,7 @@ fn offered(certificates: Option<&Path>, verify: bool, shared: Option<&Path>) -> 
 }
 
 /// Makes an authority, a server's and a client's certificate.
-fn certificates(directory: &Path) -> bool {
+pub(super) fn certificates(directory: &Path) -> bool {
     let Some(mut probe) = find("openssl") else { return false };
     run(probe.arg("version"));
     let openssl = |arguments: &str| {

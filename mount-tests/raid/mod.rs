@@ -7,6 +7,7 @@ mod created;
 mod examined;
 mod flawed;
 mod hostile;
+mod logged;
 mod md;
 mod nested;
 mod partial;

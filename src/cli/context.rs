@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     dumping::{
         self,
-        source::{is_there, release},
+        source::{arrays_of, is_there, release},
         told,
     },
     exit::{Code, resumable},
@@ -23,7 +23,7 @@ use crate::{
         Error,
         context::{Context, Contexts, RESTART_PASS},
         dumpdates::Dumpdates,
-        writer::resume,
+        writer::resume_with,
     },
     tape,
 };
@@ -253,9 +253,9 @@ impl Resume {
         let context = keeper.context().clone();
         let log = dumping::log_of(&*state, &context);
         log.tell("Start", &format!("Level {}, restart", context.order.level));
-        let volumes = context.reels.volumes()?;
-        let result = dumping::watched(&log, &volumes, context.clone(), &mut |watch| {
-            Ok(resume(&mut keeper, there, &mut dates, watch)?)
+        let result = dumping::watched(&log, context.clone(), &mut |watch| {
+            let arrays = arrays_of(&context.tree)?;
+            Ok(resume_with(&mut keeper, there, arrays, &mut dates, watch)?)
         });
         if let Err(error) = result {
             log.tell("Abort", &error.to_string());

@@ -17,7 +17,11 @@ use clap::Args;
 
 use self::variables::Variables;
 use super::{
-    dumping::{self, source::Source, told},
+    dumping::{
+        self,
+        source::{Source, tree_of},
+        told,
+    },
     exit::Code,
     output::{JsonOption, Output},
     reels::{StateArgument, TapesArgument, absolute},
@@ -27,7 +31,6 @@ use crate::{
         context::{Context as Kept, Contexts},
         dumpdates::Dumpdates,
         selection::Selection,
-        tree::Tree,
         writer::{Order, check, dump_kept},
     },
     tape::{self, Container},
@@ -151,8 +154,8 @@ impl Arguments {
         let mut keeper = Contexts::of(state.clone()).begin(kept)?;
         let frozen = source.freeze(self.snapshot.as_deref(), &mut keeper, &*state);
         let result = frozen.and_then(|()| {
-            let tree = Tree::open(&keeper.context().tree)?;
-            dumping::watched(&log, &volumes, keeper.context().clone(), &mut |watch| {
+            let tree = tree_of(&keeper.context().tree)?;
+            dumping::watched(&log, keeper.context().clone(), &mut |watch| {
                 let keeper = Some(&mut keeper);
                 Ok(dump_kept(&tree, &order, volumes.clone(), &mut dates, keeper, watch)?)
             })
@@ -196,19 +199,24 @@ pub fn time_of(date_s: i64) -> SystemTime {
     time.unwrap_or(UNIX_EPOCH)
 }
 
-fn now_s() -> Result<i64> {
+/// The time now, in seconds since 1970.
+///
+/// # Errors
+/// The clock stands before that.
+pub fn now_s() -> Result<i64> {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .context("the clock stands before 1970")?;
     i64::try_from(now.as_secs()).context("the clock")
 }
 
-fn host() -> String {
+/// Name of this machine.
+pub fn host() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Bytes that no other dump has, with the marks of a random UUID.
-fn identity() -> [u8; 16] {
+pub fn identity() -> [u8; 16] {
     let half = || {
         RandomState::new()
             .hash_one((std::process::id(), SystemTime::now()))

@@ -6,7 +6,10 @@
 pub mod backup_log;
 pub mod source;
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicBool},
+};
 
 use anyhow::{Context as _, Result};
 use signal_hook::{
@@ -29,7 +32,6 @@ use crate::{
         writer::{Notice, Order, Summary, Watch},
     },
     storage::Directory,
-    tape::Volumes,
 };
 
 /// Roman numbers of the passes.
@@ -68,7 +70,6 @@ pub fn log_of(state: &dyn Directory, context: &Context) -> Log {
 /// The dump's.
 pub fn watched(
     events: &Log,
-    volumes: &Volumes,
     context: Context,
     dump: &mut dyn FnMut(&mut Watch<'_>) -> Result<Summary>,
 ) -> Result<Summary> {
@@ -81,11 +82,7 @@ pub fn watched(
     if let Some(snapshot) = &context.snapshot {
         events.tell("Snapshot", &snapshot.name);
     }
-    let tape = |number| {
-        let name = volumes.names.of(number);
-        name.map_or_else(String::new, |name| name.display().to_string())
-    };
-    let (mut progress, mut open) = (None, None);
+    let (mut progress, mut open): (_, Option<PathBuf>) = (None, None);
     let notice = &mut |notice: &Notice| match notice {
         Notice::Pass(pass, what) => {
             log::info!("pass {pass}: {what}");
@@ -97,11 +94,11 @@ pub fn watched(
         Notice::Base(level, date_s) => {
             events.tell("Base_dump", &format!("Level {level}, {}", time_text(time_of(*date_s))));
         }
-        Notice::Volume(number) => {
-            if let Some(before) = open.replace(*number) {
-                events.tell("Tape_close", &tape(before));
+        Notice::Volume(tape) => {
+            if let Some(before) = open.replace(tape.clone()) {
+                events.tell("Tape_close", &before.display().to_string());
             }
-            events.tell("Tape_open", &tape(*number));
+            events.tell("Tape_open", &tape.display().to_string());
         }
         Notice::Estimate(blocks) => progress = Some(Progress::new("dump", Unit::Bytes, blocks * 1024, false)),
         Notice::Written(blocks) => {
@@ -113,7 +110,7 @@ pub fn watched(
     };
     let result = dump(&mut Watch { notice, stop: &stop });
     if let Some(last) = open {
-        events.tell("Tape_close", &tape(last));
+        events.tell("Tape_close", &last.display().to_string());
     }
     result
 }

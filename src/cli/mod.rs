@@ -10,6 +10,7 @@ mod completions;
 #[cfg(feature = "console")]
 mod console;
 mod context;
+mod copy;
 mod disk;
 mod doctor;
 mod dump;
@@ -102,6 +103,7 @@ enum Verb {
     Nbd(nbd::Arguments),
     Dump(dump::Arguments),
     Restore(restore::Arguments),
+    Copy(copy::Arguments),
     /// Make, move, list, check and copy tapes
     #[command(subcommand)]
     Tape(tape::Verb),
@@ -146,7 +148,10 @@ enum Verb {
 const GROUPS: [(&str, &[&str]); 5] = [
     ("Time series", &["mount", "umount", "series", "snapshot"]),
     ("Arrays", &["disk", "array", "nbd"]),
-    ("Dumps", &["dump", "restore", "tape", "dumpdates", "context", "rmt"]),
+    (
+        "Dumps",
+        &["dump", "restore", "copy", "tape", "dumpdates", "context", "rmt"],
+    ),
     (
         "Controller",
         &[
@@ -215,6 +220,7 @@ impl Verb {
             Self::Nbd(arguments) => arguments.run(),
             Self::Dump(arguments) => arguments.run(),
             Self::Restore(arguments) => arguments.run(),
+            Self::Copy(arguments) => arguments.run(),
             Self::Tape(verb) => verb.run(),
             Self::Dumpdates(verb) => verb.run(),
             Self::Context(verb) => verb.run(),

@@ -5,6 +5,7 @@
 mod interactive;
 mod options;
 mod plan;
+mod whole;
 
 use std::{
     path::{Component, Path, PathBuf},
@@ -27,8 +28,12 @@ use crate::{
         reader::Reader,
         restore::{Catalogue, Choice, Destination, Restored, compare, extract, extract_placed, restore_chain},
     },
-    storage::SimDirectory,
+    mount::kernel::mounted_at,
+    storage::{Directory as _, HostDirectory, SimDirectory},
 };
+
+/// What a database has that is mounted.
+const LOCK: &str = ".headstack.lock";
 
 const COLUMNS: &[Column] = &[Column::right("number", "NUMBER"), Column::left("path", "PATH")];
 
@@ -120,7 +125,7 @@ impl Arguments {
         }
         let choice = Choice::of(&wanted);
         let direct = self.mode.extract && !choice.is_all() && self.known(&reader)?.is_some();
-        let destination = self.options.onto(Destination::open(&self.directory)?, direct)?;
+        let destination = self.options.onto(self.destination()?, direct)?;
         if self.options.dry_run {
             return plan::tell_plan(&mut reader, &destination, &choice, self.mode.restore, self.form);
         }
@@ -152,9 +157,31 @@ impl Arguments {
         } else {
             self.extract(&mut reader, &destination, &choice)?
         };
+        let missing = |path: &&PathBuf| troubles.iter().any(|trouble| trouble.path == **path);
+        let missing: Vec<&PathBuf> = wanted.iter().filter(missing).collect();
+        if !missing.is_empty() {
+            let mut names = self.names(&mut self.tapes.reader(self.file)?)?;
+            whole::refuse_parts(&mut names, &missing)?;
+        }
         let code = tell(&troubles);
         self.told(objects, &troubles, "restored")?;
         Ok(code)
+    }
+
+    /// The directory that is restored into; of a mounted database with where it is kept.
+    fn destination(&self) -> Result<Destination> {
+        let destination = Destination::open(&self.directory)?;
+        if !destination.is_store() {
+            return Ok(destination);
+        }
+        let mount = self.directory.canonicalize().ok().and_then(|path| mounted_at(&path));
+        let database = mount.and_then(|mount| HostDirectory::open(Path::new(&mount.source)).ok());
+        // A mount may be given any name for what is mounted.
+        let database = database.filter(|directory| directory.stat(Path::new(LOCK)).is_ok());
+        Ok(match database {
+            Some(directory) => destination.of_database(Arc::new(directory)),
+            None => destination,
+        })
     }
 
     /// Extracts objects, from where they lie if that is known.

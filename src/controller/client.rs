@@ -6,6 +6,7 @@ use std::{
     io::{self, BufRead as _, BufReader, Write as _},
     os::unix::net::UnixStream,
     path::Path,
+    thread::{self, JoinHandle},
 };
 
 use serde_json::{Map, Value};
@@ -54,6 +55,53 @@ pub fn ask(mut stream: UnixStream, ask: Ask, tell: Tell<'_>) -> Result<Map<Strin
     Err(broken(
         sent.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()),
     ))
+}
+
+/// A request that lasts until this is dropped: the server does something for as long as it is listened to.
+pub struct Lasting {
+    stream: UnixStream,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Lasting {
+    /// Sends a request, and waits until the server has begun with it.
+    ///
+    /// # Errors
+    /// What the server says; [`Kind::Unavailable`] where it goes away.
+    pub fn begin(mut stream: UnixStream, ask: Ask) -> Result<Self> {
+        send(&mut stream, ask)?;
+        let mut lines = BufReader::new(stream.try_clone().map_err(broken)?).lines();
+        let line = lines.next().unwrap_or_else(|| Err(io::ErrorKind::UnexpectedEof.into()));
+        match serde_json::from_str(&line.map_err(broken)?).map_err(|error| broken(error.into()))? {
+            Answer::Progress { .. } => {}
+            Answer::Failed(told) => return Err(told.into()),
+            Answer::Done(_) => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
+        }
+        let listener = thread::Builder::new().name("listener".to_owned());
+        let listener = listener.spawn(move || lines.map_while(io::Result::ok).for_each(drop));
+        Ok(Self {
+            stream,
+            listener: Some(listener.map_err(broken)?),
+        })
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        // Fails only where the server is gone already.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
+        if let Some(listener) = self.listener.take() {
+            // A panic of the thread has been told where it happened.
+            let _ = listener.join();
+        }
+    }
+}
+
+fn send(stream: &mut UnixStream, ask: Ask) -> Result<()> {
+    let request = Request { version: VERSION, ask };
+    let mut line = serde_json::to_vec(&request).map_err(|error| broken(error.into()))?;
+    line.push(b'\n');
+    stream.write_all(&line).map_err(broken)
 }
 
 /// The server's side is not as it should be.

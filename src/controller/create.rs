@@ -44,7 +44,7 @@ pub enum Init {
     Quick,
     /// All is zeros before the array can be used
     Foreground,
-    /// All is zeros where the host makes holes, else both ends; the array can be used at once
+    /// All reads as zeros, which are made while the array is in use where the host makes no holes
     #[default]
     Background,
 }

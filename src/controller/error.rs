@@ -97,6 +97,18 @@ pub fn judge_array(error: &raid::Error) -> (Kind, String) {
     (kind, remedy.to_owned())
 }
 
+/// Kind and remedy of a refusal of the series engine.
+fn judge_series(error: &series::Error) -> (Kind, &'static str) {
+    use series::Error;
+    match error {
+        Error::DoesNotExist { .. } => (Kind::NotFound, "one of those that there are"),
+        Error::AlreadyExists { .. } => (Kind::Exists, "another name"),
+        Error::BadName { .. } | Error::BadParameter { .. } => (Kind::Usage, "another value"),
+        Error::StillOpen { .. } => (Kind::Busy, "again once it is released"),
+        _ => (Kind::Corrupt, "'headstack series check' on the store's database"),
+    }
+}
+
 /// A failure as it is told to whoever asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{message}")]
@@ -178,10 +190,10 @@ impl Error {
             Self::Series(series::Error::Io { source, .. }) | Self::Host { source, .. } => {
                 (Kind::of_io(source), Some(remedy_of_io(source)))
             }
-            Self::Series(_) => (
-                Kind::Corrupt,
-                Some("'headstack series check' on the store's database".to_owned()),
-            ),
+            Self::Series(error) => {
+                let (kind, remedy) = judge_series(error);
+                (kind, Some(remedy.to_owned()))
+            }
             Self::Refused { kind, remedy, .. } => (*kind, Some(remedy.clone())),
             Self::Told(told) => (told.kind, told.remedy.clone()),
             Self::ClientGone => (Kind::Failure, None),

@@ -124,6 +124,10 @@ pub enum Name {
     TaskFailed,
     /// It was due while it could not run.
     TaskMissed,
+    /// An array was left out of a dump.
+    LeftOut,
+    /// An array is given to a restore, and its clients are cut off.
+    Lent,
 }
 
 impl Name {
@@ -139,7 +143,8 @@ impl Name {
             | Self::DiskRemoved
             | Self::NotifyFailed
             | Self::TaskFailed
-            | Self::TaskMissed => Level::Warning,
+            | Self::TaskMissed
+            | Self::LeftOut => Level::Warning,
             _ => Level::Information,
         }
     }

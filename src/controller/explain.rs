@@ -153,11 +153,20 @@ impl Advice<'_> {
             "Back up the array now, while it can be read: nbdcopy 'nbd+unix:///{name}?socket={}' BACKUP",
             self.place.socket.display()
         )];
+        if self.state == ArrayState::Rebuilding {
+            steps.push(match self.place.halted {
+                true => self.go_on(),
+                false => format!("Wait for the rebuild: {}", self.verb("rebuild", "")),
+            });
+            return steps;
+        }
         if self.place.halted {
             steps.push(self.go_on());
-        } else if self.state == ArrayState::Rebuilding {
-            steps.push(format!("Wait for the rebuild: {}", self.verb("rebuild", "")));
-            return steps;
+            // All places are taken: nothing has to be put back.
+            if self.state == ArrayState::CriticalInconsistency {
+                steps.push(format!("See that all is well: {}", self.look()));
+                return steps;
+            }
         }
         if missing.is_empty() && self.set.inconsistent {
             steps.push(format!(

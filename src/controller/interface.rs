@@ -132,6 +132,37 @@ pub enum StoreAsk {
         /// Its name or UUID.
         name: String,
     },
+    /// A moment of an array, to be read with [`StoreAsk::ReadArray`] while its clients go on. Progress is told once it can
+    /// be read, and then again and again: the moment ends when the asker hangs up.
+    FreezeArray {
+        /// Its name or UUID.
+        name: String,
+        /// A UUID that the asker makes up, by which the moment is read.
+        moment: String,
+    },
+    /// Bytes of a moment of an array: `next_bytes` is the offset of the first that are no hole, at or behind the one that
+    /// is asked for, none where there are no more; `bytes` are those from there on, in base 64.
+    ReadArray {
+        /// The UUID of the moment.
+        moment: String,
+        /// Where.
+        offset_bytes: u64,
+        /// How many at most; 0 for none, where only holes are asked for.
+        length_bytes: u32,
+    },
+    /// An array for the asker alone: its clients are cut off, and it is taken out of service. Progress is told once it is,
+    /// and then again and again: it is served again when the asker hangs up.
+    LendArray {
+        /// Its name or UUID.
+        name: String,
+    },
+    /// Tells that an array was left out of a dump.
+    LeftOut {
+        /// Name of the array.
+        name: String,
+        /// Why.
+        reason: String,
+    },
     /// Values of an attribute of a disk's health over time; see [`ATTRIBUTES`](super::disk::smart::ATTRIBUTES).
     History {
         /// Name or path of the disk.
@@ -155,10 +186,25 @@ pub enum StoreAsk {
     },
     /// The snapshots of the store's database.
     Snapshots,
+    /// A snapshot of the store's database.
+    CreateSnapshot {
+        /// Its name; none for the time.
+        name: Option<String>,
+    },
+    /// A snapshot less. One that a tag holds stays.
+    RemoveSnapshot {
+        /// Its name.
+        name: String,
+    },
     /// How all is, in Prometheus' text format: `text`.
     Metrics,
     /// The tapes of the store, the dumps on them and the dumps that stopped.
     Tapes,
+    /// Files of the dumps that the catalogue knows: at most [`FOUND_MAX`](super::library::FOUND_MAX).
+    FindFiles {
+        /// Text in their path, or with `./` before it a path from the root of what was dumped.
+        text: String,
+    },
     /// All events forgotten.
     ClearEvents,
     /// An event for a test of what is told about events.

@@ -2,7 +2,7 @@
 //!
 //! It is read where it stands; nothing is opened for writing but the database, which the controller has open anyway.
 
-use std::{path::Path, sync::Arc};
+use std::{ops::ControlFlow, path::Path, sync::Arc, time::SystemTime};
 
 use serde_json::{Map, Value, json};
 
@@ -25,6 +25,8 @@ use crate::{
 
 /// Points of an answer at most.
 const POINTS_MAX: usize = 10_000;
+/// Files of an answer at most.
+pub const FOUND_MAX: usize = 500;
 /// Entries at the end of a series from which its rate is told.
 const RATE_ENTRIES: u64 = 100;
 /// How the name of a tape ends.
@@ -153,6 +155,62 @@ pub fn snapshots(telemetry: &Telemetry) -> Result<Map<String, Value>> {
         })
     });
     Ok(facts("snapshots", told.collect()))
+}
+
+/// Makes a snapshot of the database; returns its name, which is the time where none is wished.
+///
+/// # Errors
+/// [`Kind::Exists`], [`Kind::Usage`] for a name that cannot be, or the database cannot be had.
+pub fn create_snapshot(telemetry: &Telemetry, name: Option<String>) -> Result<String> {
+    let name = name.unwrap_or_else(|| jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+    Ok(database(telemetry)?
+        .create_snapshot(&name, SystemTime::now())
+        .map(|_| name)?)
+}
+
+/// Removes a snapshot of the database.
+///
+/// # Errors
+/// [`Kind::NotFound`], [`Kind::Busy`] while a tag holds it, or the database cannot be had.
+pub fn remove_snapshot(telemetry: &Telemetry, name: &str) -> Result<()> {
+    Ok(database(telemetry)?.remove_snapshot(name)?)
+}
+
+/// Files of the dumps that the catalogue of a store knows: `found`, and `more` where there are more of them.
+///
+/// # Errors
+/// The catalogue cannot be read.
+pub fn find_files(store: &Store, text: &str) -> Result<Map<String, Value>> {
+    let mut found = Vec::new();
+    let mut more = false;
+    let unknown = Catalog::new(Arc::clone(store.state())).find(Path::new(text), &mut |file| {
+        more = found.len() == FOUND_MAX;
+        if more {
+            return ControlFlow::Break(());
+        }
+        found.push(json!({
+            "path": Path::new(".").join(&file.path).to_string_lossy(),
+            "number": file.number,
+            "tapes": file.entry.tapes,
+            "file": file.entry.file,
+            "level": file.entry.level,
+            "date_s": file.entry.date_s,
+            "of": file.entry.path,
+        }));
+        ControlFlow::Continue(())
+    });
+    let unknown = unknown.map_err(|error| {
+        Error::refused(
+            Kind::Corrupt,
+            error.to_string(),
+            "'headstack tape catalogue', which notes the tape again",
+        )
+    })?;
+    Ok(Map::from_iter([
+        ("found".to_owned(), found.into()),
+        ("more".to_owned(), more.into()),
+        ("without_contents".to_owned(), unknown.into()),
+    ]))
 }
 
 /// The tapes of a store, each with the dumps that its labels name; the dumps that the catalogue knows; dumps that stopped.

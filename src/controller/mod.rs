@@ -12,6 +12,7 @@ pub mod error;
 pub mod event;
 pub mod explain;
 pub mod hook;
+pub mod images;
 pub mod interface;
 pub mod kept;
 pub mod library;

@@ -79,6 +79,8 @@ pub enum Order {
     Enlarge {
         /// Bytes of each member; none for all that they have.
         member_bytes: Option<u64>,
+        /// Answer when it is done.
+        wait: bool,
     },
     /// Let a mirror have another number of copies.
     Copies {
@@ -99,6 +101,8 @@ pub enum Order {
         images: Vec<PathBuf>,
         /// Take them though they hold something else, which is lost.
         yes: bool,
+        /// Answer when it is done.
+        wait: bool,
     },
 }
 
@@ -158,11 +162,7 @@ pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -
         Order::Add { image, wait, yes } => {
             let device = Taking { find, yes: *yes }.device_of(array, image)?;
             let added = array.add(&device, new_uuid()?)?;
-            if *wait && added != Added::Spare {
-                finish(keeper, tell)?;
-            } else {
-                keeper.go_on();
-            }
+            end_or_go_on(keeper, *wait && added != Added::Spare, tell)?;
             let mut facts = facts(keeper);
             facts.insert("added".to_owned(), added_fact(added));
             return Ok(facts);
@@ -183,9 +183,9 @@ pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -
             check_allows(array, &RESUMES)?;
             keeper.go_on();
         }
-        Order::Enlarge { member_bytes } => {
+        Order::Enlarge { member_bytes, wait } => {
             array.grow_members(*member_bytes)?;
-            finish(keeper, tell)?;
+            end_or_go_on(keeper, *wait, tell)?;
         }
         Order::Copies { count, images, yes } => {
             copies(array, *count, images, Taking { find, yes: *yes })?;
@@ -196,10 +196,11 @@ pub fn perform(keeper: &Keeper, order: &Order, find: Find<'_>, tell: Tell<'_>) -
             chunk_bytes,
             images,
             yes,
+            wait,
         } => {
             let plan = plan(array, *level, *chunk_bytes, images, Taking { find, yes: *yes })?;
             begin_reshape(array, &plan)?;
-            finish(keeper, tell)?;
+            end_or_go_on(keeper, *wait, tell)?;
         }
     }
     Ok(facts(keeper))
@@ -267,6 +268,15 @@ fn begin_reshape(array: &Array, plan: &Plan) -> Result<()> {
         message,
         "images to take in, --level or --chunk",
     ))
+}
+
+/// Waits for the work of a keeper, or lets it go on behind the answer.
+fn end_or_go_on(keeper: &Keeper, wait: bool, tell: Tell<'_>) -> Result<()> {
+    if wait {
+        return finish(keeper, tell);
+    }
+    keeper.go_on();
+    Ok(())
 }
 
 /// Waits for the work of a keeper.

@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    ROOT,
+    ROOT, TAPE_BLOCK_BYTES,
     attributes::Attribute,
     catalog::{Places, key_of},
     error::{Error, Result},
@@ -18,6 +18,9 @@ use super::{
     record::{Header, Node},
     restore::{Catalogue, Space, Target, attributes_of, is_directory},
 };
+
+/// How far a search for a hole goes over data: as far as they are kept for who reads them next.
+const SEARCH_BYTES: u64 = 4 << 20;
 
 /// Stretches of a file that are kept behind the cursor, which the host may read out of order.
 const KEPT_MAX: usize = 16;
@@ -29,8 +32,21 @@ pub struct Facts {
     pub node: Node,
     /// Number of a device, in full where the tape tells it.
     pub device: u64,
+    /// What it takes on a disk, in bytes; of a long file with holes at its beginning, what is known of that.
+    pub held_bytes: u64,
     /// Extended attributes and access control lists.
     pub attributes: Vec<Attribute>,
+}
+
+/// What a search for data or holes gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sought {
+    /// They begin here, in bytes from the start of the file.
+    At(u64),
+    /// There are none any more.
+    End,
+    /// The file is lost.
+    Lost,
 }
 
 /// What a read gives.
@@ -203,6 +219,7 @@ impl Browser {
             return Ok(dressing.map(|dressing| Facts {
                 node: dressing.node,
                 device: 0,
+                held_bytes: dressing.node.size_bytes,
                 attributes: dressing.attributes.clone(),
             }));
         }
@@ -293,6 +310,7 @@ impl Browser {
         let facts = Facts {
             node: header.node,
             device: device.unwrap_or_else(|| header.node.device.into()),
+            held_bytes: held_bytes(header),
             attributes: Vec::new(),
         };
         self.facts.insert(header.number, Some(facts));
@@ -303,14 +321,58 @@ impl Browser {
     /// # Errors
     /// As [`Browser::facts`].
     pub fn read(&mut self, number: u32, offset_bytes: u64, length: usize) -> Result<Data> {
-        let behind = |cursor: &Cursor| cursor.number == number && cursor.dropped_to <= offset_bytes;
-        if !self.cursor.as_ref().is_some_and(behind) {
+        let Some((cursor, reader)) = self.cursor_before(number, offset_bytes)? else {
+            return Ok(Data::Lost);
+        };
+        let end = offset_bytes
+            .saturating_add(length as u64)
+            .min(cursor.progress.size_bytes());
+        while cursor.progress.offset_bytes() < end && cursor.advance(reader, offset_bytes)? {}
+        reader.take_troubles();
+        Ok(cursor.bytes(offset_bytes..end))
+    }
+
+    /// Looks for data, or for a hole, at or behind an offset of a file. What is lost counts as data, and long data may be said
+    /// to end before they do.
+    ///
+    /// # Errors
+    /// As [`Browser::facts`].
+    pub fn seek(&mut self, number: u32, offset_bytes: u64, data: bool) -> Result<Sought> {
+        let Some((cursor, reader)) = self.cursor_before(number, offset_bytes)? else {
+            return Ok(Sought::Lost);
+        };
+        let size = cursor.progress.size_bytes();
+        if offset_bytes >= size {
+            return Ok(Sought::End);
+        }
+        loop {
+            let (at, known) = (
+                cursor.next(offset_bytes, data),
+                cursor.progress.offset_bytes().min(size),
+            );
+            let enough = !data && at >= offset_bytes.saturating_add(SEARCH_BYTES);
+            if at < known || (enough && at < size) {
+                reader.take_troubles();
+                return Ok(Sought::At(at));
+            }
+            if known == size {
+                reader.take_troubles();
+                return Ok(if data { Sought::End } else { Sought::At(size) });
+            }
+            cursor.advance(reader, offset_bytes)?;
+        }
+    }
+
+    /// The cursor, in or before a place of a file; none where the file is lost.
+    fn cursor_before(&mut self, number: u32, offset_bytes: u64) -> Result<Option<(&mut Cursor, &mut Reader)>> {
+        let before = |cursor: &Cursor| cursor.number == number && cursor.dropped_to <= offset_bytes;
+        if !self.cursor.as_ref().is_some_and(before) {
             self.cursor = None;
             let Some(header) = self.find(number)? else {
-                return Ok(Data::Lost);
+                return Ok(None);
             };
             let Some(progress) = self.reader.begin_data() else {
-                return Ok(Data::Lost);
+                return Ok(None);
             };
             // Its attributes are behind its data, and asked for again.
             self.facts.remove(&header.number);
@@ -321,37 +383,51 @@ impl Browser {
                 dropped_to: 0,
             });
         }
-        let Some(cursor) = &mut self.cursor else {
-            return Ok(Data::Lost);
-        };
-        let end = offset_bytes
-            .saturating_add(length as u64)
-            .min(cursor.progress.size_bytes());
-        while cursor.progress.offset_bytes() < end {
-            let (kept, dropped_to) = (&mut cursor.kept, &mut cursor.dropped_to);
-            let more = self.reader.advance(&mut cursor.progress, &mut |offset, piece| {
-                // A file that goes back behind what was read is not to be trusted: nothing is kept out of order.
-                kept.push_back((offset, piece.to_vec()));
-            })?;
-            while kept.len() > KEPT_MAX
-                && kept
-                    .front()
-                    .is_some_and(|(at, piece)| at + piece.len() as u64 <= offset_bytes)
-            {
-                if let Some((at, piece)) = kept.pop_front() {
-                    *dropped_to = (*dropped_to).max(at + piece.len() as u64);
-                }
-            }
-            if !more {
-                break;
-            }
-        }
-        self.reader.take_troubles();
-        Ok(cursor.bytes(offset_bytes..end))
+        Ok(self.cursor.as_mut().map(|cursor| (cursor, &mut self.reader)))
+    }
+}
+
+/// What an object takes on a disk, as far as its first segment tells.
+fn held_bytes(header: &Header) -> u64 {
+    let cells = header.cells();
+    let held = cells.iter().filter(|cell| **cell != 0).count();
+    let size = header.node.size_bytes;
+    if held == cells.len() {
+        size
+    } else {
+        size.min((held * TAPE_BLOCK_BYTES) as u64)
     }
 }
 
 impl Cursor {
+    /// Reads the next segment; what is before `from` is kept while there is room. False where there is no more.
+    fn advance(&mut self, reader: &mut Reader, from: u64) -> Result<bool> {
+        let (kept, dropped_to) = (&mut self.kept, &mut self.dropped_to);
+        let more = reader.advance(&mut self.progress, &mut |offset, piece| {
+            // A file that goes back behind what was read is not to be trusted: nothing is kept out of order.
+            kept.push_back((offset, piece.to_vec()));
+        })?;
+        let passed = |(at, piece): &(u64, Vec<u8>)| at + piece.len() as u64 <= from;
+        while kept.len() > KEPT_MAX && kept.front().is_some_and(passed) {
+            if let Some((at, piece)) = kept.pop_front() {
+                *dropped_to = (*dropped_to).max(at + piece.len() as u64);
+            }
+        }
+        Ok(more)
+    }
+
+    /// Where data, or a hole, come next in what was read; behind all of it where they do not.
+    fn next(&self, from: u64, data: bool) -> u64 {
+        let kept = self.kept.iter().map(|(at, piece)| *at..at + piece.len() as u64);
+        let mut full: Vec<Range<u64>> = kept.chain(self.progress.lost().iter().cloned()).collect();
+        full.sort_by_key(|range| range.start);
+        let mut behind = full.into_iter().filter(|range| range.end > from);
+        if data {
+            return behind.next().map_or(u64::MAX, |range| range.start.max(from));
+        }
+        behind.fold(from, |at, range| if range.start <= at { at.max(range.end) } else { at })
+    }
+
     /// What was read of a range.
     fn bytes(&self, range: Range<u64>) -> Data {
         let overlaps = |lost: &Range<u64>| lost.start < range.end && range.start < lost.end;

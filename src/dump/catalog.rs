@@ -5,6 +5,7 @@
 //! volume an object begins in, as `dump -Q` does. `.json` says which tapes it is on. A dump notes them as it goes on the tape,
 //! and puts them behind itself as the tape's index ([`on_tape`]); reading the tape makes the same again.
 
+pub mod find;
 pub mod on_tape;
 
 use std::{

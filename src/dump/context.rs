@@ -75,6 +75,8 @@ impl Reels {
         let (names, numbered) = match &volumes.names {
             Names::Listed(names) => (names.clone(), false),
             Names::Numbered(prefix) => (vec![prefix.clone()], true),
+            // Whoever wrote to a pipe cannot go on.
+            Names::Piped(_) => (Vec::new(), false),
         };
         Self {
             directory: std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf()),

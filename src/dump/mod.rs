@@ -3,8 +3,8 @@
 //! [`record`] is the header of 1024 bytes that begins everything on a tape; [`directory`], [`inode_map`] and
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
 //! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it,
-//! [`selection`] leaves some of it out, `images` keeps arrays still, [`numbers`] gives numbers to
-//! that, [`writer`] puts it on the tape, [`dumpdates`] remembers it, [`context`] lets one that was stopped go on. The
+//! [`selection`] leaves some of it out, [`images`] stand for arrays, `members` keeps those still that it meets as files,
+//! [`numbers`] gives numbers to that, [`writer`] puts it on the tape, [`dumpdates`] remembers it, [`context`] lets one that was stopped go on. The
 //! other way, [`reader`] takes a tape apart, and [`restore`] makes a tree of it; [`verify`] only reads, [`salvage`] takes
 //! what can be had of a damaged one. [`catalog`] keeps what is where, so that single files are found without reading all, and [`browse`]
 //! looks into a dump by it.
@@ -21,9 +21,10 @@ pub mod context;
 pub mod directory;
 pub mod dumpdates;
 mod error;
-mod images;
+pub mod images;
 pub mod inode_map;
 pub mod locks;
+mod members;
 pub mod numbers;
 pub mod reader;
 pub mod record;

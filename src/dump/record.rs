@@ -19,8 +19,9 @@
 //! of the old form have their owners at 36 and 38; the format of before 4.2BSD has a layout of its own. Sources: `protocols/dumprestore.h` of dump 0.4b47, FreeBSD 14 and 4.3BSD, and tapes.
 
 mod layout;
+mod private;
 
-pub use self::layout::Private;
+pub use self::private::{ImageFacts, Private};
 use super::TAPE_BLOCK_BYTES;
 
 /// Most cells that one header tells of.

@@ -4,6 +4,8 @@
 //! and how many of its blocks are still to come. When the tape gives early warning, the next record goes on the next one.
 //! Between two segments the stream can say where it [stands](Standing), and a later process goes on from there.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use super::{
@@ -99,7 +101,8 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Begins a dump on volume 1 of a set; `noting` says whether it is noted what is on it and where.
-    pub(super) fn begin(volumes: Volumes, label: Header, noting: bool) -> Result<Self> {
+    pub(super) fn begin(mut volumes: Volumes, label: Header, noting: bool) -> Result<Self> {
+        let tape = volumes.append_with_room(1)?;
         let notes = if noting {
             let earlier = volumes.index(1)?.unwrap_or_default();
             Some(Notes {
@@ -109,7 +112,6 @@ impl Stream {
         } else {
             None
         };
-        let tape = volumes.append(1)?;
         let first_file = tape.position().file + 1;
         let record_bytes = label.factor as usize * TAPE_BLOCK_BYTES;
         let mut stream = Self {
@@ -182,6 +184,16 @@ impl Stream {
             },
             record: self.record.clone(),
         })
+    }
+
+    /// The tapes that it goes on.
+    pub(super) fn volumes(&self) -> &Volumes {
+        &self.volumes
+    }
+
+    /// Name of the tape that is written.
+    pub(super) fn tape(&self) -> PathBuf {
+        self.volumes.names.of(self.volume).unwrap_or_default()
     }
 
     /// Volume that is written, from 1.
@@ -314,7 +326,7 @@ impl Stream {
         }
         self.tape.finish()?;
         self.volume += 1;
-        self.tape = self.volumes.append(self.volume)?;
+        self.tape = self.volumes.append_with_room(self.volume)?;
         self.begin_volume()
     }
 

@@ -21,6 +21,7 @@ use rustix::{
 use super::{
     attributes::Attribute,
     error::{Error, Result},
+    images::Images,
     record::{Node, Time},
 };
 
@@ -125,6 +126,8 @@ pub struct Tree {
     fuse: bool,
     /// True where nothing can be written.
     read_only: bool,
+    /// What stands for some of its files.
+    images: Images,
 }
 
 impl Tree {
@@ -148,6 +151,7 @@ impl Tree {
             status,
             fuse,
             read_only,
+            images: Images::default(),
         })
     }
 
@@ -156,6 +160,18 @@ impl Tree {
         let flags = fs::ioctl_getflags(file).map_or(0, |flags| flags.bits());
         // A mount says by them what can be done with its files, which is not so where they are restored.
         if self.fuse { flags & !FLAGS_OF_MOUNTS } else { flags }
+    }
+
+    /// Lets images stand for some of its files.
+    #[must_use]
+    pub fn with_images(self, images: Images) -> Self {
+        Self { images, ..self }
+    }
+
+    /// What stands for some of its files.
+    #[must_use]
+    pub fn images(&self) -> &Images {
+        &self.images
     }
 
     /// True where its file system can only be read.

@@ -1,27 +1,31 @@
 //! Passes I and II: a walk over the tree, and the choice of what goes on the tape.
 //!
-//! The walk holds every name and every object with its number in memory. An increment takes what changed since its base,
+//! The walk holds every name and every object with its number in memory; `listing.rs` reads directories ahead of it. An increment takes what changed since its base,
 //! what its base does not know, and every directory that leads to any of it.
+
+mod listing;
 
 use std::{
     collections::{BTreeSet, HashMap},
-    ffi::CStr,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
+    thread,
 };
 
-use rustix::{
-    fs::{Dir, FileType, OFlags},
-    io::Errno,
-};
+use rustix::{fs::FileType, io::Errno};
 
+use self::listing::{Ended, Listing, Listings};
 use super::{
     ROOT,
     error::{Error, Result, Trouble},
+    images::Images,
     numbers::Numbers,
     selection::Selection,
-    tree::{Status, Tree, joined, status_at},
+    tree::{Status, Tree, joined},
 };
+
+/// More threads than these wait for each other in the kernel.
+const THREADS_MAX: usize = 4;
 
 /// An object of the tree, once however many names it has.
 #[derive(Debug)]
@@ -84,6 +88,8 @@ pub struct LeftOut<'a> {
     pub flagged: bool,
     /// Names that are left out.
     pub selection: &'a Selection,
+    /// What stands for some of the files.
+    pub images: &'a Images,
 }
 
 impl Walk {
@@ -106,13 +112,36 @@ impl Walk {
             folders: Vec::new(),
             troubles: Vec::new(),
         };
-        let mut linked = HashMap::new();
         walk.folders.push(Folder {
             object: 0,
             parent: 0,
             entries: Vec::new(),
             unread: false,
         });
+        let listings = Listings::new(tree, leave_out.selection);
+        let helpers = thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX)) - 1;
+        thread::scope(|scope| {
+            let _ended = Ended(&listings);
+            for _ in 0..helpers {
+                scope.spawn(|| listings.help());
+            }
+            walk.go(tree, &listings, numbers, leave_out, stop)
+        })?;
+        Ok(walk)
+    }
+
+    /// Walks from the root down.
+    fn go(
+        &mut self,
+        tree: &Tree,
+        listings: &Listings<'_>,
+        numbers: &mut Numbers,
+        leave_out: LeftOut<'_>,
+        stop: &AtomicBool,
+    ) -> Result<()> {
+        let walk = self;
+        let mut linked = HashMap::new();
+        listings.ask([(0, PathBuf::new())].into_iter());
         let mut open = vec![0];
         while let Some(folder) = open.pop() {
             if stop.load(Ordering::Relaxed) {
@@ -120,7 +149,7 @@ impl Walk {
                 return Err(Error::Interrupted { path, pass: 1 });
             }
             let first = walk.folders.len();
-            if let Err(errno) = walk.enter(tree, folder, numbers, &mut linked, leave_out)? {
+            if let Err(errno) = walk.enter(listings.take(folder), folder, numbers, &mut linked, leave_out)? {
                 let path = walk.path_of(folder);
                 if folder == 0 {
                     return Err(Error::Tree {
@@ -131,39 +160,33 @@ impl Walk {
                 walk.folders[folder].unread = true;
                 walk.lose(path, format!("its names cannot be read: {errno}"));
             }
-            open.extend((first..walk.folders.len()).rev());
+            let entered = first..walk.folders.len();
+            listings.ask(entered.clone().map(|folder| (folder, walk.path_of(folder))));
+            open.extend(entered.rev());
         }
-        Ok(walk)
+        Ok(())
     }
 
-    /// Reads the names in a directory.
+    /// Takes the names in a directory.
     fn enter(
         &mut self,
-        tree: &Tree,
+        listing: Listing,
         folder: usize,
         numbers: &mut Numbers,
         linked: &mut HashMap<u64, usize>,
         leave_out: LeftOut<'_>,
     ) -> Result<Result<(), Errno>> {
-        let path = self.path_of(folder);
-        let listed = tree
-            .open_at(&path, OFlags::RDONLY | OFlags::DIRECTORY)
-            .and_then(|directory| {
-                let names = names_of(&directory)?;
-                Ok((directory, names))
-            });
-        let (directory, names) = match listed {
-            Ok(listed) => listed,
+        let names = match listing {
+            Ok(names) => names,
             Err(errno) => return Ok(Err(errno)),
         };
-        for name in names {
-            if leave_out.selection.leaves_out(name.to_bytes()) {
+        let path = self.path_of(folder);
+        for (name, status) in names {
+            if leave_out.images.covers(&path, name.to_bytes()) {
                 continue;
             }
-            let status = match status_at(&directory, &name) {
+            let status = match status {
                 Ok(status) => status,
-                // Removed since it was listed.
-                Err(Errno::NOENT) => continue,
                 Err(errno) => {
                     self.lose(joined(&path, name.to_bytes()), format!("cannot be read: {errno}"));
                     continue;
@@ -308,20 +331,6 @@ impl Walk {
     pub(super) fn lose(&mut self, path: PathBuf, what: String) {
         self.troubles.push(Trouble { path, what, loss: true });
     }
-}
-
-/// Names in a directory, sorted, so that two walks over the same tree give the same tape.
-fn names_of(directory: &rustix::fd::OwnedFd) -> Result<Vec<std::ffi::CString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
-        let entry = entry?;
-        let name: &CStr = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(name.to_owned());
-        }
-    }
-    names.sort();
-    Ok(names)
 }
 
 /// What a mount point says as a symlink.

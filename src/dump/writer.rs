@@ -9,7 +9,7 @@ mod data;
 mod load;
 mod objects;
 
-use std::{collections::BTreeSet, sync::atomic::AtomicBool};
+use std::{collections::BTreeSet, path::PathBuf, sync::atomic::AtomicBool};
 
 use serde::{Deserialize, Serialize};
 
@@ -19,7 +19,8 @@ use super::{
     context::{Keeper, plan::Plan},
     dumpdates::{Dumpdates, EPOCH, Remembered},
     error::{Error, Hindrance, Result, Trouble},
-    images,
+    images::Images,
+    members,
     numbers::Numbers,
     record::{Header, Kind, Label, Private},
     selection::Selection,
@@ -27,7 +28,7 @@ use super::{
     tree::{Status, Tree},
     walker::{LeftOut, Since, Walk},
 };
-use crate::tape::Volumes;
+use crate::tape::{Container, Volumes};
 
 /// Seconds by which a change may carry an earlier time than the clock showed.
 const CLOCK_SLACK_S: i64 = 1;
@@ -85,8 +86,8 @@ pub enum Notice {
     Base(u8, i64),
     /// Tape blocks that the dump will take, about.
     Estimate(u64),
-    /// A volume is written from now on, from 1.
-    Volume(u32),
+    /// The volume of this name is written from now on.
+    Volume(PathBuf),
     /// Tape blocks written so far.
     Written(u64),
     /// An object is told of.
@@ -171,8 +172,11 @@ pub fn dump_kept(
     let leave_out = LeftOut {
         flagged: order.level >= order.honour_nodump_from,
         selection: &order.selection,
+        images: tree.images(),
     };
     let mut walk = Walk::over(tree, &mut numbers, leave_out, watch.stop)?;
+    tree.images()
+        .join(&mut walk, &order.selection, order.now_s, &mut numbers)?;
     (watch.notice)(&Notice::Pass(2, "choosing directories"));
     let since = base.as_ref().map(|base| Since {
         seconds: base.since_s,
@@ -181,11 +185,7 @@ pub fn dump_kept(
         again: base.again.clone(),
     });
     walk.choose(since.as_ref());
-    let (_held, busy) = images::hold(tree, &walk);
-    for image in &busy {
-        walk.objects[image.object].chosen = false;
-        walk.lose(image.path.clone(), images::told(&image.why));
-    }
+    let (_held, left) = leave_out_of(tree, &mut walk);
     let estimate = walk.tape_blocks();
     (watch.notice)(&Notice::Estimate(estimate));
     if let Some(keeper) = &mut keeper {
@@ -200,11 +200,23 @@ pub fn dump_kept(
     let (folders, files) = walk.in_order();
     let mut writer = Writer::new(tree, Plan { walk, files }, stream, keeper, watch, order);
     troubles.into_iter().for_each(|trouble| writer.tell(trouble));
-    busy.iter().for_each(|image| writer.leave(image.object));
+    left.into_iter().for_each(|object| writer.leave(object));
     writer.write_maps(&numbers)?;
     writer.write_folders(&folders)?;
     writer.begin_files(&numbers)?;
     finish(writer, order, date_s, base.as_ref(), &numbers, dates)
+}
+
+/// Leaves images to the next dump that cannot be had now, and keeps others from writing to those that can.
+fn leave_out_of(tree: &Tree, walk: &mut Walk) -> (members::Held, Vec<usize>) {
+    let mut left = tree.images().refuse(walk);
+    let (held, busy) = members::hold(tree, walk);
+    for image in busy {
+        walk.objects[image.object].chosen = false;
+        walk.lose(image.path, members::told(&image.why));
+        left.push(image.object);
+    }
+    (held, left)
 }
 
 /// The dump that an order builds on.
@@ -238,6 +250,20 @@ pub fn resume(
     dates: &mut Dumpdates,
     watch: &mut Watch<'_>,
 ) -> Result<Summary> {
+    resume_with(keeper, snapshot_there, Images::default(), dates, watch)
+}
+
+/// Goes on with a dump as [`resume`] does, of a tree of which images stand for some files.
+///
+/// # Errors
+/// As [`resume`].
+pub fn resume_with(
+    keeper: &mut Keeper,
+    snapshot_there: bool,
+    images: Images,
+    dates: &mut Dumpdates,
+    watch: &mut Watch<'_>,
+) -> Result<Summary> {
     let context = keeper.context().clone();
     let refuse = |hindrance| Error::NotRestartable {
         id: context.id(),
@@ -251,10 +277,10 @@ pub fn resume(
     {
         return Err(refuse(Hindrance::Chain));
     }
-    let tree = Tree::open(&context.tree)?;
+    let tree = Tree::open(&context.tree)?.with_images(images);
     let (plan, numbers, mark) = keeper.kept()?;
     let header = label_of(&context.order, context.date_s, context.base.as_ref());
-    let (_held, busy) = images::hold(&tree, &plan.walk);
+    let (_held, busy) = members::hold(&tree, &plan.walk);
     if let Some(image) = busy.first() {
         let what = tree.path().join(&image.path).display().to_string();
         return Err(Error::Busy { what });
@@ -287,10 +313,18 @@ fn finish(
     writer.write_files()?;
     writer.write_trailing()?;
     let read_only = writer.tree().is_read_only();
-    let (stream, troubles, again) = writer.into_parts();
+    let (stream, mut troubles, again) = writer.into_parts();
+    let (container, tape) = (stream.volumes().container, stream.tape());
     let partial = troubles.iter().filter(|trouble| trouble.loss);
     let partial = partial.map(|trouble| trouble.path.to_string_lossy().into_owned());
     let written = stream.finish(partial.collect())?;
+    if container == Container::Tap && written.noted.is_some() && !written.indexed {
+        troubles.push(Trouble {
+            path: tape,
+            what: "has no room for the catalogue; 'headstack tape catalogue' makes it again where it is lost".into(),
+            loss: false,
+        });
+    }
     if let Some(noted) = &written.noted {
         Catalog::new(dates.directory()).add_written(noted)?;
     }
@@ -390,5 +424,6 @@ fn private_of(status: Option<&Status>, dump: [u8; 16]) -> Private {
         device: status.map_or(0, |status| status.device),
         dump,
         offset_bytes: 0,
+        image: None,
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     connection::pool::Pool,
+    frozen::Freezer,
     protocol::{STRING_MAX_BYTES, transmission::Dialect, transmission_flag as flag},
 };
 use crate::raid::Array;
@@ -58,6 +59,7 @@ pub struct Export {
     read_only: bool,
     minimum_block_bytes: u32,
     write_through: bool,
+    freezer: Freezer,
     pub(super) pool: Pool,
 }
 
@@ -84,6 +86,7 @@ impl Export {
             read_only: false,
             minimum_block_bytes: 1,
             write_through: false,
+            freezer: Freezer::default(),
             pool: Pool::default(),
         })
     }
@@ -116,6 +119,12 @@ impl Export {
     pub fn with_write_through(mut self, write_through: bool) -> Self {
         self.write_through = write_through;
         self
+    }
+
+    /// What lets a moment of the array be read while its clients write.
+    #[must_use]
+    pub fn freezer(&self) -> &Freezer {
+        &self.freezer
     }
 
     /// True where every write is made durable before it is answered.

@@ -24,6 +24,7 @@
 mod connection;
 mod errno;
 pub mod exports;
+pub mod frozen;
 pub mod keeper;
 pub mod listen;
 mod negotiate;

@@ -221,7 +221,7 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
     control.synced_to = synced_to;
     let unsynced_from = dirty.then(|| synced_to.bytes().unwrap_or(0));
     let whole_bytes = rebuild::synced_bytes(choice.shape.geometry());
-    Ok(Array::new(Parts {
+    let array = Array::new(Parts {
         name: freshest.name.short(),
         uuid: freshest.array_uuid,
         shape: choice.shape,
@@ -234,7 +234,9 @@ pub fn assemble(images: &[Image], how: Assembly) -> Result<Array> {
         journal_always: how.journal_always,
         write_through: how.write_through,
         watch: Arc::clone(watch),
-    }))
+    });
+    array.adopt_blank(replay.blank);
+    Ok(array)
 }
 
 /// Puts what md's write journal has in its place.

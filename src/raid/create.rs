@@ -33,8 +33,8 @@ pub enum Initialisation {
     Quick,
     /// All is zeros before the array can be used, which then is in sync.
     Foreground,
-    /// As [`Initialisation::Foreground`] where the host makes holes, which takes no time; else usable at once with both
-    /// ends wiped, and with a resync to come.
+    /// As [`Initialisation::Foreground`] where the host makes holes, which takes no time, and at levels without redundancy;
+    /// else usable at once: what is not zeros yet reads as zeros, and a resync makes them.
     Background,
 }
 
@@ -102,7 +102,7 @@ pub fn create(wish: &Wish, members: &[Option<NewImage>], spares: &[NewImage]) ->
     let zeroed = match wish.initialisation {
         Initialisation::Keep | Initialisation::Quick => false,
         Initialisation::Foreground => zero_all(&images, &storages, &superblocks, true)?,
-        Initialisation::Background => zero_all(&images, &storages, &superblocks, false)?,
+        Initialisation::Background => zero_all(&images, &storages, &superblocks, wish.level.is_bare())?,
     };
     // Zeros agree with the parity of zeros. Without redundancy, or with one member missing, there is nothing to agree.
     let complete = members.iter().all(Option::is_some);
@@ -111,8 +111,10 @@ pub fn create(wish: &Wish, members: &[Option<NewImage>], spares: &[NewImage]) ->
     let images: Vec<Image> = images.iter().map(|image| image.image.clone()).collect();
     drop(storages);
     let array = assemble(&images, Assembly::default())?;
-    if !zeroed && matches!(wish.initialisation, Initialisation::Quick | Initialisation::Background) {
-        wipe_ends(&array)?;
+    match wish.initialisation {
+        Initialisation::Quick => wipe_ends(&array)?,
+        Initialisation::Background if !zeroed => blank_all(&array)?,
+        _ => {}
     }
     Ok(array)
 }
@@ -261,6 +263,23 @@ fn write_all(images: &[&NewImage], storages: &[Arc<dyn Storage>], plan: &mut Pla
         storage.sync().map_err(&failed)?;
     }
     Ok(())
+}
+
+/// Lets all of the array read as zeros, and makes them where that cannot be noted.
+fn blank_all(array: &Array) -> Result<()> {
+    let Err(error) = array.set_blank(0, &array.geometry()) else {
+        return Ok(());
+    };
+    log::warn!(
+        "array {}: all of it is zeroed now, for no sidecar can say what is not: {error}",
+        array.name()
+    );
+    let how = Zeroes {
+        may_trim: true,
+        fua: true,
+        ..Zeroes::default()
+    };
+    array.write_zeroes(0, array.size_bytes(), how)
 }
 
 /// Makes zeros of both ends of the array, where file systems and partition tables have their heads.

@@ -45,6 +45,11 @@ impl Array {
             let mut control = self.control();
             self.enlarge(&before, &mut control, wanted, &mut failures)
         };
+        if grown.is_err()
+            && let Err(error) = self.journal().clear_blank(self.size_bytes(), u64::MAX)
+        {
+            log::warn!("array {}: {error}", self.name());
+        }
         if !failures.is_empty() && !self.expel(&failures) {
             return Err(self.not_written(0, failures.into_error()));
         }
@@ -86,6 +91,17 @@ impl Array {
         if !failures.is_empty() {
             return Err(self.wrong_state("a member could not be flushed; rebuild it first"));
         }
+        let geometry = before.geometry();
+        let sizes = vec![bytes; usize::from(geometry.slots())];
+        let new = Geometry::new(geometry.level(), geometry.layout(), geometry.chunk_bytes(), &sizes);
+        let new = new.or_else(|error| refuse("size", bytes, error))?;
+        // Old bytes of the images are not the array's: what is new reads as zeros until it is written.
+        self.set_blank(geometry.capacity_bytes(), &new)
+            .map_err(|source| Error::Member {
+                path: std::path::PathBuf::from(self.name()),
+                verb: "note in the sidecars what is zeros",
+                source,
+            })?;
         // Before any member says how much of it is used each says that it has so much.
         for (device, room) in control.devices.iter_mut().zip(&rooms) {
             device.superblock.data_size = Sector(room / SECTOR_BYTES);
@@ -93,10 +109,6 @@ impl Array {
             device.member = Arc::new(device.member.moved(start, *room));
         }
         self.say(control, before, failures)?;
-        let geometry = before.geometry();
-        let sizes = vec![bytes; usize::from(geometry.slots())];
-        let new = Geometry::new(geometry.level(), geometry.layout(), geometry.chunk_bytes(), &sizes);
-        let new = new.or_else(|error| refuse("size", bytes, error))?;
         let synced_to = synced_bytes(geometry);
         let intent = Intent::new(bitmap(before, control, &new), Some(synced_to), synced_bytes(&new));
         let seats = before.seats().iter().map(|seat| {

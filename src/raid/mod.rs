@@ -37,7 +37,7 @@ pub mod partition;
 pub mod rebuild;
 pub mod reshape;
 #[cfg(test)]
-mod rig;
+pub(crate) mod rig;
 pub mod scrub;
 pub mod stopped;
 mod types;

@@ -236,7 +236,8 @@ impl Array {
         let piece = roster.geometry().map(start, length).next();
         let mut sources = piece.iter().flat_map(|piece| piece.copies());
         let hole = |(slot, at): (Slot, u64)| Some(roster.holder(slot, at, length)?.is_hole(at, length));
-        if !filling.how.full && sources.find_map(hole) == Some(true) {
+        // Of what is blank others may hold anything yet.
+        if self.is_all_blank(start, length) || !filling.how.full && sources.find_map(hole) == Some(true) {
             failures.note(member, put_on(member, Source::Hole(length), position));
             return Ok(());
         }
@@ -307,8 +308,9 @@ impl Array {
         }
         let all = stripe.data().chain([stripe.p]).chain(stripe.q);
         let mut others = all.filter_map(|slot| trusted(roster, slot, at, length));
-        // Zeros everywhere are zeros here too, for P and Q alike.
-        if !filling.how.full && others.all(|other| other.is_hole(at, length)) {
+        // Zeros everywhere are zeros here too, for P and Q alike; of what is blank others may hold anything yet.
+        let blank = self.is_all_blank(stripe.array_offset_bytes(), roster.geometry().stripe_bytes());
+        if blank || !filling.how.full && others.all(|other| other.is_hole(at, length)) {
             failures.note(member, put_on(member, Source::Hole(length), at));
             return Ok(());
         }

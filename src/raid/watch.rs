@@ -25,7 +25,7 @@ use std::{
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use rustix::io::Errno;
 
-use crate::storage::{Access, Capacity, Directory, Entry, Fill, Mapping, Span, Stat, Storage};
+use crate::storage::{Access, Directory, Mapping, Span, Stat, Storage, through::Through};
 
 pub mod starts;
 #[cfg(test)]
@@ -194,8 +194,12 @@ struct Watched {
     watch: Arc<Watch>,
 }
 
-impl Watched {
-    fn file(&self, path: &Path, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+impl Through for Watched {
+    fn files(&self) -> &Arc<dyn Directory> {
+        &self.files
+    }
+
+    fn wrap(&self, path: &Path, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
         if storage.never_waits() {
             return storage;
         }
@@ -212,78 +216,15 @@ impl Watched {
             threads: Mutex::default(),
         })
     }
-}
-
-impl Directory for Watched {
-    fn path(&self) -> &Path {
-        self.files.path()
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
-        self.files.list(directory)
-    }
-
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
-        self.files.create_directory(path)
-    }
-
-    fn remove_directory(&self, path: &Path) -> io::Result<()> {
-        self.files.remove_directory(path)
-    }
 
     /// Refuses to open a file for writing in which an operation hangs: it may end at any time.
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn Storage>> {
+    fn open_below(&self, path: &Path, access: Access) -> io::Result<Arc<dyn Storage>> {
         if access == Access::ReadWrite && self.watch.hangs(&self.files.path().join(path)) {
             return Err(Errno::BUSY.into());
         }
         let (files, name) = (Arc::clone(&self.files), path.to_path_buf());
         let whole = files.path().join(path);
-        let storage = self.watch.ask(&whole, move || files.open(&name, access))?;
-        Ok(self.file(path, storage))
-    }
-
-    fn create(&self, path: &Path, fill: Fill<'_>) -> io::Result<Arc<dyn Storage>> {
-        Ok(self.file(path, self.files.create(path, fill)?))
-    }
-
-    fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
-        self.files.replace(path, contents)
-    }
-
-    fn read(&self, path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
-        self.files.read(path, limit_bytes)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.files.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.files.remove(path)
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
-        self.files.stat(path)
-    }
-
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.files.sync_directory(directory)
-    }
-
-    fn sweep_staged(&self) -> io::Result<usize> {
-        self.files.sweep_staged()
-    }
-
-    fn boot(&self) -> [u8; 16] {
-        self.files.boot()
-    }
-
-    fn capacity(&self) -> io::Result<Capacity> {
-        self.files.capacity()
-    }
-
-    fn lock(&self, path: &Path, contents: &str) -> io::Result<Box<dyn Send + Sync>> {
-        self.files.lock(path, contents)
+        self.watch.ask(&whole, move || files.open(&name, access))
     }
 }
 

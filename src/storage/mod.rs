@@ -11,6 +11,8 @@
 pub mod file;
 pub mod guard;
 pub mod sim;
+pub mod size;
+pub mod through;
 
 use std::{
     io,

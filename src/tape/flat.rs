@@ -202,6 +202,11 @@ impl BlockWrite for FlatStream {
         Ok(false)
     }
 
+    fn has_room(&self, record_bytes: usize) -> bool {
+        let end = self.position.offset_bytes + record_bytes as u64;
+        (self.limits.hold(end) && self.limits.room(end) == Room::Plenty) || self.position.offset_bytes == 0
+    }
+
     fn position(&self) -> Position {
         self.position
     }

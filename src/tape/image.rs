@@ -328,6 +328,12 @@ impl BlockWrite for TapImage {
         self.write_index_file(contents, record_bytes)
     }
 
+    fn has_room(&self, record_bytes: usize) -> bool {
+        let end = self.position.offset_bytes + record_bytes as u64 + 2 * WORD_BYTES + TAIL_BYTES;
+        let fits = self.limits.hold(end) && self.limits.room(end) == Room::Plenty;
+        fits || self.position.offset_bytes == 0
+    }
+
     fn position(&self) -> Position {
         self.position
     }

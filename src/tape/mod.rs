@@ -2,7 +2,8 @@
 //!
 //! [`mod@format`] knows the words between the records, [`image`] is a drive over one `.tap` file, [`flat`] the same over a
 //! plain stream of bytes, [`volumes`] names the files of a set, [`mod@index`] is a last tape file about those before it,
-//! [`remembered`] keeps what outlives a command. What is in the records is the business of `dump`.
+//! [`remembered`] keeps what outlives a command, [`mod@pipe`] is a tape that
+//! is read while it is written. What is in the records is the business of `dump`.
 //!
 //! Glossary: a *record* is what one write put on the tape and one read gets back; a *tape mark* ends a *tape file*, the
 //! records between two marks; the *end of data* is where the next tape file will go; a *gap* is a stretch without
@@ -14,6 +15,7 @@ pub mod flat;
 pub mod format;
 pub mod image;
 pub mod index;
+pub mod pipe;
 pub mod remembered;
 pub mod volumes;
 mod window;
@@ -144,6 +146,9 @@ pub trait BlockWrite: Send {
     /// # Errors
     /// As [`BlockWrite::write_record`].
     fn write_index(&mut self, contents: &[u8], record_bytes: usize) -> Result<bool>;
+
+    /// True where a record of a length fits and leaves more than the early warning asks for, or is the first on the tape.
+    fn has_room(&self, record_bytes: usize) -> bool;
 
     /// Where the tape stands.
     fn position(&self) -> Position;

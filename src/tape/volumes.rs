@@ -12,7 +12,10 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BlockRead, BlockWrite, Error, FlatStream, Found, Limits, Position, Result, TapImage, format::WORD_BYTES, index,
+    BlockRead, BlockWrite, Error, FlatStream, Found, Limits, Position, Result, TapImage,
+    format::WORD_BYTES,
+    index,
+    pipe::{self, Pipe},
 };
 use crate::storage::{Access, Directory};
 
@@ -32,6 +35,8 @@ pub enum Names {
     Listed(Vec<PathBuf>),
     /// The prefix, then three digits.
     Numbered(PathBuf),
+    /// One volume that is no file.
+    Piped(Pipe),
 }
 
 impl Names {
@@ -45,8 +50,16 @@ impl Names {
                 name.push(format!("{number:03}"));
                 Some(name.into())
             }
-            Self::Numbered(_) => None,
+            Self::Piped(_) if number == 1 => Some(pipe::NAME.into()),
+            Self::Numbered(_) | Self::Piped(_) => None,
         }
+    }
+
+    /// The set without one of its volumes, whose place the next takes; none where there is no next.
+    fn without(&self, number: u32) -> Option<Self> {
+        self.of(number.checked_add(1)?)?;
+        let others = (1..).filter(|other| *other != number);
+        Some(Self::Listed(others.map_while(|number| self.of(number)).collect()))
     }
 }
 
@@ -97,6 +110,9 @@ impl Volumes {
     /// # Errors
     /// [`Error::NoVolume`] where the set has none of this number, or its file is not there.
     pub fn open(&self, number: u32) -> Result<Box<dyn BlockRead>> {
+        if let (Names::Piped(pipe), 1) = (&self.names, number) {
+            return pipe.reader();
+        }
         let path = self.name(number)?;
         let container = self.container_of(&path).map_err(|error| missing(error, number))?;
         self.open_as(number, container)
@@ -149,6 +165,9 @@ impl Volumes {
     /// # Errors
     /// [`Error::NoVolume`] where no name is left for it, [`Error::Exists`] where a stream has the name of a SIMH image.
     pub fn append(&self, number: u32) -> Result<Box<dyn BlockWrite>> {
+        if let (Names::Piped(pipe), 1) = (&self.names, number) {
+            return pipe.writer();
+        }
         let path = self.name(number)?;
         let directory = &*self.directory;
         let exists = match directory.stat(&path) {
@@ -172,6 +191,24 @@ impl Volumes {
                 Box::new(FlatStream::open(directory, &path, access, record_bytes, self.limits)?)
             }
         })
+    }
+
+    /// Opens a volume for writing as [`Volumes::append`] does, the next one in its place where it has no room for a record: the
+    /// full one is no part of the set then.
+    ///
+    /// # Errors
+    /// As [`Volumes::append`].
+    pub fn append_with_room(&mut self, number: u32) -> Result<Box<dyn BlockWrite>> {
+        loop {
+            let tape = self.append(number)?;
+            let rest = (!tape.has_room(self.record_bytes))
+                .then(|| self.names.without(number))
+                .flatten();
+            let Some(rest) = rest else { return Ok(tape) };
+            let full = self.names.of(number).unwrap_or_default();
+            log::warn!("{}: is full, the next tape is taken", full.display());
+            self.names = rest;
+        }
     }
 
     /// What the index at the end of a volume says; none where it has none or is not there.

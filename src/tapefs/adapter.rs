@@ -13,12 +13,12 @@ use std::{
 
 use fuser::{
     Errno, FileAttr, FileHandle, FileType, FopenFlags, Generation, INodeNo, LockOwner, OpenFlags, ReplyAttr, ReplyData,
-    ReplyDirectory, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
+    ReplyDirectory, ReplyEntry, ReplyLseek, ReplyOpen, ReplyStatfs, ReplyXattr, Request,
 };
 
 use crate::dump::{
     self, ROOT,
-    browse::{Browser, Data, Facts},
+    browse::{Browser, Data, Facts, Sought},
     record::Time,
     restore::Target,
 };
@@ -33,6 +33,9 @@ const UNIT_BYTES: u32 = 1024;
 /// What programs are told to read at once, in bytes.
 const PIECE_BYTES: u32 = 4096;
 const NAME_MAX_BYTES: u32 = 255;
+/// What lseek(2) is asked for.
+const SEEK_DATA: i32 = 3;
+const SEEK_HOLE: i32 = 4;
 
 /// Serves one dump.
 #[derive(Debug)]
@@ -110,7 +113,7 @@ fn packed(of: u32, facts: &Facts) -> FileAttr {
     FileAttr {
         ino: INodeNo(node(of)),
         size: told.size_bytes,
-        blocks: told.size_bytes.div_ceil(512),
+        blocks: facts.held_bytes.div_ceil(512),
         atime: moment(told.accessed),
         mtime: moment(told.modified),
         ctime: moment(told.changed),
@@ -197,6 +200,37 @@ impl fuser::Filesystem for Adapter {
         match read {
             Ok(Data::Bytes(bytes)) => reply.data(&bytes),
             Ok(Data::Lost) => reply.error(Errno::EIO),
+            Err(errno) => reply.error(errno),
+        }
+    }
+
+    fn lseek(
+        &self,
+        _request: &Request,
+        node: INodeNo,
+        _handle: FileHandle,
+        offset: i64,
+        whence: i32,
+        reply: ReplyLseek,
+    ) {
+        let found = self.run(|browser| {
+            let data = match whence {
+                SEEK_DATA => true,
+                SEEK_HOLE => false,
+                _ => return Err(Errno::EINVAL),
+            };
+            let from = u64::try_from(offset).map_err(|_| Errno::ENXIO)?;
+            let sought = browser
+                .seek(number(node)?, from, data)
+                .map_err(|error| failed(&error))?;
+            match sought {
+                Sought::At(at) => Ok(i64::try_from(at).unwrap_or(i64::MAX)),
+                Sought::End => Err(Errno::ENXIO),
+                Sought::Lost => Err(Errno::EIO),
+            }
+        });
+        match found {
+            Ok(offset) => reply.offset(offset),
             Err(errno) => reply.error(errno),
         }
     }

@@ -10,12 +10,13 @@ use std::{
     sync::{Arc, Mutex, mpsc},
 };
 
+use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 use serde_json::Value;
 
 use super::{Store, end, headstack, refused, wait_until};
 use crate::{
-    cli::headstack_fed,
-    peer::{skip, top},
+    cli::{HEADSTACK, headstack_fed},
+    peer::{run, skip, top},
 };
 
 const PASSWORD: &str = "correct-horse-7";
@@ -86,7 +87,7 @@ impl Server {
 }
 
 /// Key and certificate for 127.0.0.1, which nobody vouches for.
-fn certificate(directory: &Path) -> Option<[String; 2]> {
+pub fn certificate(directory: &Path) -> Option<[String; 2]> {
     let openssl = crate::cli::peer("openssl")?;
     let [certificate, key] = ["cert.pem", "key.pem"].map(|name| directory.join(name).to_str().unwrap().to_owned());
     let made = Command::new(openssl)
@@ -341,6 +342,46 @@ fn a_mail_server_that_hangs_holds_nobody_up() {
     let shown = store.notify(&["show", "--json"]).json();
     assert!(shown["destinations"][0]["waiting"].as_u64().unwrap() > 0, "{shown}");
     assert_eq!(end(controller), Some(0));
+}
+
+/// R42: a webhook with TLS is told only where its certificate is one that this machine trusts.
+#[test]
+fn a_webhook_with_tls_has_to_be_who_it_says() {
+    let place = tempfile::tempdir().unwrap();
+    let Some([certificate, key]) = certificate(place.path()) else {
+        return;
+    };
+    let mut acceptor = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    acceptor.set_certificate_chain_file(&certificate).unwrap();
+    acceptor.set_private_key_file(&key, SslFiletype::PEM).unwrap();
+    let acceptor = acceptor.build();
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let url = format!("https://{}/told", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            // A client that does not trust the certificate leaves.
+            let Ok(mut stream) = acceptor.accept(stream) else {
+                continue;
+            };
+            let mut request = [0; 4096];
+            if stream.read(&mut request).is_ok_and(|read| read > 0) {
+                stream
+                    .write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
+                    .unwrap();
+            }
+            let _ = stream.shutdown();
+        }
+    });
+    let store = Store::new(0);
+    store.notify(&["webhook", "set", &url, "--level", "error"]).text();
+    let refused = store.notify(&["webhook", "test"]);
+    assert!(
+        refused.code != 0 && refused.err.to_lowercase().contains("certificate"),
+        "{refused:?}"
+    );
+    let mut trusting = Command::new(HEADSTACK);
+    trusting.args(["notify", "webhook", "test", "--store", &store.path()]);
+    run(trusting.env("SSL_CERT_FILE", &certificate), b"");
 }
 
 /// R42: a webhook gets each event as JSON; what is no address, no level and no URL is refused.

@@ -3,8 +3,9 @@
 //! Here is how a store is made and its controller run; what it reports is read from `status --json`.
 
 mod asked;
+mod dumped;
 mod hostile;
-mod mail;
+pub mod mail;
 mod schedule;
 mod states;
 mod story;

@@ -114,13 +114,17 @@ impl GrowArguments {
         let (images, beside) = whole(&self.images)?;
         let yes = self.common.yes;
         let order = match (self.size, self.copies) {
-            (Some(Room(member_bytes)), _) => Order::Enlarge { member_bytes },
+            (Some(Room(member_bytes)), _) => Order::Enlarge {
+                member_bytes,
+                wait: true,
+            },
             (None, Some(count)) => Order::Copies { count, images, yes },
             (None, None) => Order::Reshape {
                 level: None,
                 chunk_bytes: self.chunk,
                 images,
                 yes,
+                wait: true,
             },
         };
         self.common.run("array grow", &self.name, beside.as_deref(), order)
@@ -139,6 +143,7 @@ impl MigrateArguments {
             chunk_bytes: None,
             images,
             yes: self.common.yes,
+            wait: true,
         };
         self.common.run("array migrate", &self.name, beside.as_deref(), order)
     }

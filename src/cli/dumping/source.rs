@@ -19,9 +19,12 @@ use super::super::{
     exit::{Code, Failure},
 };
 use crate::{
+    controller::{Store, images::images_of},
     dump::{
         context::{Context, Keeper, Snapshot},
+        images::Images,
         snapshots::next_name,
+        tree::Tree,
         writer::Scope,
     },
     mount::kernel::{FILE_SYSTEM_TYPE, MountLine, mounted_at},
@@ -131,6 +134,25 @@ impl Source {
         let message = format!("{}: all names of snapshots are taken", mount.path.display());
         Err(Failure::new(Code::Exists, message, "'headstack context rm' for dumps that stopped").into())
     }
+}
+
+/// The tree of a path; of a store its arrays stand for the images of their members.
+///
+/// # Errors
+/// It cannot be opened, or the disks of the store cannot be read.
+pub fn tree_of(path: &Path) -> Result<Tree> {
+    Ok(Tree::open(path)?.with_images(arrays_of(path)?))
+}
+
+/// The arrays that stand for images of their members in the dump of a path; none where that is no store.
+///
+/// # Errors
+/// The disks of the store cannot be read.
+pub fn arrays_of(path: &Path) -> Result<Images> {
+    Ok(match Store::open(path) {
+        Ok(store) => images_of(&store)?,
+        Err(_) => Images::default(),
+    })
 }
 
 /// Says of a file system that is full what makes room.

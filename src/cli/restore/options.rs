@@ -9,7 +9,11 @@ use clap::Args;
 
 use crate::{
     cli::exit::{Code, Failure},
-    dump::restore::{Destination, Terms},
+    controller::{Store, images::taker},
+    dump::{
+        images::EPOCH,
+        restore::{Destination, Terms},
+    },
 };
 
 /// How a restore is done.
@@ -31,9 +35,12 @@ pub(super) struct Options {
     /// all as it was
     #[arg(long, value_name = "STYLE", value_parser = ["unix", "ntfs"], default_value = "ntfs")]
     style: String,
-    /// The target is of an old release: series whose names are not ASCII become ordinary directories
+    /// The target is of an old release: arrays become files, and series whose names are not ASCII ordinary directories
     #[arg(long)]
     classic: bool,
+    /// Restore no more than what an earlier release knows: before 2 arrays and alignments were not known
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(EPOCH)))]
+    target_epoch: Option<u8>,
     /// Blocking factor that the tape is expected to have
     #[arg(short, long, value_name = "FACTOR")]
     blocks: Option<u32>,
@@ -87,11 +94,17 @@ impl Options {
             let remedy = "'--extract-as E', or 'headstack tape catalogue' of the tape first";
             return Err(Failure::new(Code::Usage, message, remedy).into());
         }
-        Ok(destination.forced(force).renaming(self.rename.clone()).on(Terms {
+        let store = Store::open(destination.path()).ok();
+        let destination = destination.forced(force).renaming(self.rename.clone()).on(Terms {
             list_limit: self.ace_limit,
             unix_style: self.style == "unix",
             classic: self.classic,
-        }))
+            epoch: self.target_epoch,
+        });
+        Ok(match store.filter(|_| !self.classic) {
+            Some(store) => destination.taking_images(taker(store)),
+            None => destination,
+        })
     }
 
     /// True where something is renamed.

@@ -2,7 +2,10 @@
 //!
 //! Dumps note themselves; what others wrote, or what was lost, is noted by reading the tape. It lies in the state directory, where `restore -x` looks too, so that single files need no reading of the whole tape.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -14,10 +17,7 @@ use crate::{
         output::{Cell, Column, FormOptions, JsonOption, Output, Table},
         reels::{StateArgument, TapesArgument, host, tell},
     },
-    dump::{
-        catalog::{Catalog, Entry, Noted, scan},
-        restore::Catalogue as Names,
-    },
+    dump::catalog::{Catalog, Entry, Noted, scan},
     storage::Directory,
 };
 
@@ -149,39 +149,20 @@ fn tapes_of(entry: &Entry) -> Cell {
 
 impl Find {
     pub(super) fn run(self) -> Result<Code> {
-        let catalog = open(&self.state)?;
         let mut table = Table::new(FOUND);
-        let rooted = self.text.strip_prefix(".").ok().filter(|_| self.text.starts_with("."));
-        let text = self.text.to_string_lossy();
-        for entry in catalog.entries()? {
-            let Some(mut contents) = catalog.contents(&entry.key) else {
-                log::warn!(
-                    "{}: its table of contents is missing; make it again with 'headstack tape catalogue'",
-                    entry.key
-                );
-                continue;
-            };
-            let mut names = Names::read(&mut contents)?;
-            for (path, target) in names.list() {
-                // An increment names what did not change too, and does not have it.
-                if !names.here.contains(target.number) {
-                    continue;
-                }
-                let matches = match rooted {
-                    Some(rooted) => path.starts_with(rooted),
-                    None => path.to_string_lossy().contains(&*text),
-                };
-                if matches {
-                    table.push(vec![
-                        tapes_of(&entry),
-                        Cell::Number(entry.file.into()),
-                        Cell::Number(u64::try_from(entry.level).unwrap_or(0)),
-                        Cell::Time(time_of(entry.date_s)),
-                        Cell::Number(target.number.into()),
-                        Cell::path(&Path::new(".").join(path)),
-                    ]);
-                }
-            }
+        let unknown = open(&self.state)?.find(&self.text, &mut |found| {
+            table.push(vec![
+                tapes_of(found.entry),
+                Cell::Number(found.entry.file.into()),
+                Cell::Number(u64::try_from(found.entry.level).unwrap_or(0)),
+                Cell::Time(time_of(found.entry.date_s)),
+                Cell::Number(found.number.into()),
+                Cell::path(&Path::new(".").join(found.path)),
+            ]);
+            ControlFlow::Continue(())
+        })?;
+        for key in unknown {
+            log::warn!("{key}: its table of contents is missing; make it again with 'headstack tape catalogue'");
         }
         if table.is_empty() {
             let message = format!("{}: no dump in the catalogue has it", self.text.display());

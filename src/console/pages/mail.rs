@@ -6,6 +6,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::webhook;
 use crate::{
     console::{
         frame,
@@ -23,13 +24,13 @@ use crate::{
     },
 };
 
-/// The two boxes.
+/// The boxes of mail and of the webhook.
 ///
 /// # Errors
 /// What the controller says.
 pub async fn cards(visit: &Visit) -> Result<Markup, Problem> {
     let facts = Value::Object(visit.ask_store(StoreAsk::Notify(NotifyAsk::Show)).await?);
-    Ok(html! { (server(visit, &facts["smtp"])) (recipients(visit, &facts)) })
+    Ok(html! { (server(visit, &facts["smtp"])) (recipients(visit, &facts)) (webhook::card(visit, &facts["webhook"])) })
 }
 
 fn server(visit: &Visit, smtp: &Value) -> Markup {

@@ -22,7 +22,11 @@ use crate::{
     },
 };
 
-async fn array_of(visit: &Visit, name: &str) -> Result<(Value, Value), Problem> {
+/// The array of a name that is in use, and the status it is in.
+///
+/// # Errors
+/// There is none.
+pub async fn array_of(visit: &Visit, name: &str) -> Result<(Value, Value), Problem> {
     let status = visit.status().await?;
     let found = list(&status, "arrays")
         .iter()
@@ -80,6 +84,7 @@ fn actions(visit: &Visit, name: &str, array: &Value) -> Markup {
                 @for (verb, label, action) in WORK { @if allows(action) { (frame::button(visit, &format!("{path}/{verb}"), label, &[])) } }
             }
             @if visit.may(Role::Admin) {
+                @if allows(Action::Reshape) { a.button #change href={ (path) "/change" } { "Expand / Migrate" } }
                 @if allows(Action::Rename) { a.button #rename href={ (path) "/rename" } { "Rename" } }
                 @if allows(Action::Delete) { a.button #delete href={ (path) "/delete" } { "Delete" } }
             }
@@ -168,7 +173,11 @@ pub async fn work(visit: Visit, Path((name, verb)): Path<(String, String)>) -> R
     Ok(visit.done(&page, "It has begun."))
 }
 
-fn check(array: &Value, action: Action, word: &str) -> Result<(), Problem> {
+/// Refuses what the state of an array does not allow.
+///
+/// # Errors
+/// It does not.
+pub fn check(array: &Value, action: Action, word: &str) -> Result<(), Problem> {
     let state = state_of(array);
     if state.allows(action) {
         return Ok(());

@@ -4,6 +4,7 @@
 //! a page to go to, so that to load that again repeats nothing.
 
 mod assets;
+mod change;
 mod create;
 mod enter;
 mod event;
@@ -18,9 +19,11 @@ mod schedule;
 mod series;
 mod setting;
 mod shi;
+mod snapshots;
 mod spares;
 mod tapes;
 mod user;
+mod webhook;
 
 use std::sync::Arc;
 
@@ -62,6 +65,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
             "/logical/array/{name}/add",
             get(maintenance::choose).post(maintenance::add),
         )
+        .route("/logical/array/{name}/change", get(change::page).post(change::change))
         .route("/logical/array/{name}/{verb}", post(maintenance::work))
         .route("/physical", get(physical::page))
         .route("/physical/identify", post(physical::identify))
@@ -70,6 +74,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/shi/disk/{name}", get(shi::detail))
         .route("/shi/disk/{name}/plot/{attribute}", get(shi::plot))
         .route("/series", get(series::page))
+        .route("/series/snapshot", post(snapshots::change))
         .route("/series/{kind}/{name}", get(series::browse))
         .route("/plot/{kind}/{name}", get(series::plot))
         .route("/tapes", get(tapes::page))
@@ -82,6 +87,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/setting", get(setting::page).post(setting::change))
         .route("/setting/mail", post(mail::server_change))
         .route("/setting/recipient", post(mail::recipient_change))
+        .route("/setting/webhook", post(webhook::change))
         .route("/setting/password", post(user::password))
         .route("/setting/user", post(user::set))
         .route("/help", get(help::page))

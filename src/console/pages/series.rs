@@ -11,6 +11,7 @@ use axum::{
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::snapshots;
 use crate::{
     console::{
         frame,
@@ -39,6 +40,7 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
             }
             @if list(&all, "series").is_empty() { p.hint { "There are none: " code { "headstack series create STORE/series NAME --block-size 8 --format f64" } } }
         }
+        (snapshots::panel(&visit).await?)
     };
     Ok(frame::page(&visit, "Series", &status, body))
 }

@@ -22,7 +22,11 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
     let body = html! {
         h1 { "Tapes" }
         (reels(&facts))
-        (catalogue(&visit, &facts))
+        section.panel {
+            h2 { "Catalogue" }
+            (search(&visit))
+            div #found { (catalogue(&visit, &facts)) (files(&visit).await?) }
+        }
         (contexts(&facts))
     };
     Ok(frame::page(&visit, "Tapes", &status, body))
@@ -74,31 +78,69 @@ fn catalogue(visit: &Visit, facts: &Value) -> Markup {
     });
     let known: Vec<&Value> = known.collect();
     html! {
-        section.panel {
-            h2 { "Catalogue" }
-            form.row.sub method="get" role="search" {
-                label { span.hidden { "Search" } input #q type="search" name="q" value=(visit.query().text("q")) placeholder="path or tape"
-                    hx-get="/tapes" hx-trigger="input changed delay:250ms" hx-target="#catalogue" hx-select="#catalogue" hx-swap="outerHTML"; }
-                button type="submit" { "Search" }
-            }
-            table.cards #catalogue {
-                thead { tr { th { "Path" } th.number { "Level" } th { "Date" } th { "Since" } th.number { "Objects" } th { "Tapes" } } }
-                tbody {
-                    @for dump in &known {
-                        tr {
-                            td data-label="Path" { code { (text(dump, "path")) } }
-                            td.number data-label="Level" { (dump["level"]) }
-                            td data-label="Date" { (day(&dump["date_s"])) }
-                            td data-label="Since" { @if dump["base_s"].as_i64().unwrap_or(0) == 0 { "the beginning" } @else { (day(&dump["base_s"])) } }
-                            td.number data-label="Objects" { (count(dump["objects"].as_u64().unwrap_or(0))) }
-                            td data-label="Tapes" { @for tape in list(dump, "tapes") { (file_name(tape.as_str().unwrap_or_default())) " " } }
-                        }
+        table.cards #catalogue {
+            thead { tr { th { "Path" } th.number { "Level" } th { "Date" } th { "Since" } th.number { "Objects" } th { "Tapes" } } }
+            tbody {
+                @for dump in &known {
+                    tr {
+                        td data-label="Path" { code { (text(dump, "path")) } }
+                        td.number data-label="Level" { (dump["level"]) }
+                        td data-label="Date" { (day(&dump["date_s"])) }
+                        td data-label="Since" { @if dump["base_s"].as_i64().unwrap_or(0) == 0 { "the beginning" } @else { (day(&dump["base_s"])) } }
+                        td.number data-label="Objects" { (count(dump["objects"].as_u64().unwrap_or(0))) }
+                        td data-label="Tapes" { (tapes_of(dump)) }
                     }
-                    @if known.is_empty() { tr { td colspan="6" { span.hint { "No dump is known by that." } } } }
                 }
+                @if known.is_empty() { tr { td colspan="6" { span.hint { "No dump is known by that." } } } }
             }
         }
     }
+}
+
+fn tapes_of(dump: &Value) -> String {
+    let names = list(dump, "tapes").iter().filter_map(Value::as_str).map(file_name);
+    names.collect::<Vec<_>>().join(" ")
+}
+
+fn search(visit: &Visit) -> Markup {
+    html! {
+        form.row.sub method="get" role="search" {
+            label { span.hidden { "Search" } input #q type="search" name="q" value=(visit.query().text("q")) placeholder="dump, tape, or file in a dump"
+                hx-get="/tapes" hx-trigger="input changed delay:250ms" hx-target="#found" hx-select="#found" hx-swap="outerHTML"; }
+            button type="submit" { "Search" }
+        }
+    }
+}
+
+/// Files in dumps whose path has the text in it.
+async fn files(visit: &Visit) -> Result<Markup, Problem> {
+    let text_wanted = visit.query().text("q").trim().to_owned();
+    if text_wanted.is_empty() {
+        return Ok(html! {});
+    }
+    let ask = StoreAsk::FindFiles { text: text_wanted };
+    let facts = Value::Object(visit.ask_store(ask).await?);
+    let found = list(&facts, "found");
+    Ok(html! {
+        h3 { "Files in dumps" }
+        @if found.is_empty() { p.hint { "No dump in the catalogue has a file by that." } } @else {
+            table.cards #files {
+                thead { tr { th { "File" } th { "Dump of" } th.number { "Level" } th { "Date" } th { "Tapes" } th.number { "Tape file" } } }
+                tbody { @for file in found {
+                    tr {
+                        td data-label="File" { code { (text(file, "path")) } }
+                        td data-label="Dump of" { code { (text(file, "of")) } }
+                        td.number data-label="Level" { (file["level"]) }
+                        td data-label="Date" { (day(&file["date_s"])) }
+                        td data-label="Tapes" { (tapes_of(file)) }
+                        td.number data-label="Tape file" { (file["file"]) }
+                    }
+                } }
+            }
+            @if facts["more"] == true { p.hint { "There are more; another word finds fewer." } }
+            p.hint { "To have one back: " code { "headstack restore -x -f TAPE -s TAPE-FILE FILE" } }
+        }
+    })
 }
 
 fn contexts(facts: &Value) -> Markup {

@@ -10,7 +10,7 @@
 //! | `slow:MS` | every request takes so many milliseconds more |
 //! | `hang` | requests do not end until the disk is healed or pulled |
 //!
-//! Sizes take K, M and G. Counting makes them deterministic: the same requests meet the same faults.
+//! Sizes take K, M, G and T. Counting makes them deterministic: the same requests meet the same faults.
 
 use std::{
     collections::VecDeque,
@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use crate::storage::{Access, Directory, Storage};
+use crate::storage::{Access, Directory, Storage, size};
 
 /// Smallest part of a disk that fails or is stored by itself.
 const SECTOR_BYTES: u64 = 512;
@@ -97,7 +97,7 @@ impl FromStr for Fault {
 
     fn from_str(text: &str) -> Result<Self, NoFault> {
         let wrong = || NoFault(text.to_owned());
-        let size = |text: &str| size(text).ok_or_else(wrong);
+        let size = |text: &str| size::parse(text).map_err(|_| wrong());
         if let Some((name, place)) = text.split_once('@') {
             let (offset, length) = match place.split_once('+') {
                 Some((offset, length)) => (offset, Some(length)),
@@ -131,17 +131,6 @@ impl FromStr for Fault {
             _ => Err(wrong()),
         }
     }
-}
-
-/// A number of bytes, with K, M or G; none where it is no such number.
-pub fn size(text: &str) -> Option<u64> {
-    let (digits, shift) = match text.strip_suffix(['K', 'M', 'G']) {
-        Some(digits) if text.ends_with('K') => (digits, 10),
-        Some(digits) if text.ends_with('M') => (digits, 20),
-        Some(digits) => (digits, 30),
-        None => (text, 0),
-    };
-    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// The faults of one disk.

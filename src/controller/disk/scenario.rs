@@ -11,7 +11,8 @@
 //! after 9500 random slow:20
 //! ```
 
-use super::faults::{Fault, size};
+use super::faults::Fault;
+use crate::storage::size;
 
 /// Steps of a scenario at most.
 const STEPS_MAX: usize = 100_000;
@@ -103,7 +104,7 @@ fn deed_of(word: &str) -> Option<Deed> {
         _ => match word.strip_prefix("bad-sector@random") {
             Some("") => Some(Deed::InjectSomewhere { length_bytes: 4096 }),
             Some(length) => {
-                let length_bytes = size(length.strip_prefix('+')?)?;
+                let length_bytes = size::parse(length.strip_prefix('+')?).ok()?;
                 Some(Deed::InjectSomewhere { length_bytes })
             }
             None => word.parse().ok().map(Deed::Inject),

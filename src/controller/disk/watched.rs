@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{Disk, Table, faults::Write, unplugged};
-use crate::storage::{Access, Capacity, Directory, Entry, Fill, Mapping, Span, Stat, Storage};
+use crate::storage::{Access, Directory, Mapping, Span, Stat, Storage, through::Through};
 
 /// The directory.
 pub(super) struct Watched {
@@ -24,93 +24,26 @@ impl Watched {
     pub(super) fn new(files: Arc<dyn Directory>, disks: Arc<Table>) -> Self {
         Self { files, disks }
     }
+}
 
-    /// The disk of a file, which has to be plugged in.
-    fn disk(&self, path: &Path) -> io::Result<Option<Arc<Disk>>> {
-        match self.disks.of(path) {
-            Some(disk) if disk.is_pulled() => Err(unplugged()),
-            disk => Ok(disk),
-        }
+impl Through for Watched {
+    fn files(&self) -> &Arc<dyn Directory> {
+        &self.files
     }
 
-    fn storage(disk: Option<Arc<Disk>>, file: Arc<dyn Storage>) -> Arc<dyn Storage> {
-        match disk {
+    fn wrap(&self, path: &Path, file: Arc<dyn Storage>) -> Arc<dyn Storage> {
+        match self.disks.of(path) {
             Some(disk) => Arc::new(WatchedFile { disk, file }),
             None => file,
         }
     }
-}
 
-impl Directory for Watched {
-    fn path(&self) -> &Path {
-        self.files.path()
-    }
-
-    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
-        self.files.list(directory)
-    }
-
-    fn create_directory(&self, path: &Path) -> io::Result<()> {
-        self.files.create_directory(path)
-    }
-
-    fn remove_directory(&self, path: &Path) -> io::Result<()> {
-        self.files.remove_directory(path)
-    }
-
-    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn Storage>> {
-        let disk = self.disk(path)?;
-        Ok(Self::storage(disk, self.files.open(path, access)?))
-    }
-
-    fn create(&self, path: &Path, fill: Fill<'_>) -> io::Result<Arc<dyn Storage>> {
-        let disk = self.disk(path)?;
-        Ok(Self::storage(disk, self.files.create(path, fill)?))
-    }
-
-    fn replace(&self, path: &Path, contents: &[u8]) -> io::Result<()> {
-        self.disk(path)?;
-        self.files.replace(path, contents)
-    }
-
-    fn read(&self, path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
-        self.disk(path)?;
-        self.files.read(path, limit_bytes)
-    }
-
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.disk(from)?;
-        self.files.rename(from, to)
-    }
-
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.disk(path)?;
-        self.files.remove(path)
-    }
-
-    fn stat(&self, path: &Path) -> io::Result<Stat> {
-        self.disk(path)?;
-        self.files.stat(path)
-    }
-
-    fn sync_directory(&self, directory: &Path) -> io::Result<()> {
-        self.files.sync_directory(directory)
-    }
-
-    fn sweep_staged(&self) -> io::Result<usize> {
-        self.files.sweep_staged()
-    }
-
-    fn boot(&self) -> [u8; 16] {
-        self.files.boot()
-    }
-
-    fn capacity(&self) -> io::Result<Capacity> {
-        self.files.capacity()
-    }
-
-    fn lock(&self, path: &Path, contents: &str) -> io::Result<Box<dyn Send + Sync>> {
-        self.files.lock(path, contents)
+    /// Its disk has to be plugged in.
+    fn admit(&self, path: &Path) -> io::Result<()> {
+        match self.disks.of(path) {
+            Some(disk) if disk.is_pulled() => Err(unplugged()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -33,7 +33,7 @@ impl Inner {
         let running = self.served.all();
         for set in &found.arrays {
             let is = |keeper: &&Arc<Keeper>| keeper.array().uuid() == set.uuid;
-            if running.iter().any(|keeper| is(&keeper)) || looks.stopped.contains(&set.uuid) {
+            if running.iter().any(|keeper| is(&keeper)) || looks.keeps(set.uuid) {
                 continue;
             }
             match self.start_set(set) {

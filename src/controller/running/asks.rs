@@ -17,7 +17,7 @@ use crate::controller::{
     },
     error::{Error, Kind, Result},
     event::{Event, Name},
-    interface::{DiskDeed, StoreAsk},
+    interface::{DiskDeed, StoreAsk, Tell},
     library,
     log::Query,
     metrics,
@@ -44,8 +44,19 @@ pub(super) struct Rehearsal {
 
 impl Inner {
     /// Answers what is asked.
-    pub(super) fn answer(&self, ask: StoreAsk) -> Result<Map<String, Value>> {
+    pub(super) fn answer(&self, ask: StoreAsk, tell: Tell<'_>) -> Result<Map<String, Value>> {
         match ask {
+            StoreAsk::FreezeArray { name, moment } => return self.freeze_array(&name, &moment, tell),
+            StoreAsk::ReadArray {
+                moment,
+                offset_bytes,
+                length_bytes,
+            } => return self.moments.read(&moment, offset_bytes, length_bytes),
+            StoreAsk::LendArray { name } => return self.lend_array(&name, tell),
+            StoreAsk::LeftOut { name, reason } => {
+                let text = format!("array {name} is left out of a dump: {reason}");
+                self.tell(Event::new(Name::LeftOut, text).of(&name));
+            }
             StoreAsk::Status => return Ok(self.facts()),
             StoreAsk::Note { user, text } => self.tell(Event::new(Name::UserAction, format!("{user}: {text}"))),
             StoreAsk::Rescan => {
@@ -74,6 +85,12 @@ impl Inner {
                 return library::points(&self.telemetry, &series, varlen, &span);
             }
             StoreAsk::Snapshots => return library::snapshots(&self.telemetry),
+            StoreAsk::CreateSnapshot { name } => {
+                let name = library::create_snapshot(&self.telemetry, name)?;
+                return Ok(Map::from_iter([("name".to_owned(), name.into())]));
+            }
+            StoreAsk::RemoveSnapshot { name } => library::remove_snapshot(&self.telemetry, &name)?,
+            StoreAsk::FindFiles { text } => return library::find_files(&self.store, &text),
             StoreAsk::Metrics => {
                 let text = metrics::text(&self.facts());
                 return Ok(Map::from_iter([("text".to_owned(), text.into())]));

@@ -11,6 +11,7 @@ mod changes;
 mod facts;
 mod health;
 mod history;
+mod lending;
 mod telling;
 
 use std::{
@@ -54,6 +55,7 @@ use crate::{
 
 use asks::Rehearsal;
 use health::Health;
+use lending::Moments;
 
 /// How often everything is looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -88,6 +90,8 @@ struct Inner {
     health: Mutex<Health>,
     notifier: Notifier,
     schedule: Arc<Schedule>,
+    /// Moments of arrays that are being read.
+    moments: Moments,
     bell: Mutex<Bell>,
     rung: Condvar,
     began: Instant,
@@ -99,6 +103,8 @@ struct Looks {
     arrays: BTreeMap<Uuid, Observed>,
     /// Arrays that an operator stopped: they stay so until the next rescan.
     stopped: BTreeSet<Uuid>,
+    /// Arrays that a restore has: nothing starts them before they are given back.
+    lent: BTreeSet<Uuid>,
     /// Spares that an array did not take: they are not offered to it again.
     declined: BTreeSet<(Uuid, String)>,
 }
@@ -172,6 +178,7 @@ impl Controller {
             health: Mutex::default(),
             notifier,
             schedule,
+            moments: Moments::default(),
             bell: Mutex::default(),
             rung: Condvar::new(),
             began: Instant::now(),
@@ -200,7 +207,7 @@ impl Controller {
     /// Those of what is asked.
     pub fn answer(&self, ask: Ask, tell: Tell<'_>) -> Result<Map<String, Value>> {
         match ask {
-            Ask::Store(ask) => self.inner.answer(ask),
+            Ask::Store(ask) => self.inner.answer(ask, tell),
             Ask::Stop { name, disconnect } => self.inner.stop_array(name.as_deref(), disconnect),
             ask => {
                 let answered = self.inner.served.answer(ask, tell);

@@ -8,18 +8,15 @@ use zerocopy::{
     little_endian::{I16, I32, I64, U16, U32, U64},
 };
 
-use super::{CELLS_MAX, Dialect, FLAG_NEW_INODE, Flaw, Header, Kind, Label, Node, TapeBlock, Time};
+use super::{CELLS_MAX, Dialect, FLAG_NEW_INODE, Flaw, Header, Kind, Label, Node, Private, TapeBlock, Time};
 
 /// All words of a header add up to this.
 const SUM: u32 = 84446;
 const MAGIC_STANDARD: u32 = 60012;
 const MAGIC_OLD: u32 = 60011;
 const MAGIC_UFS2: u32 = 0x1954_0119;
-const MAGIC_PRIVATE: [u8; 4] = *b"HSX1";
 /// Flags of `chflags`, by the user and by the administrator, and what `chattr` has for them: immutable, append, nodump.
 const FLAGS_UFS2: [(u32, u32); 3] = [(0x2_0002, 0x10), (0x4_0004, 0x20), (1, 0x40)];
-/// Birth time of an object whose file system does not tell.
-const NO_TIME: i64 = i64::MIN;
 
 /// Header of the standard dialect.
 #[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -107,81 +104,9 @@ struct RawOld {
     /* 356 */ rest: [u8; 668],
 }
 
-/// Our own facts, in the bytes that no other program looks at.
-#[derive(Debug, Clone, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
-#[repr(C)]
-struct RawPrivate {
-    /* 928 */ magic: [u8; 4],
-    /* 932 */ checksum: U32,
-    /* 936 */ modified_ns: I64,
-    /* 944 */ accessed_ns: I64,
-    /* 952 */ changed_ns: I64,
-    /* 960 */ born_ns: I64,
-    /* 968 */ file_id: U64,
-    /* 976 */ device: U64,
-    /* 984 */ dump: [u8; 16],
-    /* 1000 */ offset: U64,
-    /* 1008 */ unused: [u8; 16],
-}
-
 const _: () = assert!(size_of::<Raw>() == 1024 && size_of::<RawOld>() == 1024);
-const _: () = assert!(size_of::<RawPrivate>() == 96 && size_of::<RawUfs2Times>() == 32);
+const _: () = assert!(size_of::<RawUfs2Times>() == 32);
 const _: () = assert!(size_of::<RawUfs2Tail>() == 32);
-
-/// Facts that only our own tapes have, in bytes 928 to 1024 of every header.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Private {
-    /// CRC-32C of the tape blocks that belong to the header.
-    pub checksum: u32,
-    /// Last modification, in nanoseconds since 1970.
-    pub modified_ns: i64,
-    /// Last access.
-    pub accessed_ns: i64,
-    /// Last change of the inode.
-    pub changed_ns: i64,
-    /// Birth, where the file system tells.
-    pub born_ns: Option<i64>,
-    /// Inode number on the host.
-    pub file_id: u64,
-    /// Number of a device, in full.
-    pub device: u64,
-    /// Identity of the dump.
-    pub dump: [u8; 16],
-    /// Offset in its object at which a further segment begins, else 0; of an end see [`super::TRAILING_FOLLOW`].
-    pub offset_bytes: u64,
-}
-
-impl Private {
-    fn decode(raw: &RawPrivate) -> Option<Self> {
-        (raw.magic == MAGIC_PRIVATE).then(|| Self {
-            checksum: raw.checksum.get(),
-            modified_ns: raw.modified_ns.get(),
-            accessed_ns: raw.accessed_ns.get(),
-            changed_ns: raw.changed_ns.get(),
-            born_ns: Some(raw.born_ns.get()).filter(|ns| *ns != NO_TIME),
-            file_id: raw.file_id.get(),
-            device: raw.device.get(),
-            dump: raw.dump,
-            offset_bytes: raw.offset.get(),
-        })
-    }
-
-    fn encode(&self) -> RawPrivate {
-        RawPrivate {
-            magic: MAGIC_PRIVATE,
-            checksum: self.checksum.into(),
-            modified_ns: self.modified_ns.into(),
-            accessed_ns: self.accessed_ns.into(),
-            changed_ns: self.changed_ns.into(),
-            born_ns: self.born_ns.unwrap_or(NO_TIME).into(),
-            file_id: self.file_id.into(),
-            device: self.device.into(),
-            dump: self.dump,
-            offset: self.offset_bytes.into(),
-            unused: [0; 16],
-        }
-    }
-}
 
 /// Adds up the words of a block.
 fn sum(block: &TapeBlock) -> u32 {
@@ -303,7 +228,7 @@ fn of_standard(block: &TapeBlock, dialect: Dialect) -> Result<Header, Flaw> {
         nanoseconds: micros.get().min(999_999) * 1000,
     };
     let [accessed, modified, changed] = &raw.times;
-    let private = RawPrivate::ref_from_bytes(&raw.private).ok().and_then(Private::decode);
+    let private = Private::decode(&raw.private);
     let mut header = Header {
         kind,
         dialect,
@@ -489,7 +414,7 @@ pub(super) fn encode(header: &Header) -> TapeBlock {
         private: [0; 96],
     };
     if let Some(private) = header.private.as_ref().map(Private::encode) {
-        raw.private.copy_from_slice(private.as_bytes());
+        raw.private = private;
     }
     let mut block = [0; 1024];
     block.copy_from_slice(raw.as_bytes());

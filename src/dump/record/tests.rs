@@ -241,6 +241,14 @@ fn our_own_facts_survive_and_replace_what_is_coarser() {
         device: 0x1234_5678_9ABC,
         dump: *b"0123456789abcdef",
         offset_bytes: 0x0102_0304_0506,
+        image: Some(ImageFacts {
+            epoch: 2,
+            nested: true,
+            level: -1,
+            members: 8,
+            chunk_kib: 512,
+            layout: 0x1_0002,
+        }),
     };
     let mut header = Header::new(Kind::Inode);
     header.node.modified = Time::of_ns(-1);

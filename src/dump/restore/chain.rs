@@ -1,6 +1,7 @@
 //! A chain of dumps, one after the other, into one directory: what was renamed is renamed, what is gone goes.
 //!
-//! What the chain so far left is remembered in `restoresymtable` in the directory itself, as with other programs, but in
+//! What the chain so far left is remembered in `restoresymtable` in the directory itself, as with other programs, or where that
+//! is the root of a mounted database, beside its series in `.headstack.restored`; in
 //! a form of our own: `HSR2`, i64 date, i64 date of a dump that is being restored, u8 how far, u32 count of directories; for each u32 number and u32 count of names; for each
 //! name u32 number, u8 1 for a directory, u8 length, the name; CRC-32C at the end; little-endian.
 //!
@@ -30,6 +31,7 @@ use crate::dump::{
 
 const STATE: &str = "restoresymtable";
 const STATE_NEW: &str = "restoresymtable.new";
+const STATE_OF_STORE: &str = ".headstack.restored";
 const MAGIC: &[u8; 4] = b"HSR2";
 /// Longest state that is read, in bytes.
 const STATE_MAX_BYTES: u64 = 4 << 30;
@@ -109,10 +111,8 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
         pending: None,
         folders: after.folders.clone(),
     };
-    // Before the root gets its times. A mounted database has no place for it, so no increment goes on top there.
-    if !destination.is_store() {
-        write_state(destination, &left)?;
-    }
+    // Before the root gets its times.
+    write_state(destination, &left)?;
     files.dress_directories(&catalogue, &after, |_| true);
     Ok(files.finish())
 }
@@ -180,20 +180,38 @@ impl Turn<'_, '_> {
         Ok(())
     }
 
+    /// Where something is set aside that has this path, or will have it.
+    fn aside(&self, path: &Path, target: Target) -> PathBuf {
+        // A series stays in its directory, and may not be called as files of this program are.
+        if self.destination.is_store() {
+            let kind = if target.is_directory { 'd' } else { 'f' };
+            return path.with_file_name(format!(".restored-{kind}{}", target.number));
+        }
+        aside(target)
+    }
+
     /// Sets something aside, unless an interrupted restore did.
     fn set_aside(&self, path: &Path, target: Target) -> Result<(), Errno> {
-        match self.destination.status(&aside(target)) {
+        let aside = self.aside(path, target);
+        match self.destination.status(&aside) {
             Ok(_) => Ok(()),
-            Err(_) => self.destination.rename(path, &aside(target)),
+            Err(_) => self.destination.rename(path, &aside),
         }
     }
 
     /// Finds what an interrupted restore set aside and did not put in its place.
     fn find_aside(&mut self) {
-        let files = self.before.file_names.keys().map(|number| file(*number));
-        let targets = files.chain(self.before.order.iter().map(|number| folder(*number)));
-        let there = targets.filter(|target| self.destination.status(&aside(*target)).is_ok());
-        self.aside = there.collect();
+        let paths = |number: &u32| self.before.paths.get(number).cloned().unwrap_or_default();
+        let files = self
+            .before
+            .file_names
+            .keys()
+            .map(|number| (PathBuf::new(), file(*number)));
+        let folders = self.before.order.iter().map(|number| (paths(number), folder(*number)));
+        let there = files
+            .chain(folders)
+            .filter(|(path, target)| self.destination.status(&self.aside(path, *target)).is_ok());
+        self.aside = there.map(|(_, target)| target).collect();
         self.resumed = true;
     }
 
@@ -206,6 +224,10 @@ impl Turn<'_, '_> {
 
     /// Removes names of files that are gone; a file with none left and some to come is set aside.
     fn clear_names(&mut self) {
+        // What is in a series goes with it.
+        if self.destination.is_store() {
+            return;
+        }
         for (number, names) in &self.before.file_names {
             let (kept, mut gone) = self.split(*number, names);
             let survives = self.after.file_names.contains_key(number);
@@ -242,7 +264,12 @@ impl Turn<'_, '_> {
                 }
                 None => {
                     let removed = self.destination.remove_directory(&path);
-                    self.tell(&path, "is gone from the dump, but cannot be removed", removed);
+                    let what = if self.destination.is_store() {
+                        "is gone from the dump, but cannot be removed unless the mount has the option allow-delete"
+                    } else {
+                        "is gone from the dump, but cannot be removed"
+                    };
+                    self.tell(&path, what, removed);
                 }
             }
         }
@@ -254,7 +281,7 @@ impl Turn<'_, '_> {
             let path = self.after.paths.get(number).cloned().unwrap_or_default();
             let target = folder(*number);
             if self.aside.contains(&target) {
-                let moved = self.destination.rename(&aside(target), &path);
+                let moved = self.destination.rename(&self.aside(&path, target), &path);
                 self.tell(&path, "cannot be put in its place", moved);
             } else if !self.before.paths.contains_key(number) {
                 self.files.make_directory(&path);
@@ -273,7 +300,7 @@ impl Turn<'_, '_> {
                 && let Some(name) = missing.pop()
             {
                 let path = self.after.path_of(name);
-                let moved = self.destination.rename(&aside(file(*number)), &path);
+                let moved = self.destination.rename(&self.aside(&path, file(*number)), &path);
                 self.tell(&path, "cannot be put in its place", moved);
                 from = Some(path);
             } else if self.resumed && from.is_none() {
@@ -301,7 +328,11 @@ impl Turn<'_, '_> {
     }
 
     fn tell(&mut self, path: &Path, what: &str, result: Result<(), Errno>) -> bool {
-        if let Err(errno) = result {
+        // What is restored as what it was is no file: nobody moves it.
+        let nowhere = result == Err(Errno::NOENT) && self.destination.takes_images_at(path);
+        if let Err(errno) = result
+            && !nowhere
+        {
             self.files.lose(path, format!("{what}: {errno}"));
         }
         result.is_ok()
@@ -396,6 +427,23 @@ pub(super) fn last_restored(destination: &Destination) -> Result<Option<i64>> {
 fn read_state(destination: &Destination) -> Result<Option<Left>> {
     use std::io::Read as _;
     let failed = |error| state_error(destination, error);
+    let damaged = |path| Error::DamagedState {
+        path,
+        reason: "it is not what a restore of this program left",
+    };
+    if destination.is_store() {
+        let Some(directory) = destination.memory() else {
+            return Ok(None);
+        };
+        let bytes = match directory.read(Path::new(STATE_OF_STORE), STATE_MAX_BYTES) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            read => read.map_err(failed)?,
+        };
+        let left = Left::decode(&bytes);
+        return Ok(Some(
+            left.ok_or_else(|| damaged(directory.path().join(STATE_OF_STORE)))?,
+        ));
+    }
     let file = match destination.open_at(Path::new(STATE), OFlags::RDONLY | OFlags::NONBLOCK) {
         Ok(file) => std::fs::File::from(file),
         Err(Errno::NOENT) => return Ok(None),
@@ -403,16 +451,20 @@ fn read_state(destination: &Destination) -> Result<Option<Left>> {
     };
     let mut bytes = Vec::new();
     file.take(STATE_MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    let left = Left::decode(&bytes).ok_or_else(|| Error::DamagedState {
-        path: destination.path().join(STATE),
-        reason: "it is not what a restore of this program left",
-    })?;
+    let left = Left::decode(&bytes).ok_or_else(|| damaged(destination.path().join(STATE)))?;
     Ok(Some(left))
 }
 
 /// Remembers what a restore left, in one step.
 fn write_state(destination: &Destination, left: &Left) -> Result<()> {
     let write = || -> std::io::Result<()> {
+        if destination.is_store() {
+            // Without a place for it no increment goes on top.
+            let memory = destination.memory();
+            return memory.map_or(Ok(()), |directory| {
+                directory.replace(Path::new(STATE_OF_STORE), &left.encode())
+            });
+        }
         destination.remove(Path::new(STATE_NEW))?;
         let root = destination.root();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;

@@ -6,6 +6,7 @@
 mod crew;
 mod dressing;
 mod fitting;
+mod image;
 mod placed;
 pub(super) mod series;
 
@@ -301,6 +302,9 @@ impl<'a> Files<'a> {
         let Some((path, others)) = paths.split_first() else {
             return Ok(());
         };
+        if let Some((take, wanted)) = self.destination.image(header, path) {
+            return self.make_image(reader, path, take, &wanted);
+        }
         if self.gathering && others.is_empty() && is_small(header) {
             let mut bytes = vec![0; usize::try_from(header.node.size_bytes).unwrap_or(0)];
             let ranges = reader.data(&mut |offset, piece| {

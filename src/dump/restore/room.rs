@@ -2,7 +2,7 @@
 //!
 //! What is needed is as much as the dump takes on its tapes, which is somewhat more than its data, and a reserve.
 
-use rustix::fs::fstatvfs;
+use rustix::fs::{StatVfs, fstatvfs};
 
 use super::Destination;
 use crate::dump::{
@@ -36,7 +36,7 @@ pub(super) fn check(destination: &Destination, reader: &Reader, objects: u64, al
     if room.f_files > 0 && room.f_favail < objects {
         return refuse("inodes", objects, room.f_favail);
     }
-    let free = room.f_bavail.saturating_mul(room.f_frsize);
+    let free = free_bytes(&room);
     if all && free < reader.most_bytes().saturating_add(RESERVE_BYTES) {
         let needed = reader.dump_bytes()?.saturating_add(RESERVE_BYTES);
         if free < needed {
@@ -44,4 +44,28 @@ pub(super) fn check(destination: &Destination, reader: &Reader, objects: u64, al
         }
     }
     Ok(())
+}
+
+/// Checks whether a dump of `bytes` has room.
+///
+/// # Errors
+/// [`Error::NoRoom`], unless the destination was told to take what fits.
+pub fn check_room(destination: &Destination, bytes: u64) -> Result<()> {
+    let Ok(room) = fstatvfs(destination.root()) else {
+        return Ok(());
+    };
+    let (needed, free) = (bytes.saturating_add(RESERVE_BYTES), free_bytes(&room));
+    if destination.takes_what_fits() || free >= needed {
+        return Ok(());
+    }
+    Err(Error::NoRoom {
+        path: destination.path().to_path_buf(),
+        what: "bytes",
+        needed,
+        free,
+    })
+}
+
+fn free_bytes(room: &StatVfs) -> u64 {
+    room.f_bavail.saturating_mul(room.f_frsize)
 }

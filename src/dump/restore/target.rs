@@ -3,6 +3,8 @@
 //! Every path is resolved by the kernel beneath the root and through no symlink, neither one from the tape nor one that
 //! somebody puts there meanwhile; the last name is never followed either.
 
+mod terms;
+
 use std::{
     ffi::CString,
     io,
@@ -19,12 +21,18 @@ use rustix::{
     io::{Errno, retry_on_intr as retry},
 };
 
-use crate::dump::{
-    attributes::Attribute,
-    error::{Error, Result},
-    record::{Node, Time},
-    tree::{BENEATH, Status, status_at},
+use crate::{
+    dump::{
+        attributes::Attribute,
+        error::{Error, Result},
+        images::Take,
+        record::{Node, Time},
+        tree::{BENEATH, Status, status_at},
+    },
+    storage::Directory,
 };
+
+pub use terms::Terms;
 
 impl AsFd for Entered {
     fn as_fd(&self) -> BorrowedFd<'_> {
@@ -37,19 +45,7 @@ pub(super) const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
 /// Flags with which nothing can be changed: immutable and append-only.
 const FLAGS_PROTECTING: u32 = 0x10 | 0x20;
 
-/// What a target takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Terms {
-    /// Most entries of an access control list; objects with more get what their permissions say.
-    pub list_limit: Option<usize>,
-    /// True where permissions are those of UNIX only: objects with those of Windows get default ones.
-    pub unix_style: bool,
-    /// True where series have names in ASCII: directories of other names are ordinary ones.
-    pub classic: bool,
-}
-
 /// A directory that is restored into.
-#[derive(Debug)]
 pub struct Destination {
     root: OwnedFd,
     path: PathBuf,
@@ -58,6 +54,12 @@ pub struct Destination {
     terms: Terms,
     /// True where it is the root of a mounted database.
     store: bool,
+    /// Where it is remembered what was restored into a mounted database.
+    memory: Option<Arc<dyn Directory>>,
+    /// Takes images as what they were.
+    images: Option<Take>,
+    /// Alignment that files get in place of the one that they had.
+    alignment: Option<Vec<u8>>,
     /// The directory that was used last: objects of one come together.
     entered: Mutex<Option<(PathBuf, Arc<Entered>)>>,
 }
@@ -91,11 +93,14 @@ impl Destination {
         })?;
         Ok(Self {
             store: super::files::series::is_store(&root),
+            alignment: terms::alignment_of(&root),
             root,
             path: path.to_path_buf(),
             forced: false,
             renames: Vec::new(),
             terms: Terms::default(),
+            memory: None,
+            images: None,
             entered: Mutex::new(None),
         })
     }
@@ -110,12 +115,6 @@ impl Destination {
     #[must_use]
     pub fn renaming(self, renames: Vec<(PathBuf, PathBuf)>) -> Self {
         Self { renames, ..self }
-    }
-
-    /// Says what the target takes.
-    #[must_use]
-    pub fn on(self, terms: Terms) -> Self {
-        Self { terms, ..self }
     }
 
     /// Claims the directory for one restore, until it is closed.
@@ -135,6 +134,20 @@ impl Destination {
     /// True where a restore takes what fits.
     pub(super) fn takes_what_fits(&self) -> bool {
         self.forced
+    }
+
+    /// Says which directory holds the database that is mounted here, so that increments go on top of what was restored into it.
+    #[must_use]
+    pub fn of_database(self, directory: Arc<dyn Directory>) -> Self {
+        Self {
+            memory: Some(directory),
+            ..self
+        }
+    }
+
+    /// Where it is remembered what was restored into a mounted database.
+    pub(super) fn memory(&self) -> Option<&dyn Directory> {
+        self.memory.as_deref()
     }
 
     /// What it takes.
@@ -159,7 +172,8 @@ impl Destination {
     }
 
     /// True where it is the root of a mounted database, in which directories are series.
-    pub(super) fn is_store(&self) -> bool {
+    #[must_use]
+    pub fn is_store(&self) -> bool {
         self.store
     }
 

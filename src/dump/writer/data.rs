@@ -3,7 +3,7 @@
 //! A cell that holds zeros only is a hole on the tape, and what the file system knows to be a hole is not even read. A file
 //! that becomes shorter meanwhile ends in holes; what it grows by is left to the next dump.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 
 use rustix::{
     fs::{SeekFrom, seek},
@@ -13,11 +13,56 @@ use rustix::{
 use super::load::read_whole;
 use crate::dump::{
     TAPE_BLOCK_BYTES,
+    images::Contents,
     record::{CELLS_MAX, Header},
 };
 
 /// Bytes of a file that one header tells of.
 pub(super) const SEGMENT_BYTES: usize = CELLS_MAX * TAPE_BLOCK_BYTES;
+
+/// Where the data of an object come from.
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    /// A file of the tree.
+    File(BorrowedFd<'a>),
+    /// An image.
+    Image(&'a dyn Contents),
+    /// Nowhere: it could not be opened.
+    Lost(Errno),
+}
+
+impl Source<'_> {
+    /// Reads until the buffer is full or the object ends; how far that went, and what ended it before.
+    fn read(self, buffer: &mut [u8], offset_bytes: u64) -> (usize, Option<Errno>) {
+        match self {
+            Self::File(file) => read_whole(file, buffer, offset_bytes),
+            Self::Image(image) => match image.read_at(buffer, offset_bytes) {
+                Ok(()) => (buffer.len(), None),
+                Err(error) => {
+                    log::warn!("{error}");
+                    (0, Some(Errno::from_io_error(&error).unwrap_or(Errno::IO)))
+                }
+            },
+            Self::Lost(errno) => (0, Some(errno)),
+        }
+    }
+
+    /// Offset of the next data at or behind an offset; the offset itself where nobody can tell.
+    fn next_data(self, offset_bytes: u64) -> u64 {
+        match self {
+            Self::File(file) => match seek(file, SeekFrom::Data(offset_bytes)) {
+                Ok(data) => data,
+                Err(Errno::NXIO) => u64::MAX,
+                Err(_) => offset_bytes,
+            },
+            Self::Image(image) => match image.next_data(offset_bytes) {
+                Ok(data) => data.unwrap_or(u64::MAX),
+                Err(_) => offset_bytes,
+            },
+            Self::Lost(_) => offset_bytes,
+        }
+    }
+}
 
 /// The buffer that large files go through, a segment at a time.
 pub(super) struct Cells {
@@ -44,7 +89,7 @@ impl Cells {
     pub(super) fn read(
         &mut self,
         header: &mut Header,
-        file: Result<BorrowedFd<'_>, Errno>,
+        file: Source<'_>,
         offset_bytes: u64,
         sparse: bool,
     ) -> Option<String> {
@@ -52,9 +97,10 @@ impl Cells {
         let length = usize::try_from(left.min(SEGMENT_BYTES as u64)).unwrap_or(SEGMENT_BYTES);
         let end = offset_bytes + length as u64;
         if self.data_at <= offset_bytes {
-            self.data_at = match file {
-                Ok(file) if sparse => next_data(file, offset_bytes),
-                _ => offset_bytes,
+            self.data_at = if sparse {
+                file.next_data(offset_bytes)
+            } else {
+                offset_bytes
             };
         }
         let cells = length.div_ceil(TAPE_BLOCK_BYTES);
@@ -64,10 +110,7 @@ impl Cells {
             header.cells = [0; CELLS_MAX];
             return None;
         }
-        let (read, error) = match file {
-            Ok(file) => read_whole(file, &mut buffer[..length], offset_bytes),
-            Err(errno) => (0, Some(errno)),
-        };
+        let (read, error) = file.read(&mut buffer[..length], offset_bytes);
         buffer[read..].fill(0);
         self.data_at = self.data_at.max(end);
         choose_cells(header, buffer);
@@ -141,14 +184,5 @@ impl<'a> Iterator for Blocks<'a> {
             }
         }
         None
-    }
-}
-
-/// Offset of the next data at or behind an offset; the offset itself where the file system cannot tell.
-fn next_data(file: impl AsFd, offset_bytes: u64) -> u64 {
-    match seek(file, SeekFrom::Data(offset_bytes)) {
-        Ok(data) => data,
-        Err(Errno::NXIO) => u64::MAX,
-        Err(_) => offset_bytes,
     }
 }

@@ -16,6 +16,7 @@ use rustix::{
 use crate::dump::{
     TAPE_BLOCK_BYTES,
     attributes::Attribute,
+    images::Images,
     tree::{self, Status, Tree},
 };
 
@@ -42,6 +43,8 @@ pub(super) enum Body {
     Small(Read),
     /// A file that is yet to be read.
     Large(OwnedFd),
+    /// An image, which is opened when its turn comes.
+    Image,
 }
 
 /// Data of a file, in whole tape blocks.
@@ -56,6 +59,9 @@ pub(super) struct Read {
 
 /// Reads the object at a path that the walk found to be `walked`.
 pub(super) fn load(tree: &Tree, path: &Path, walked: &Status) -> Result<Loaded, Errno> {
+    if let Some(loaded) = stands_in(tree, walked) {
+        return Ok(loaded);
+    }
     let kind = walked.file_type();
     let readable = matches!(kind, FileType::RegularFile | FileType::Directory);
     let flags = if readable { OFlags::RDONLY } else { OFlags::PATH };
@@ -76,6 +82,20 @@ pub(super) fn load(tree: &Tree, path: &Path, walked: &Status) -> Result<Loaded, 
         status,
         body,
         attributes,
+    })
+}
+
+/// What is no object of the host: an image, or the directory of images.
+fn stands_in(tree: &Tree, walked: &Status) -> Option<Loaded> {
+    let (status, body, attributes) = match tree.images().of(&walked.identity) {
+        Some(image) => (image.status(tree.status()), Body::Image, image.attributes.clone()),
+        None if Images::is_folder(&walked.identity) => (*walked, Body::Nothing, Vec::new()),
+        None => return None,
+    };
+    Some(Loaded {
+        status,
+        body,
+        attributes: Ok(attributes),
     })
 }
 

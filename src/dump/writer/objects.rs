@@ -2,12 +2,13 @@
 //!
 //! Objects are read by `load.rs`, ahead of what is written; here is what of them goes where, and what is told of them.
 
+mod image;
 mod parts;
 mod trailing;
 
 use std::{
     collections::BTreeSet,
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
     thread,
@@ -21,14 +22,14 @@ use rustix::{
 use super::{
     Notice, Order, Watch,
     ahead::{Ahead, Next},
-    data::{Cells, SEGMENT_BYTES, choose_cells, missing},
+    data::{Cells, SEGMENT_BYTES, Source, choose_cells, missing},
     load::{Body, Loaded, is_sparse, load},
 };
 use crate::dump::{
     TAPE_BLOCK_BYTES,
     catalog::Places,
     context::{
-        Keeper, RESTART_PASS,
+        Keeper, RESTART_PASS, Reels,
         mark::{Mark, Trailing, Within},
         plan::Plan,
     },
@@ -214,7 +215,7 @@ impl<'a, 'w> Writer<'a, 'w> {
     fn tell_volume(&mut self) {
         if self.volume != self.stream.volume() {
             self.volume = self.stream.volume();
-            (self.watch.notice)(&Notice::Volume(self.volume));
+            (self.watch.notice)(&Notice::Volume(self.stream.tape()));
         }
     }
 
@@ -244,6 +245,11 @@ impl<'a, 'w> Writer<'a, 'w> {
             standing: self.stream.stand()?,
         };
         let places = self.stream.notes().and_then(|notes| notes.places.as_ref());
+        // A tape that was full is no part of the set any more.
+        let reels = Reels::of(self.stream.volumes());
+        if keeper.context().reels != reels {
+            keeper.change(|context| context.reels = reels)?;
+        }
         keeper.keep_mark(&mark, places)
     }
 
@@ -315,7 +321,15 @@ impl<'a, 'w> Writer<'a, 'w> {
                     self.lose(path, what)?;
                 }
             }
-            Body::Large(file) => self.write_large(&mut header, path, Ok(&file), 0)?,
+            Body::Large(file) => {
+                let sparse = is_sparse(&file);
+                self.write_large(&mut header, path, Source::File(file.as_fd()), sparse, 0)?;
+            }
+            Body::Image => {
+                if !self.write_image(&mut header, path, &status.identity)? {
+                    return Ok(());
+                }
+            }
         }
         self.write_attributes(&header, path, walked, attributes)
     }
@@ -325,20 +339,19 @@ impl<'a, 'w> Writer<'a, 'w> {
         &mut self,
         header: &mut Header,
         path: &Path,
-        file: Result<&OwnedFd, Errno>,
+        source: Source<'_>,
+        sparse: bool,
         from_bytes: u64,
     ) -> Result<()> {
         let size = header.node.size_bytes;
         let mut offset = from_bytes;
-        let sparse = file.is_ok_and(is_sparse);
         let mut trouble = None;
         self.cells.begin();
         while offset < size {
             if offset > from_bytes {
                 self.pause(Some((offset, header)))?;
             }
-            let file = file.map(|file| file.as_fd());
-            let lost = self.cells.read(header, file, offset, sparse);
+            let lost = self.cells.read(header, source, offset, sparse);
             trouble = trouble.or(lost);
             let blocks = self.cells.blocks(header);
             if let Some(private) = &mut header.private {
@@ -368,6 +381,9 @@ impl<'a, 'w> Writer<'a, 'w> {
         let object = &self.plan.walk.objects[at];
         let path = self.plan.walk.path_of_object(object);
         let walked = object.status.identity;
+        if self.tree.images().of(&walked).is_some() {
+            return self.end_image(&mut header, &path, at, within.offset_bytes);
+        }
         let opened = self.tree.open_at(&path, OFlags::RDONLY).and_then(|file| {
             let identity = tree::status_at(&file, c"")?.identity;
             if (identity.inode, identity.kind) == (walked.inode, walked.kind) {
@@ -381,12 +397,11 @@ impl<'a, 'w> Writer<'a, 'w> {
             Err(errno) => Err((*errno).into()),
         };
         let told = self.troubles.len();
-        self.write_large(
-            &mut header,
-            &path,
-            opened.as_ref().map_err(|errno| *errno),
-            within.offset_bytes,
-        )?;
+        let (source, sparse) = match &opened {
+            Ok(file) => (Source::File(file.as_fd()), is_sparse(file)),
+            Err(errno) => (Source::Lost(*errno), false),
+        };
+        self.write_large(&mut header, &path, source, sparse, within.offset_bytes)?;
         self.files_done += 1;
         self.write_attributes(&header, &path, walked, attributes)?;
         self.note_losses(at, told);

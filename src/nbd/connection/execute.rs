@@ -94,6 +94,14 @@ impl Connection {
     fn perform(&self, operation: Operation, payload: Option<Buffer>) -> Result<Outcome, Failure> {
         let array = self.export.array();
         let bytes = payload.as_ref().map_or(&[][..], |payload| payload);
+        let changed = match &operation {
+            Operation::Write { range, .. } | Operation::Trim { range, .. } | Operation::Zeroes { range, .. } => {
+                Some(range)
+            }
+            _ => None,
+        };
+        let freezer = self.export.freezer();
+        let _under_way = changed.map(|range| freezer.enter(range.offset_bytes, range.length_bytes));
         match operation {
             Operation::Read(Range { length_bytes: 0, .. }) | Operation::Disconnect => {}
             Operation::Read(range) => {

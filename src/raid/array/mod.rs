@@ -10,6 +10,7 @@
 //! Time comes in with [`Array::tick`]; nothing here asks a clock.
 
 mod activity;
+mod blank;
 mod control;
 pub(in crate::raid) mod crew;
 mod damage;

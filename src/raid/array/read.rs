@@ -24,6 +24,14 @@ impl Array {
     pub fn read_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
         self.check_range(offset_bytes, buffer.len() as u64)?;
         self.check_enabled(offset_bytes)?;
+        if self.has_blank() {
+            return self.read_blank(buffer, offset_bytes);
+        }
+        self.read_written(buffer, offset_bytes)
+    }
+
+    /// Fills the buffer with what members hold.
+    pub(super) fn read_written(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<()> {
         let mut failures = Failures::default();
         let mut result = self.read_inside(buffer, offset_bytes, &mut failures);
         // What was read is right, even if the member that could not give it has to stay.
@@ -54,7 +62,7 @@ impl Array {
     /// [`OutOfRange`](crate::raid::Error::OutOfRange).
     pub fn read_cached_at(&self, buffer: &mut [u8], offset_bytes: u64) -> Result<bool> {
         self.check_range(offset_bytes, buffer.len() as u64)?;
-        if self.is_disabled() {
+        if self.is_disabled() || self.is_blank_in(offset_bytes, buffer.len() as u64) {
             return Ok(false);
         }
         let roster = self.roster();
@@ -78,7 +86,10 @@ impl Array {
     /// True where memory likely holds a range: where it holds the last byte of each of its pieces.
     pub fn is_cached(&self, offset_bytes: u64, length_bytes: u64) -> bool {
         let roster = self.roster();
-        if roster.moving().is_some() || self.check_range(offset_bytes, length_bytes).is_err() {
+        if roster.moving().is_some()
+            || self.check_range(offset_bytes, length_bytes).is_err()
+            || self.is_blank_in(offset_bytes, length_bytes)
+        {
             return false;
         }
         let mut pieces = roster.geometry().map(offset_bytes, length_bytes);
@@ -95,7 +106,7 @@ impl Array {
     /// [`OutOfRange`](crate::raid::Error::OutOfRange).
     pub fn splice_at(&self, pipe: BorrowedFd<'_>, offset_bytes: u64, length_bytes: u64) -> Result<bool> {
         self.check_range(offset_bytes, length_bytes)?;
-        if self.is_disabled() {
+        if self.is_disabled() || self.is_blank_in(offset_bytes, length_bytes) {
             return Ok(false);
         }
         let roster = self.roster();

@@ -43,7 +43,7 @@ impl Array {
             .next_unsynced(0)
             .filter(|(start, _)| *start < whole_bytes);
         // What was never in sync reaches to the end; what a crash left behind is a region here and there.
-        let initial = unsynced.is_some_and(|(_, end)| end >= whole_bytes);
+        let initial = self.has_blank() || unsynced.is_some_and(|(_, end)| end >= whole_bytes);
         let resyncing = self.activity.is_resyncing();
         let count = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
         Facts {

@@ -77,7 +77,7 @@ pub struct Status {
     pub degraded: bool,
     /// True where writes may be under way.
     pub dirty: bool,
-    /// True where redundancy may be wrong somewhere, so that a resync is needed.
+    /// True where redundancy may be wrong somewhere or zeros are still to be made, so that a resync is needed.
     pub needs_resync: bool,
     /// How often the superblocks were written.
     pub events: u64,
@@ -148,7 +148,7 @@ impl Array {
             spares: spares.map(|device| device.member.path().to_path_buf()).collect(),
             degraded: roster.is_degraded(),
             dirty: control.dirty,
-            needs_resync: self.intent().next_unsynced(0).is_some(),
+            needs_resync: self.has_blank() || self.intent().next_unsynced(0).is_some(),
             events: control.events,
             reshape: roster
                 .moving()
@@ -162,6 +162,14 @@ impl Array {
     /// [`OutOfRange`](crate::raid::Error::OutOfRange). A member that cannot tell has data.
     pub fn block_status(&self, offset_bytes: u64, length_bytes: u64) -> Result<Vec<Extent>> {
         self.check_range(offset_bytes, length_bytes)?;
+        let first = self.blank_runs(offset_bytes, length_bytes).first().copied();
+        if let Some(run) = first.filter(|run| run.blank) {
+            return Ok(vec![Extent {
+                length_bytes: run.length_bytes,
+                kind: ExtentKind::Hole,
+            }]);
+        }
+        let length_bytes = first.map_or(length_bytes, |run| run.length_bytes);
         let (_crossing, roster) = self.snapshot(offset_bytes, length_bytes);
         let mut extents: Vec<Extent> = Vec::new();
         for (side, at, length) in roster.parts(offset_bytes, length_bytes) {

@@ -11,7 +11,7 @@ use std::{
 use super::{Array, Failures, Roster, read::split_shared};
 use crate::raid::{
     error::{Error, Result},
-    geometry::Piece,
+    geometry::{Geometry, Piece},
     member::Member,
 };
 
@@ -110,7 +110,7 @@ impl Array {
     /// As [`Array::write_at`].
     pub fn trim(&self, offset_bytes: u64, length_bytes: u64, fua: bool) -> Result<()> {
         self.check_range(offset_bytes, length_bytes)?;
-        let unit = hole_unit_bytes(&self.roster());
+        let unit = hole_unit_bytes(self.roster().geometry());
         let start = offset_bytes.next_multiple_of(unit);
         let end = offset_bytes + length_bytes;
         let end = end - end % unit;
@@ -124,7 +124,7 @@ impl Array {
     /// True where all of a range can become holes.
     fn has_holes_for(&self, offset_bytes: u64, length_bytes: u64) -> bool {
         let roster = self.roster();
-        let unit = hole_unit_bytes(&roster);
+        let unit = hole_unit_bytes(roster.geometry());
         let aligned = offset_bytes.is_multiple_of(unit) && length_bytes.is_multiple_of(unit);
         aligned && roster.members().all(|(_, member)| member.can_punch())
     }
@@ -133,25 +133,47 @@ impl Array {
         let length = source.length();
         self.check_range(offset_bytes, length)?;
         self.check_writable()?;
-        if length > 0 {
-            // Each round has one member less, so there are few.
-            let (result, failures) = loop {
-                let mut failures = Failures::default();
-                let result = self.put_inside(source, offset_bytes, &mut failures);
-                if !(failures.wants_retry() && !failures.lacks_space() && self.expel(&failures)) {
-                    break (result, failures);
-                }
-            };
-            self.settle(result, failures, offset_bytes, length)?;
-            if self.activity.take_flaws_noted() {
-                self.commit_all()?;
-            }
+        if length > 0 && self.has_blank() {
+            self.put_blank(source, offset_bytes)?;
+        } else if length > 0 {
+            self.put_run(source, offset_bytes)?;
         }
         if fua || self.is_write_through() {
             self.flush()
         } else {
             Ok(())
         }
+    }
+
+    /// Writes a run in which something may be blank.
+    fn put_blank(&self, source: Source<'_>, offset_bytes: u64) -> Result<()> {
+        let Source::Hole(length) = source else {
+            self.leave_blank(offset_bytes, source.length())?;
+            return self.put_run(source, offset_bytes);
+        };
+        // What is blank is zeros already.
+        let runs = self.blank_runs(offset_bytes, length);
+        runs.iter()
+            .filter(|run| !run.blank)
+            .try_for_each(|run| self.put_run(Source::Hole(run.length_bytes), run.offset_bytes))
+    }
+
+    /// Writes a run of which nothing is blank.
+    pub(super) fn put_run(&self, source: Source<'_>, offset_bytes: u64) -> Result<()> {
+        let length = source.length();
+        // Each round has one member less, so there are few.
+        let (result, failures) = loop {
+            let mut failures = Failures::default();
+            let result = self.put_inside(source, offset_bytes, &mut failures);
+            if !(failures.wants_retry() && !failures.lacks_space() && self.expel(&failures)) {
+                break (result, failures);
+            }
+        };
+        self.settle(result, failures, offset_bytes, length)?;
+        if self.activity.take_flaws_noted() {
+            self.commit_all()?;
+        }
+        Ok(())
     }
 
     fn put_inside(&self, source: Source<'_>, offset_bytes: u64, failures: &mut Failures) -> Result<()> {
@@ -214,9 +236,9 @@ impl Array {
 }
 
 /// What a hole in all members is at least.
-fn hole_unit_bytes(roster: &Roster) -> u64 {
-    if roster.geometry().level().parities() > 0 {
-        roster.geometry().stripe_bytes()
+pub(super) fn hole_unit_bytes(geometry: &Geometry) -> u64 {
+    if geometry.level().parities() > 0 {
+        geometry.stripe_bytes()
     } else {
         HOLE_BYTES
     }

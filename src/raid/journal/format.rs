@@ -2,7 +2,7 @@
 //!
 //! | at | what |
 //! |---|---|
-//! | 0, 4096 | state, in two copies by turns: the valid one of the greater generation counts |
+//! | 0, 4096 | state, in two copies by turns: the valid one of the greater generation counts; with what is [`Blank`] |
 //! | 8192 + n * 135,168 | entry n of a ring of [`ENTRIES`]: header of 4096 bytes, then up to 128 KiB of the member's bytes |
 //!
 //! State and header are little endian and end in a CRC32 of what comes before (state) or of the whole header with the
@@ -14,6 +14,7 @@ use zerocopy::{
     little_endian::{U16, U32, U64},
 };
 
+use super::blank::Blank;
 use crate::raid::metadata::identity::{Time, Uuid};
 
 /// Entries of the ring.
@@ -22,6 +23,9 @@ pub const ENTRIES: u64 = 32;
 pub const PAYLOAD_BYTES: u64 = 128 * 1024;
 /// Unit of state and headers.
 pub const BLOCK_BYTES: usize = 4096;
+
+/// Bytes of a state without what is blank.
+pub(super) const STATE_BYTES: usize = size_of::<RawState>();
 
 const STATE_MAGIC: [u8; 8] = *b"HSstripe";
 const ENTRY_MAGIC: [u8; 8] = *b"HSentry1";
@@ -54,7 +58,7 @@ pub struct Stamp {
 }
 
 /// What a sidecar says of the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
     /// Whose it is.
     pub array_uuid: Uuid,
@@ -70,10 +74,13 @@ pub struct State {
     pub active: bool,
     /// True where redundancy was found not to go with the data, and was not repaired since.
     pub inconsistent: bool,
+    /// What reads as zeros whatever members hold.
+    pub blank: Option<Blank>,
 }
 
 const ACTIVE: u32 = 1;
 const INCONSISTENT: u32 = 2;
+const BLANK: u32 = 4;
 
 /// False for counts that leave no room to count on.
 fn counts_are_sane(counts: &[U64]) -> bool {
@@ -83,10 +90,15 @@ fn counts_are_sane(counts: &[U64]) -> bool {
 impl State {
     /// Decodes one copy; none where it is not whole.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        let (raw, _) = RawState::read_from_prefix(bytes).ok()?;
+        let (raw, rest) = RawState::read_from_prefix(bytes).ok()?;
+        let head = &raw.as_bytes()[..76];
         let whole = raw.magic == STATE_MAGIC
             && counts_are_sane(&[raw.generation, raw.events, raw.floor])
-            && raw.crc.get() == crc32fast::hash(&raw.as_bytes()[..76]);
+            && raw.crc.get() == crc32fast::hash(head);
+        let blank = match whole && raw.flags.get() & BLANK != 0 {
+            true => Some(Blank::decode(head, rest)?),
+            false => None,
+        };
         whole.then(|| Self {
             array_uuid: Uuid(raw.array_uuid),
             generation: raw.generation.get(),
@@ -101,11 +113,18 @@ impl State {
             floor: raw.floor.get(),
             active: raw.flags.get() & ACTIVE != 0,
             inconsistent: raw.flags.get() & INCONSISTENT != 0,
+            blank,
         })
     }
 
     /// Encodes it.
     pub fn encode(&self) -> Vec<u8> {
+        let flags = [
+            (self.active, ACTIVE),
+            (self.inconsistent, INCONSISTENT),
+            (self.blank.is_some(), BLANK),
+        ];
+        let flags: u32 = flags.iter().filter(|(is, _)| *is).map(|(_, flag)| flag).sum();
         let mut raw = RawState {
             magic: STATE_MAGIC,
             array_uuid: self.array_uuid.0,
@@ -115,11 +134,12 @@ impl State {
             events_before: self.stamp_before.events.into(),
             updated_before: self.stamp_before.updated.0.into(),
             floor: self.floor.into(),
-            flags: (if self.active { ACTIVE } else { 0 } | if self.inconsistent { INCONSISTENT } else { 0 }).into(),
+            flags: flags.into(),
             crc: 0.into(),
         };
         raw.crc = crc32fast::hash(&raw.as_bytes()[..76]).into();
-        raw.as_bytes().to_vec()
+        let blank = self.blank.as_ref().map(|blank| blank.encode(&raw.as_bytes()[..76]));
+        [raw.as_bytes(), &blank.unwrap_or_default()].concat()
     }
 
     /// True where it goes with superblocks that were written so: nobody else ran the array since.
@@ -247,9 +267,25 @@ mod tests {
             floor: 40,
             active: true,
             inconsistent: true,
+            blank: None,
         };
         let bytes = state.encode();
-        assert_eq!(State::decode(&bytes), Some(state));
+        assert_eq!(State::decode(&bytes).as_ref(), Some(&state));
+        let state = State {
+            blank: Blank::new(0, 1 << 40, 4096),
+            ..state
+        };
+        let with_blank = state.encode();
+        assert_eq!(with_blank.len(), BLOCK_BYTES);
+        assert_eq!(State::decode(&with_blank), Some(state));
+        // Half of it is of another time.
+        assert_eq!(
+            State::decode(&[&bytes[..80], &with_blank[80..]].concat())
+                .unwrap()
+                .blank,
+            None
+        );
+        assert_eq!(State::decode(&with_blank[..3000]), None);
         let entry = Entry::encode(UUID, 33, 2, 8192, &[9; 700], &[0, 2, 3]).unwrap();
         let decoded = Entry::decode(UUID, &entry).unwrap();
         assert_eq!((decoded.sequence, decoded.slot, decoded.offset_bytes), (33, 2, 8192));

@@ -6,11 +6,13 @@
 //! are durable in place and are never looked at again, so a place of the ring is used again only once the floor has passed
 //! it on all sidecars. A member that is lost later takes only its own part with it, which nobody needs any more.
 //!
-//! A sidecar also says that a verify found the array inconsistent, for which md's superblock has no place.
+//! A sidecar also says that a verify found the array inconsistent, and what of it is [`blank`], for which md's superblock has
+//! no place.
 //!
 //! A sidecar that is absent, damaged or from another time (its stamp is not that of its member's superblock) is as if there
 //! were none: members keep assembling under Linux md, which knows nothing of it.
 
+pub mod blank;
 pub mod format;
 
 use std::{
@@ -20,8 +22,8 @@ use std::{
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
-pub use self::format::Stamp;
 use self::format::{BLOCK_BYTES, ENTRIES, Entry, PAYLOAD_BYTES, State};
+pub use self::{blank::Blank, format::Stamp};
 use super::{Slot, member::Member, metadata::identity::Uuid};
 use crate::storage::{Access, Directory, Storage};
 
@@ -90,6 +92,7 @@ pub struct Journal {
     array_uuid: Uuid,
     ring: Mutex<Ring>,
     applied: Condvar,
+    view: blank::View,
 }
 
 /// A member and its open sidecar.
@@ -98,6 +101,7 @@ type Open = (Arc<Member>, Arc<dyn Storage>);
 struct Ring {
     active: bool,
     inconsistent: bool,
+    blank: Option<Blank>,
     generation: u64,
     stamp: Stamp,
     stamp_before: Stamp,
@@ -110,6 +114,22 @@ struct Ring {
 }
 
 impl Ring {
+    /// Opens the sidecars of members, where none is open yet; of others too where one cannot be.
+    fn open_sidecars<'a>(&mut self, members: impl Iterator<Item = &'a Arc<Member>>) -> io::Result<()> {
+        if !self.sidecars.is_empty() {
+            return Ok(());
+        }
+        let mut opened = Ok(());
+        for member in members {
+            match member.sidecar().map(Sidecar::open_or_create) {
+                Some(Ok(storage)) => self.sidecars.push((Arc::clone(member), storage)),
+                Some(Err(error)) => opened = Err(error),
+                None => opened = Err(io::Error::other("a member has no place for a sidecar")),
+            }
+        }
+        opened
+    }
+
     /// Writes the state to all sidecars, durably.
     fn write_state(&mut self, array_uuid: Uuid) -> Vec<(Arc<Member>, io::Error)> {
         self.generation += 1;
@@ -121,6 +141,7 @@ impl Ring {
             floor: self.floor,
             active: self.active,
             inconsistent: self.inconsistent,
+            blank: self.blank.clone(),
         };
         let mut failed = Vec::new();
         for (member, storage) in &self.sidecars {
@@ -149,6 +170,7 @@ impl Journal {
             ring: Mutex::new(Ring {
                 active: false,
                 inconsistent: replay.inconsistent,
+                blank: None,
                 generation: replay.generation,
                 stamp,
                 stamp_before: stamp,
@@ -159,6 +181,7 @@ impl Journal {
                 sidecars: Vec::new(),
             }),
             applied: Condvar::new(),
+            view: blank::View::default(),
         }
     }
 
@@ -223,14 +246,8 @@ impl Journal {
             return;
         }
         ring.inconsistent = inconsistent;
-        if ring.sidecars.is_empty() {
-            for member in members {
-                match member.sidecar().map(Sidecar::open_or_create) {
-                    Some(Ok(storage)) => ring.sidecars.push((Arc::clone(member), storage)),
-                    Some(Err(error)) => log::warn!("{}: no sidecar: {error}", member.path().display()),
-                    None => {}
-                }
-            }
+        if let Err(error) = ring.open_sidecars(members) {
+            log::warn!("a member has no sidecar: {error}");
         }
         for (member, error) in ring.write_state(self.array_uuid) {
             log::warn!("{}: not noted in its sidecar: {error}", member.path().display());
@@ -248,7 +265,7 @@ impl Journal {
     /// # Errors
     /// What the host says of a sidecar or a flush.
     pub fn admit(&self, member: &Arc<Member>) -> io::Result<()> {
-        let Some(sidecar) = member.sidecar().filter(|_| self.is_active()) else {
+        let Some(sidecar) = member.sidecar().filter(|_| self.is_active() || self.has_blank()) else {
             return Ok(());
         };
         let storage = sidecar.open_or_create()?;
@@ -273,7 +290,7 @@ impl Journal {
     pub fn stamp(&self, stamp: Stamp) -> Vec<(Arc<Member>, io::Error)> {
         let mut ring = self.ring();
         ring.stamp_before = std::mem::replace(&mut ring.stamp, stamp);
-        if ring.active || ring.inconsistent {
+        if ring.active || ring.inconsistent || ring.blank.is_some() {
             ring.write_state(self.array_uuid)
         } else {
             Vec::new()
@@ -379,6 +396,8 @@ pub struct Replay {
     pub active: bool,
     /// True where a verify found the array inconsistent, and nothing has made it whole since.
     pub inconsistent: bool,
+    /// What all that go with their superblocks call blank.
+    pub blank: Option<Blank>,
     /// Number of the next record.
     pub next: u64,
     /// Generation of the last state.
@@ -396,12 +415,13 @@ impl Replay {
         let mut replay = Self::default();
         let mut floor = 0;
         let mut active = 0;
+        let mut blanks = Vec::new();
         let mut records: BTreeMap<u64, Vec<Entry>> = BTreeMap::new();
         for (slot, sidecar, stamp) in sidecars {
             let Some(storage) = sidecar.open(Access::Read)? else {
                 continue;
             };
-            let Some(state) = read_state(&*storage)?.filter(|state| state.array_uuid == array_uuid) else {
+            let Some(state) = read_state(array_uuid, &*storage)? else {
                 continue;
             };
             let newer = state.generation > replay.generation;
@@ -413,6 +433,7 @@ impl Replay {
             if newer {
                 replay.inconsistent = state.inconsistent;
             }
+            blanks.push(state.blank);
             if !state.active {
                 continue;
             }
@@ -427,6 +448,8 @@ impl Replay {
                 }
             }
         }
+        // A region is written only after all say that it is not blank: who does not call it so may know better.
+        replay.blank = blanks.into_iter().reduce(|one, other| one?.meet(&other?)).flatten();
         replay.active = active > 0;
         replay.covers = active == sidecars.len() && active > 0;
         replay.next = records
@@ -456,11 +479,12 @@ impl Replay {
     }
 }
 
-/// The state of a sidecar; none where no copy is whole.
-fn read_state(storage: &dyn Storage) -> io::Result<Option<State>> {
+/// The state of an array's sidecar; none where no copy is whole and its own.
+fn read_state(array_uuid: Uuid, storage: &dyn Storage) -> io::Result<Option<State>> {
     let mut bytes = vec![0; 2 * BLOCK_BYTES];
     let count = storage.read_at(&mut bytes, 0)?;
     let copies = bytes[..count].chunks(BLOCK_BYTES).filter_map(State::decode);
+    let copies = copies.filter(|state| state.array_uuid == array_uuid);
     Ok(copies.max_by_key(|state| state.generation))
 }
 

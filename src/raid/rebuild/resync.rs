@@ -30,6 +30,9 @@ impl Array {
         if self.roster().moving().is_some() {
             return Err(self.busy("it is reshaped; the resync comes after that"));
         }
+        if self.zero_blank(&mut *pace)? == Ending::Stopped {
+            return Ok(Ending::Stopped);
+        }
         let whole_bytes = synced_bytes(&self.geometry());
         let mut position = 0;
         while let Some((start, end)) = self
@@ -62,7 +65,7 @@ impl Array {
     }
 
     /// Notes what a resync has done, once that is durable; a clean stop tells the superblocks.
-    fn note_resync(&self, start: u64, position: u64, whole_bytes: u64) -> Result<()> {
+    pub(in crate::raid) fn note_resync(&self, start: u64, position: u64, whole_bytes: u64) -> Result<()> {
         self.flush()?;
         if self.activity().take_flaws_noted() {
             self.commit_all()?;

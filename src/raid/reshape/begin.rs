@@ -125,6 +125,8 @@ impl Array {
             "a reshape is under way already; let it end first"
         } else if roster.is_degraded() {
             "a member is missing or not yet rebuilt; rebuild it first"
+        } else if self.has_blank() {
+            "zeros are still being made of it; let that end first"
         } else if roster.intent().next_unsynced(0).is_some() {
             "its redundancy may be wrong somewhere; resync it first"
         } else {

@@ -89,7 +89,7 @@ impl Array {
             reason: "it is being verified already",
         })?;
         let mut report = Report::new();
-        let unsynced = self.intent().next_unsynced(0).is_some();
+        let unsynced = self.has_blank() || self.intent().next_unsynced(0).is_some();
         if unsynced && !self.is_read_only() && self.resync(&mut *pace)? == Ending::Stopped {
             report.ending = Ending::Stopped;
             return Ok(report);

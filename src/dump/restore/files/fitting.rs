@@ -19,7 +19,10 @@ impl Files<'_> {
     /// Facts and attributes as the target takes them.
     pub(super) fn fitted(&mut self, path: &Path, node: &Node, attributes: &[Attribute]) -> (Node, Vec<Attribute>) {
         let terms = self.destination.terms();
-        let (mut node, mut kept) = (*node, attributes.to_vec());
+        let adapted = attributes
+            .iter()
+            .filter_map(|attribute| self.destination.adapted(attribute));
+        let (mut node, mut kept) = (*node, adapted.collect::<Vec<_>>());
         if let Some(limit) = terms.list_limit {
             for list in kept.extract_if(.., |attribute| attribute.entries() > limit) {
                 let entries = list.entries();

@@ -1,0 +1,88 @@
+//! What a target takes: lists up to a limit, permissions of a style, objects of a release, images as what they were.
+//!
+//! Alignment is the target's own: where it says how its files are aligned, those that come say the same.
+
+use std::{os::fd::OwnedFd, path::Path};
+
+use rustix::fs::fgetxattr;
+
+use super::Destination;
+use crate::dump::{
+    attributes::Attribute,
+    images::{ALIGNMENT, ARRAY, EPOCH, FOLDER, Take, Wanted, wanted},
+    record::Header,
+};
+
+/// What a target takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Terms {
+    /// Most entries of an access control list; objects with more get what their permissions say.
+    pub list_limit: Option<usize>,
+    /// True where permissions are those of UNIX only: objects with those of Windows get default ones.
+    pub unix_style: bool,
+    /// True where series have names in ASCII: directories of other names are ordinary ones.
+    pub classic: bool,
+    /// Release whose objects it takes, as [`EPOCH`] counts them; none for this one. What came later is left out, or is what
+    /// it was before.
+    pub epoch: Option<u8>,
+}
+
+/// How files of a directory are aligned, where it says so.
+pub(super) fn alignment_of(root: &OwnedFd) -> Option<Vec<u8>> {
+    let mut alignment = vec![0; 256];
+    let length = fgetxattr(root, ALIGNMENT, &mut alignment).ok()?;
+    alignment.truncate(length);
+    Some(alignment)
+}
+
+impl std::fmt::Debug for Destination {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_tuple("Destination").field(&self.path).finish()
+    }
+}
+
+impl Destination {
+    /// Says what the target takes.
+    #[must_use]
+    pub fn on(self, terms: Terms) -> Self {
+        Self { terms, ..self }
+    }
+
+    /// Lets images be restored as what they were, where their names stand in [`FOLDER`].
+    #[must_use]
+    pub fn taking_images(self, take: Take) -> Self {
+        Self {
+            images: Some(take),
+            ..self
+        }
+    }
+
+    fn epoch(&self) -> u8 {
+        self.terms.epoch.unwrap_or(EPOCH)
+    }
+
+    /// Where an image goes that a header begins; none where it is a file.
+    pub(in crate::dump::restore) fn image(&self, header: &Header, path: &Path) -> Option<(&Take, Wanted)> {
+        let take = self.images.as_ref()?;
+        let wanted = wanted(header, &self.renamed(path))?;
+        (wanted.facts.epoch <= self.epoch()).then_some((take, wanted))
+    }
+
+    /// True where names in the directory of images are those of what is no file there.
+    pub(in crate::dump::restore) fn takes_images_at(&self, path: &Path) -> bool {
+        self.images.is_some() && self.renamed(path).starts_with(FOLDER)
+    }
+
+    /// An attribute as the target has it: none for those that its release does not know, and its own alignment.
+    pub(in crate::dump::restore) fn adapted(&self, attribute: &Attribute) -> Option<Attribute> {
+        let is_alignment = attribute.name == ALIGNMENT.as_bytes();
+        if self.epoch() < EPOCH && (is_alignment || attribute.name == ARRAY.as_bytes()) {
+            return None;
+        }
+        let own = self.alignment.as_ref().filter(|_| is_alignment);
+        Some(Attribute {
+            name: attribute.name.clone(),
+            value: own.unwrap_or(&attribute.value).clone(),
+        })
+    }
+}

@@ -69,17 +69,9 @@ struct Filling<'a> {
     member: &'a Arc<Member>,
     whole_bytes: u64,
     how: Rebuild,
-    /// Held to write: the host takes one writer of a file at a time, and those who wait for it there take the processor from
-    /// those who read and compute.
-    turn: Mutex<()>,
 }
 
 impl Filling<'_> {
-    fn write(&self, bytes: &[u8], offset_bytes: u64) -> io::Result<()> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.member.write(bytes, offset_bytes)
-    }
-
     /// True where the member may lack what stands in a range of the bitmap.
     fn is_wanted(&self, roster: &Roster, offset_bytes: u64, length_bytes: u64) -> bool {
         self.how.full || !self.member.is_delta() || roster.intent().is_set(offset_bytes, length_bytes)
@@ -147,7 +139,6 @@ impl Array {
                 member,
                 whole_bytes: roster.geometry().used_bytes(slot),
                 how,
-                turn: Mutex::new(()),
             };
             let ending = self.fill(&filling, pace).inspect_err(|_| self.look_for_members())?;
             if ending == Ending::Stopped {
@@ -243,7 +234,7 @@ impl Array {
         }
         let mut bytes = buffer(length);
         match self.read_copy(roster, start, &mut bytes) {
-            Ok(()) => failures.note(member, filling.write(&bytes, position)),
+            Ok(()) => failures.note(member, member.write(&bytes, position)),
             Err(Error::Unreadable { .. }) if !filling.how.stop_at_unreadable => {
                 self.salvage_copy(roster, member, start, (position, length), failures)?;
             }
@@ -315,7 +306,7 @@ impl Array {
             return Ok(());
         }
         match self.recovered_rows(roster, slab, Vec::new(), None, Parities::Needed) {
-            Ok(rows) => failures.note(member, filling.write(&rows.row_of(filling.slot), at)),
+            Ok(rows) => failures.note(member, member.write(&rows.row_of(filling.slot), at)),
             Err(Error::Unreadable { .. }) if !filling.how.stop_at_unreadable => {
                 self.salvage_row(roster, slab, filling.slot, member, failures)?;
             }

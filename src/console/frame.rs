@@ -30,10 +30,6 @@ const TABS: [(&str, &str); 10] = [
 
 const HTMX: &str = r#"{"includeIndicatorStyles":false,"allowEval":false,"allowScriptTags":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
 
-/// Paths of the scripts that pages need once they are painted, and those of pages with plots.
-const HTMX_SCRIPT: &str = "/assets/htmx.min.js";
-const PLOT_SCRIPTS: &str = "/assets/htmx.min.js /assets/uPlot.iife.min.js";
-
 /// A page of a user who is logged in.
 pub fn page(visit: &Visit, tab: &str, status: &Value, body: Markup) -> Response {
     Html(whole(tab, framed(visit, tab, Some(status), body)).into_string()).into_response()
@@ -107,7 +103,6 @@ fn slug(id: &str, label: &str) -> String {
 }
 
 fn whole(title: &str, body: Markup) -> Markup {
-    let has_plot = body.0.contains("data-plot");
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -119,11 +114,11 @@ fn whole(title: &str, body: Markup) -> Markup {
                 title { (title) " – Headstack" }
                 link rel="icon" href="/assets/mark.svg" type="image/svg+xml";
                 link rel="stylesheet" href="/assets/style.css";
-                @if has_plot {
+                @if body.0.contains("data-plot") {
                     link rel="stylesheet" href="/assets/uPlot.min.css";
+                    script src="/assets/uPlot.iife.min.js" defer {}
                 }
-                // Loaded by the script once the page is painted.
-                meta name="later" content=(if has_plot { PLOT_SCRIPTS } else { HTMX_SCRIPT });
+                script src="/assets/htmx.min.js" defer {}
                 script src="/assets/console.js" defer {}
             }
             body { (body) }

@@ -1,24 +1,12 @@
 // Keeps an open page up to date, draws plots, and remembers nothing. Everything works without it but that.
 (() => {
   "use strict";
-  // The large scripts are for what comes later, so they come after the first paint; a page in the background has none.
-  const painted = new Promise((done) => {
-    const frame = () => (document.hidden ? done() : requestAnimationFrame(() => setTimeout(done)));
-    if (document.readyState === "complete") frame(); else addEventListener("load", frame);
-  });
-  const script = (path) => new Promise((done, failed) => {
-    const element = document.createElement("script");
-    Object.assign(element, { src: path, onload: done, onerror: () => failed(new Error(`no ${path}`)) });
-    document.head.append(element);
-  });
-  const later = document.querySelector("meta[name=later]").content.split(" ");
-  const scripts = painted.then(() => Promise.all(later.map(script)));
   const main = document.querySelector("main[data-live]");
   const offline = document.getElementById("offline");
   if (main && window.EventSource) {
     const stream = new EventSource(main.dataset.live);
     let missed = false;
-    const changed = () => scripts.then(() => document.body.dispatchEvent(new Event("store")));
+    const changed = () => document.body.dispatchEvent(new Event("store"));
     stream.addEventListener("hello", () => {
       offline.hidden = true;
       if (missed) changed();
@@ -55,7 +43,6 @@
   for (const place of document.querySelectorAll("[data-plot]")) {
     fetch(place.dataset.plot, { headers: { "HX-Request": "true" } })
       .then((answer) => (answer.ok ? answer.json() : Promise.reject(new Error(answer.statusText))))
-      .then((facts) => scripts.then(() => facts))
       .then((facts) => {
         let plot = draw(place, facts.points);
         place.dataset.drawn = "yes";

@@ -56,6 +56,10 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
         "nbdkit's table of a plugin, its functions and its handles, which are C's",
     ),
     (
+        "src/raid/array/lent.rs",
+        "a slice lent to other threads for the time of a request, which waits until they have let go",
+    ),
+    (
         "src/raid/parity/avx2.rs",
         "intrinsics of AVX2 and GFNI, which have no safe form",
     ),

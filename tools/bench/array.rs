@@ -2,8 +2,8 @@
 //!
 //! Ours is the engine alone, called by as many threads as a row says; md is measured by fio inside its kernel, which has one
 //! CPU, costly system calls and no AVX, so that its figures are a floor. Check and rebuild are bytes of each member per
-//! second. `--quick` makes one short round of one shape; a word picks the shapes whose name contains it, `--one` calls the
-//! engine by one thread instead of four, `--no-md` leaves md out. Output is Markdown.
+//! second. `--quick` makes one short round of one shape; a word picks the shapes whose name contains it, a second one the
+//! columns, `--one` calls the engine by one thread instead of four, `--no-md` leaves md out. Output is Markdown.
 
 use std::{
     fmt::Write as _,
@@ -63,6 +63,13 @@ struct Effort {
     member_mib: u64,
     seconds: f64,
     rounds: usize,
+}
+
+/// Who calls the engine, and a word of the columns that are wanted.
+#[derive(Clone, Copy)]
+struct Who<'a> {
+    threads: u64,
+    column: Option<&'a str>,
 }
 
 /// A random number generator that is as fast as it has to be (splitmix64).
@@ -180,41 +187,48 @@ fn random(array: &Array, threads: u64, seconds: f64, write: bool) -> Result<f64>
     Ok(count.load(Ordering::Relaxed) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// Our figures for the columns; 0 where the level has none.
-fn headstack(scratch: &Path, shape: Shape, effort: Effort, threads: u64) -> Result<[f64; 7]> {
+/// Our figures for the columns that are wanted; 0 for the others and where the level has none.
+fn headstack(scratch: &Path, shape: Shape, effort: Effort, who: Who<'_>) -> Result<[f64; 7]> {
     let (array, images) = new_array(scratch, shape, effort)?;
-    let seconds = effort.seconds;
-    let mut figures = [
-        sequential(&array, MIB, threads, seconds, u32::MAX, false)?,
-        sequential(&array, MIB, threads, seconds, u32::MAX, true)?,
-        sequential(
-            &array,
-            array.geometry().stripe_bytes().max(MIB),
-            threads,
-            seconds,
-            u32::MAX,
-            true,
-        )?,
-        random(&array, threads, seconds, false)?,
-        random(&array, threads, seconds, true)?,
-        0.0,
-        0.0,
-    ];
-    if !shape.1.is_bare() {
-        array.flush()?;
-        let used = array.geometry().used_bytes(Slot(0)) as f64;
-        let mut go_on = |_| ControlFlow::Continue(());
-        let start = Instant::now();
-        array.verify(headstack::raid::scrub::Repair::Report, &mut go_on)?;
-        figures[5] = used / start.elapsed().as_secs_f64();
-        array.fail_member(Slot(1))?;
-        array.add(&images[shape.3], uuid(50))?;
-        let start = Instant::now();
-        array.rebuild(&mut go_on)?;
-        figures[6] = used / start.elapsed().as_secs_f64();
+    let (seconds, threads) = (effort.seconds, who.threads);
+    let request = |column: usize| {
+        if column == 2 {
+            array.geometry().stripe_bytes().max(MIB)
+        } else {
+            MIB
+        }
+    };
+    let mut figures = [0.0; 7];
+    for column in (0..7).filter(|column| who.column.is_none_or(|word| COLUMNS[*column].contains(word))) {
+        figures[column] = match column {
+            0..3 => sequential(&array, request(column), threads, seconds, u32::MAX, column > 0)?,
+            3 | 4 => random(&array, threads, seconds, column == 4)?,
+            _ if shape.1.is_bare() => 0.0,
+            5 => check(&array)?,
+            _ => rebuild(&array, &images[shape.3])?,
+        };
     }
     array.stop(Time::new(1_700_000_100, 0))?;
     Ok(figures)
+}
+
+/// Bytes of each member per second that are compared.
+fn check(array: &Array) -> Result<f64> {
+    array.flush()?;
+    let start = Instant::now();
+    array.verify(headstack::raid::scrub::Repair::Report, &mut |_| {
+        ControlFlow::Continue(())
+    })?;
+    Ok(array.geometry().used_bytes(Slot(0)) as f64 / start.elapsed().as_secs_f64())
+}
+
+/// Bytes per second that a member is filled with.
+fn rebuild(array: &Array, spare: &Image) -> Result<f64> {
+    array.fail_member(Slot(1))?;
+    array.add(spare, uuid(50))?;
+    let start = Instant::now();
+    array.rebuild(&mut |_| ControlFlow::Continue(()))?;
+    Ok(array.geometry().used_bytes(Slot(0)) as f64 / start.elapsed().as_secs_f64())
 }
 
 /// The guest's script: prints seven figures, one a line.
@@ -336,10 +350,10 @@ fn memory(effort: Effort) -> PathBuf {
 }
 
 /// The cells of a shape's line in the table.
-fn cells(scratch: &Path, shape: Shape, effort: Effort, threads: u64, with_md: bool) -> Result<Vec<String>> {
+fn cells(scratch: &Path, shape: Shape, effort: Effort, who: Who<'_>, with_md: bool) -> Result<Vec<String>> {
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
-        ours.push(headstack(scratch, shape, effort, threads)?);
+        ours.push(headstack(scratch, shape, effort, who)?);
         if with_md {
             theirs.extend(md(scratch, shape, effort)?);
         }
@@ -374,12 +388,14 @@ fn main() -> Result<()> {
         }
     };
     let with_md = !arguments.iter().any(|argument| argument == "--no-md");
-    let word = arguments.iter().find(|argument| !argument.starts_with("--"));
+    let mut words = arguments.iter().filter(|argument| !argument.starts_with("--"));
+    let (word, column) = (words.next(), words.next().map(String::as_str));
     let threads = if arguments.iter().any(|argument| argument == "--one") {
         1
     } else {
         4
     };
+    let who = Who { threads, column };
     let base = memory(effort);
     let scratch = tempfile::tempdir_in(base)?;
     let mut out = io::stdout();
@@ -402,7 +418,7 @@ fn main() -> Result<()> {
         if quick && shape.0 != "RAID 5 x 4" {
             continue;
         }
-        let cells = cells(scratch.path(), *shape, effort, threads, with_md)?;
+        let cells = cells(scratch.path(), *shape, effort, who, with_md)?;
         writeln!(out, "| {} | {} |", shape.0, cells.join(" | "))?;
     }
     Ok(())

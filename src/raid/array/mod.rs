@@ -18,7 +18,9 @@ mod flush;
 mod intent;
 mod lanes;
 mod legs;
+mod lent;
 mod membership;
+mod merge;
 mod naming;
 mod read;
 mod roster;
@@ -92,6 +94,8 @@ pub struct Array {
     gate: RwLock<()>,
     lanes: lanes::Lanes,
     crossing: lanes::Lanes,
+    /// What requests under way are about to write.
+    offers: merge::Offers,
     /// Held by the one who moves a reshape on.
     reshaping: Mutex<()>,
     reshape_runs: AtomicBool,
@@ -139,6 +143,7 @@ impl Array {
             gate: RwLock::new(()),
             lanes: lanes::Lanes::new(),
             crossing: lanes::Lanes::new(),
+            offers: merge::Offers::default(),
             reshaping: Mutex::new(()),
             reshape_runs: AtomicBool::new(false),
             dirty: AtomicBool::new(false),

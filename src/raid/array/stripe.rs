@@ -3,7 +3,8 @@
 //! Work is cut into *slabs*: columns of one stripe in which each data chunk is either written as a whole or not at all. A
 //! slab is brought to its new parity by whichever reads less: *reconstruct-write* reads the chunks that stay,
 //! *read-modify-write* the old bytes of those that change. Where neither can be, because members are missing, all that is
-//! there is read and the rest made again first. The lanes of the columns are held throughout.
+//! there is read and the rest made again first. The lanes of the columns are held throughout. What others write in the same
+//! columns at the same time goes with it ([`super::merge`]).
 
 use std::{io, sync::Arc};
 
@@ -11,6 +12,7 @@ use rustix::io::Errno;
 
 use super::{
     Array, Failures, Roster,
+    merge::Offer,
     read::rewrite,
     rows::Rows,
     write::{Source, put_on},
@@ -76,19 +78,21 @@ impl Array {
         start: u64,
         failures: &mut Failures,
     ) -> Result<()> {
-        let (mut rest, mut at) = (source, start);
-        while rest.length() > 0 {
-            let Some(position) = roster.geometry().stripe_of(at) else {
-                return self.check_range(at, rest.length());
-            };
-            let stripe = position.stripe;
-            let within = at - stripe.array_offset_bytes();
-            let (part, after) = rest.split(roster.geometry().stripe_bytes() - within);
-            self.put_stripe(roster, stripe, within, part, failures)?;
-            at += part.length();
-            rest = after;
-        }
-        Ok(())
+        self.offered(roster, (start, source), |offer| {
+            let (mut rest, mut at) = (source, start);
+            while rest.length() > 0 {
+                let Some(position) = roster.geometry().stripe_of(at) else {
+                    return self.check_range(at, rest.length());
+                };
+                let stripe = position.stripe;
+                let within = at - stripe.array_offset_bytes();
+                let (part, after) = rest.split(roster.geometry().stripe_bytes() - within);
+                self.put_stripe(roster, stripe, (within, part), offer, failures)?;
+                at += part.length();
+                rest = after;
+            }
+            Ok(())
+        })
     }
 
     /// Writes a run of one stripe, `start` bytes behind its first.
@@ -96,47 +100,17 @@ impl Array {
         &self,
         roster: &Roster,
         stripe: Stripe,
-        start: u64,
-        part: Source<'_>,
+        (start, part): (u64, Source<'_>),
+        offer: Option<&Arc<Offer>>,
         failures: &mut Failures,
     ) -> Result<()> {
-        let chunk = stripe.chunk_bytes();
-        let end = start + part.length();
-        let (first, last) = if start / chunk == (end - 1) / chunk {
-            (start % chunk, (end - 1) % chunk + 1)
-        } else {
-            (0, chunk)
-        };
-        let _held = self.hold_stripe(&stripe, first, last);
         let whole = matches!(part, Source::Hole(length) if length == roster.geometry().stripe_bytes());
         if whole && !self.journal.is_active() {
+            let _held = self.hold_stripe(&stripe, 0, stripe.chunk_bytes());
             self.punch_stripe(roster, stripe, failures);
             return Ok(());
         }
-        // Where a chunk begins or ends to be written, the set of written chunks changes.
-        let mut cuts = [first, start % chunk, end % chunk, last];
-        cuts.sort_unstable();
-        for (from, to) in cuts.iter().zip(&cuts[1..]) {
-            let mut column = *from;
-            while column < *to {
-                let length = (to - column).min(SLAB_BYTES);
-                let covered = |index: u16| {
-                    let begin = u64::from(index) * chunk + column;
-                    (begin >= start && begin + length <= end).then(|| part.split(begin - start).1.split(length).0)
-                };
-                let slab = Slab {
-                    stripe,
-                    column,
-                    length,
-                    new: (0..stripe.data_chunks()).map(covered).collect(),
-                };
-                if slab.new.iter().any(Option::is_some) {
-                    self.put_slab(roster, &slab, failures)?;
-                }
-                column += length;
-            }
-        }
-        Ok(())
+        self.put_columns(roster, stripe, (start, part), offer, failures)
     }
 
     /// Makes holes of a whole stripe: parity of zeros is zero, for P and Q.

@@ -278,7 +278,7 @@ pub fn size(text: &str) -> Result<u64, String> {
 /// Reads a size that a 32 bit field of the format holds.
 ///
 /// # Errors
-/// As [`size`], or the size is 4 GiB or more.
+/// As [`size()`], or the size is 4 GiB or more.
 pub fn size_u32(text: &str) -> Result<u32, String> {
     u32::try_from(size(text)?).map_err(|_| "the size is too large".to_owned())
 }

@@ -98,8 +98,7 @@ const EMPTY_NAMES: &[&str] = &[
 /// the dumps.
 const CAPABILITIES: &[(char, std::ops::RangeInclusive<u32>)] = &[
     ('T', 1..=44),
-    ('R', 1..=1),
-    ('R', 3..=63),
+    ('R', 1..=63),
     ('D', 1..=23),
     ('D', 25..=26),
     ('D', 28..=65),

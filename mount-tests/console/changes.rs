@@ -3,16 +3,12 @@
 //!
 //! What a page did is looked at with the command line.
 
-use std::{
-    fs,
-    io::{BufRead as _, BufReader, Read as _, Write as _},
-    net::TcpListener,
-    process::Command,
-};
+use std::{fs, io::Write as _, net::TcpListener, os::unix::fs::PermissionsExt as _, process::Command};
 
 use serde_json::Value;
 
 use super::{HEADSTACK, Served, said, wait_until};
+use crate::cli::controller::mail::posted;
 
 /// R59: an array takes a disk in and grows while it is in use; what cannot be is refused with the reason.
 #[test]
@@ -56,7 +52,7 @@ fn a_rebuild_is_stopped_and_goes_on() {
     let array = format!("nbd+unix:///r5?socket={}/state/nbd.sock", served.store());
     let copied = Command::new(nbdcopy).arg("--flush").arg(&file).arg(&array).status();
     assert!(copied.unwrap().success());
-    served.inject([3], "slow:500");
+    served.inject([3], "slow:1500");
     said(&["disk", "pull", &served.disk(1)]);
     served.wait_for("Critical – missing disk");
     browser.post("/logical/array/r5/add", &[("disk", "d3.img")]).ends(303);
@@ -177,21 +173,7 @@ fn a_webhook_is_set_and_tested() {
     assert!(browser.get("/setting").ends(200).body.contains(&url));
     let told = std::thread::spawn(move || {
         let (stream, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(&stream);
-        let mut length = 0;
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            let small = line.trim_end().to_ascii_lowercase();
-            if small.is_empty() {
-                break;
-            }
-            length = small
-                .strip_prefix("content-length: ")
-                .map_or(length, |text| text.parse().unwrap());
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
+        let (_, body) = posted(&stream).unwrap();
         let answer = b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
         (&stream).write_all(answer).unwrap();
         serde_json::from_slice::<Value>(&body).unwrap()
@@ -228,4 +210,37 @@ fn files_are_found_in_dumps() {
     assert!(page.contains("No dump in the catalogue has a file by that"), "{page}");
     let page = browser.get("/tapes?q=%3Cscript%3E").ends(200).body;
     assert!(!page.contains("<script>\""), "{page}");
+}
+
+/// R02: the list at the top left has the other controllers of this machine, by their stores, while they run.
+#[test]
+fn the_list_has_all_controllers_that_run() {
+    let one = Served::with_array(3);
+    let root = tempfile::tempdir().unwrap();
+    let other = Served::serving_beside(root, one.root.path(), 3, "16M", &[]);
+    let browser = one.browser("anna", "view");
+    let listed = || browser.get("/").ends(200).body;
+    let option = format!(
+        "<option value=\"http://127.0.0.1:{}/\" title=\"{}\">store</option>",
+        other.port,
+        other.store()
+    );
+    assert!(listed().contains(&option), "{}", listed());
+    // One that is killed takes nothing with it, and is not listed any more.
+    drop(other);
+    assert!(!listed().contains(&option));
+    let notes = one.root.path().join("headstack");
+    assert_eq!(fs::metadata(&notes).unwrap().permissions().mode() & 0o777, 0o700);
+    // What others may write to is not believed.
+    let forged = format!(
+        "{{\"store\":\"/evil\",\"url\":\"http://evil.example/\",\"pid\":{}}}",
+        std::process::id()
+    );
+    fs::write(notes.join("forged.json"), &forged).unwrap();
+    assert!(listed().contains("http://evil.example/"));
+    fs::set_permissions(&notes, fs::Permissions::from_mode(0o777)).unwrap();
+    assert!(!listed().contains("http://evil.example/"));
+    fs::set_permissions(&notes, fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(notes.join("forged.json"), forged.replace("http:", "javascript:")).unwrap();
+    assert!(!listed().contains("javascript:"));
 }

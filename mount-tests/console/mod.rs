@@ -12,7 +12,7 @@ mod story;
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},
     net::TcpStream,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
     time::{Duration, Instant},
 };
@@ -112,6 +112,12 @@ impl Served {
 
     fn serving(disks: usize, size: &str, more: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
+        let run = root.path().to_path_buf();
+        Self::serving_beside(root, &run, disks, size, more)
+    }
+
+    /// A store whose controller finds others by their notes in `run`.
+    fn serving_beside(root: TempDir, run: &Path, disks: usize, size: &str, more: &[&str]) -> Self {
         let store = root.path().join("store").to_str().unwrap().to_owned();
         said(&["init", &store]);
         let paths: Vec<String> = (0..disks)
@@ -135,6 +141,7 @@ impl Served {
         let mut controller = Command::new(HEADSTACK)
             .args(["serve", &store, "--port", "0", "--json"])
             .args(more)
+            .env("XDG_RUNTIME_DIR", run)
             .env_remove("RUST_LOG")
             .env_remove("NOTIFY_SOCKET")
             .stdin(Stdio::null())

@@ -26,6 +26,7 @@ use crate::{
         Kind, Store,
         error::Error,
         interface::{Answerer, Ask, StoreAsk},
+        neighbours::Note,
         running::Controller,
         served::PATIENCE,
         socket::{self, Control},
@@ -123,6 +124,11 @@ impl Arguments {
         )?;
         let mounted = mounted(&self, &store, &controller)?;
         self.tell(&controller, &uris, pages.url().as_deref())?;
+        let note = pages.url().map(|url| Note::leave(&store, &url)).transpose();
+        let _note = note.unwrap_or_else(|error| {
+            log::info!("other consoles do not list this one: {error}");
+            None
+        });
         log.as_ref().map(output::log_into).transpose()?;
         if let Err(error) = sd_notify::notify(&[NotifyState::Ready]) {
             log::warn!("the service manager was not told that the store is served: {error}");

@@ -11,7 +11,7 @@ use super::{
     icons,
     users::Role,
     visit::{Problem, Visit},
-    words::{file_name, text},
+    words::{file_name, list, text},
 };
 
 /// Names and paths of the tabs.
@@ -134,7 +134,13 @@ fn framed(visit: &Visit, tab: &str, status: Option<&Value>, body: Markup) -> Mar
             a.brand href="/" { (icons::mark()) span { "Headstack" } }
             label.controller {
                 span.hidden { "Controller" }
-                select #controller title=(store) { option value="" { (file_name(&store)) } }
+                select #controller title=(store) {
+                    option value="" { (file_name(&store)) }
+                    @for other in status.map_or(&[][..], |status| list(status, "controllers")) {
+                        @let place = text(other, "store");
+                        @if place != store { option value=(text(other, "url")) title=(place) { (file_name(place)) } }
+                    }
+                }
             }
             div #health { @if let Some(status) = status { (icons::array(icons::array_state(text(status, "state")))) } }
             @if let Some(user) = visit.user() {

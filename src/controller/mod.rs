@@ -18,6 +18,7 @@ pub mod kept;
 pub mod library;
 pub mod log;
 pub mod metrics;
+pub mod neighbours;
 pub mod notify;
 pub mod order;
 pub mod profile;

@@ -3,7 +3,7 @@
 //! The server is aiosmtpd; it prints each mail that it takes.
 
 use std::{
-    io::{BufRead as _, BufReader, Read as _, Write as _},
+    io::{BufRead as _, BufReader, Read, Write as _},
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -113,6 +113,25 @@ pub fn certificate(directory: &Path) -> Option<[String; 2]> {
         .status();
     assert!(made.unwrap().success());
     Some([certificate, key])
+}
+
+/// A request to a webhook: its head, and its body.
+pub fn posted(stream: impl Read) -> Option<(String, Vec<u8>)> {
+    let mut reader = BufReader::new(stream);
+    let (mut head, mut length) = (String::new(), 0);
+    while !head.ends_with("\r\n\r\n") {
+        let from = head.len();
+        if reader.read_line(&mut head).ok()? == 0 {
+            return None;
+        }
+        let line = head[from..].trim_end().to_ascii_lowercase();
+        length = line
+            .strip_prefix("content-length: ")
+            .map_or(length, |text| text.parse().unwrap());
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some((head, body))
 }
 
 impl Store {
@@ -363,13 +382,12 @@ fn a_webhook_with_tls_has_to_be_who_it_says() {
             let Ok(mut stream) = acceptor.accept(stream) else {
                 continue;
             };
-            let mut request = [0; 4096];
-            if stream.read(&mut request).is_ok_and(|read| read > 0) {
+            if posted(&mut stream).is_some() {
                 stream
                     .write_all(b"HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n")
                     .unwrap();
+                let _ = stream.shutdown();
             }
-            let _ = stream.shutdown();
         }
     });
     let store = Store::new(0);
@@ -393,25 +411,11 @@ fn a_webhook_gets_events_as_json() {
     let (sender, told) = mpsc::channel();
     std::thread::spawn(move || {
         for stream in listener.incoming().map_while(Result::ok) {
-            let mut reader = BufReader::new(&stream);
-            let (mut head, mut length) = (String::new(), 0);
-            while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).is_ok_and(|read| read > 0) {
-                let line = head
-                    .trim_end()
-                    .lines()
-                    .next_back()
-                    .unwrap_or_default()
-                    .to_ascii_lowercase();
-                length = line
-                    .strip_prefix("content-length: ")
-                    .map_or(length, |text| text.parse().unwrap());
-            }
-            let mut body = vec![0; length];
-            reader.read_exact(&mut body).unwrap();
+            let told = posted(&stream).unwrap();
             (&stream)
                 .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 .unwrap();
-            if sender.send((head, body)).is_err() {
+            if sender.send(told).is_err() {
                 return;
             }
         }

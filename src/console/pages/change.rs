@@ -23,14 +23,7 @@ use crate::{
 };
 
 /// Levels that some other can become, with md's numbers.
-const LEVELS: [(&str, i32); 6] = [
-    ("RAID 0", 0),
-    ("RAID 1", 1),
-    ("RAID 4", 4),
-    ("RAID 5", 5),
-    ("RAID 6", 6),
-    ("RAID 10", 10),
-];
+const LEVELS: [(&str, i32); 2] = [("RAID 5", 5), ("RAID 6", 6)];
 /// Block sizes in KiB.
 const BLOCKS: [u64; 9] = [4, 8, 16, 32, 64, 128, 256, 512, 1024];
 

@@ -12,7 +12,7 @@ use crate::{
     controller::{
         disk::{Disk, smart::Smart},
         log::Query,
-        order,
+        neighbours, order,
     },
     raid::{
         discover::{ArraySet, Contents, Discovery},
@@ -85,6 +85,7 @@ impl Inner {
             "disks": disks,
             "spares": remembered.spares,
             "settings": remembered.settings,
+            "controllers": neighbours::all(),
             "telemetry_trouble": self.telemetry.trouble(),
             "events": events.iter().map(ToString::to_string).collect::<Vec<_>>(),
         });

@@ -22,10 +22,10 @@ TABS = [
     ("Physical", ["LOCATION", "MODEL", "CAPACITY", "MAX FREE", "REVISION", "STATUS", "PCIE WIDTH", "PCIE SPEED", "Identify"]),
     ("SHI", ["Storage Health Inspector", "TBW", "Detail"]),
     ("Event", ["Download", "Clear", "Prev", "Next", "UserAction"]),
-    ("Series", ["headstack.events", "Browse"]),
+    ("Series", ["headstack.events", "Browse", "Create Snapshot"]),
     ("Tapes", ["Reels", "Catalogue", "Dumps that stopped"]),
     ("Lab", ["Inject", "Scenario", "Replay"]),
-    ("Setting", ["System Setting", "Password Setting", "Users"]),
+    ("Setting", ["System Setting", "Password Setting", "Webhook", "Users"]),
     ("Help", ["Levels", "States of an array", "States of a disk", "Critical – OCE/ORLM - rebuild", "Online Help"]),
 ]
 
@@ -79,6 +79,11 @@ def every_page(browser):
     browser.click("Create Array")
     shows(browser, ["Initialization Method", "Cache Policy", "Block Size"])
     picture(browser, "create")
+    browser.click("Logical", within=".tabs a")
+    browser.click("Maintenance")
+    browser.click("Expand / Migrate")
+    shows(browser, ["More disks, another level or block size", "d4.img", "Larger disks"])
+    picture(browser, "change")
 
 
 def story(browser):

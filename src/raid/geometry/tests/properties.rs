@@ -162,7 +162,8 @@ proptest! {
             let survives = if parities > 0 { missing.len() <= parities } else { !lost_data };
             // Where the last rows are short, a member may hold nothing at all; that is no redundancy.
             if geometry.can_read(&missing) != survives {
-                prop_assert!(survives && geometry.capacity_bytes() / CHUNK_BYTES < u64::from(geometry.slots()));
+                let chunks = geometry.capacity_bytes() / geometry.chunk_bytes().max(CHUNK_BYTES);
+                prop_assert!(survives && chunks < u64::from(geometry.slots()));
             }
             match geometry.can_read(&missing) {
                 true => at_best = at_best.max(u16::try_from(missing.len()).unwrap()),

@@ -3,6 +3,8 @@
 //! A folder is a layer; each `mod.rs` is that layer's overview and glossary. `src/tidy.rs` holds the table of who
 //! may import whom as a test. The one binary, `headstack`, is `src/main.rs` over [`cli`].
 
+#![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test stops where it fails"))]
+
 pub mod cli;
 #[cfg(feature = "console")]
 pub mod console;

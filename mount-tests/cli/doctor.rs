@@ -4,7 +4,9 @@
 
 use std::fs;
 
-use super::{Place, headstack};
+use headstack::controller::disk::drive::Drive;
+
+use super::{Place, headstack, peer};
 
 /// D64: the memory of the machine, and the rest that a report needs.
 #[test]
@@ -65,4 +67,16 @@ fn a_database_in_memory_draws_a_warning() {
         warnings.iter().any(|warning| warning.as_str().unwrap().contains(&db)),
         "{told}"
     );
+}
+
+/// R46: a drive that smartctl does not know is told with smartctl's own words.
+#[test]
+fn what_smartctl_refuses_is_told() {
+    if peer("smartctl").is_none() {
+        return;
+    }
+    let drive = Drive::ask("null").unwrap();
+    assert_eq!((drive.name.as_str(), drive.passed), ("null", None));
+    let trouble = drive.trouble.unwrap();
+    assert!(trouble.contains("/dev/null"), "{trouble}");
 }

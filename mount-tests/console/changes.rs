@@ -31,12 +31,18 @@ fn an_array_is_expanded_from_its_page() {
     let viewer = served.browser("otto", "operate");
     viewer.get("/logical/array/r5/change").ends(403);
     viewer.post("/logical/array/r5/change", &[("disk", "d3.img")]).ends(403);
+    said(&["spare", "add", &served.disk(3)]);
     assert_eq!(change(&[("disk", "d3.img")]), 303);
     wait_until("the array has grown", || {
         let status = served.status();
         status["state"] == "Normal" && status["arrays"][0]["size_bytes"] == 45 << 20
     });
     assert!(served.events().contains("anna: expand or migrate array r5"));
+    // The disk is a member now, for everybody.
+    wait_until("the disk has left the pool", || {
+        let status = served.status();
+        status["spares"] == serde_json::json!([]) && status["disks"][3]["array"] == "r5"
+    });
 }
 
 /// R34, R53: a rebuild is stopped from its page, stays so, and goes on when it is asked for.
@@ -209,7 +215,7 @@ fn files_are_found_in_dumps() {
     let page = browser.get("/tapes?q=haystack").ends(200).body;
     assert!(page.contains("No dump in the catalogue has a file by that"), "{page}");
     let page = browser.get("/tapes?q=%3Cscript%3E").ends(200).body;
-    assert!(!page.contains("<script>\""), "{page}");
+    assert!(!page.contains("<script>") && page.contains("&lt;script&gt;"), "{page}");
 }
 
 /// R02: the list at the top left has the other controllers of this machine, by their stores, while they run.

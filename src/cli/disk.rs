@@ -202,17 +202,17 @@ impl Show {
         let location = live.get("location").map_or(Cell::None, |at| {
             Cell::text(format!("controller {} port {}", at["controller"], at["port"]))
         });
-        let drive = hardware.drives.first().and_then(|name| Drive::ask(name));
+        let drive = facts_of_drive(&hardware.drives);
         let facts = [
             ("path", Cell::path(&path)),
             ("location", location),
-            ("model", hardware.model.clone().map_or(Cell::None, Cell::Text)),
+            ("model", hardware.model.map_or(Cell::None, Cell::Text)),
             ("size_bytes", Cell::Bytes(report.size_bytes)),
             ("free_bytes", Cell::Bytes(report.free_bytes)),
-            ("revision", hardware.revision.clone().map_or(Cell::None, Cell::Text)),
+            ("revision", hardware.revision.map_or(Cell::None, Cell::Text)),
             ("state", told("state")),
             ("pcie_width", Cell::number(hardware.width.map(u64::from))),
-            ("pcie_speed", hardware.speed.clone().map_or(Cell::None, Cell::Text)),
+            ("pcie_speed", hardware.speed.map_or(Cell::None, Cell::Text)),
             ("written_bytes", told("written_bytes")),
             ("holds", Cell::text(report.contents.to_string())),
             (
@@ -233,19 +233,19 @@ impl Show {
             ),
             ("member", place.map_or(Cell::None, |(_, place)| Cell::text(place))),
         ];
-        let facts = facts.into_iter().chain(facts_of_drive(&hardware.drives, drive));
-        Output::new("disk show", self.form).record(&facts.collect::<Vec<_>>())?;
+        let facts: Vec<_> = facts.into_iter().chain(drive).collect();
+        Output::new("disk show", self.form).record(&facts)?;
         Ok(Code::Success)
     }
 }
 
 /// What is told of the real drive under an image.
-fn facts_of_drive(names: &[String], drive: Option<Drive>) -> [(&'static str, Cell); 8] {
+fn facts_of_drive(names: &[String]) -> [(&'static str, Cell); 9] {
     let name = match names {
         [] => Cell::None,
         names => Cell::Text(names.join(" ")),
     };
-    let drive = drive.unwrap_or_default();
+    let drive = names.first().and_then(|name| Drive::ask(name)).unwrap_or_default();
     let doubts = match drive.doubts.as_slice() {
         [] => Cell::None,
         doubts => Cell::Text(doubts.join("; ")),
@@ -256,6 +256,10 @@ fn facts_of_drive(names: &[String], drive: Option<Drive>) -> [(&'static str, Cel
         ("drive_temperature_c", Cell::number(drive.temperature_c)),
         ("drive_power_on_hours", Cell::number(drive.power_on_hours)),
         ("drive_percentage_used", Cell::number(drive.percentage_used)),
+        (
+            "drive_written_bytes",
+            drive.written_bytes.map_or(Cell::None, Cell::Bytes),
+        ),
         ("drive_media_errors", Cell::number(drive.media_errors)),
         ("drive_doubts", doubts),
         ("drive_trouble", drive.trouble.map_or(Cell::None, Cell::Text)),

@@ -119,25 +119,15 @@ impl Findings {
                 .members
                 .iter()
                 .map(|member| member.image.directory.path().join(whole(&member.image.name)));
-            let places: Vec<_> = paths
-                .map(|path| {
-                    (
-                        fs::metadata(&path).ok().map(|file| file.dev()),
-                        Hardware::of(&path).drives,
-                    )
-                })
-                .collect();
-            let one = |(first, drives): &(Option<u64>, Vec<String>), (other, others): &(Option<u64>, Vec<String>)| {
-                (first.is_some() && first == other) || (!drives.is_empty() && drives == others)
-            };
-            let shared = places.windows(2).all(|pair| one(&pair[0], &pair[1]));
+            let places: Vec<Under> = paths.map(|path| Under::of(&path)).collect();
+            let shared = places.windows(2).all(|pair| pair[0].is_shared_by(&pair[1]));
             if !set.level.is_bare() && places.len() > 1 && shared {
                 self.warnings.push(format!(
                     "array {}: all its images are on one drive or file system: what fails under it fails them all",
                     set.name
                 ));
             }
-            asked.extend(places.into_iter().flat_map(|(_, drives)| drives));
+            asked.extend(places.into_iter().flat_map(|under| under.drives));
         }
         asked.sort();
         asked.dedup();
@@ -261,6 +251,28 @@ impl Findings {
         self.warnings
             .extend(doubt.map(|doubt| format!("{}: {doubt}", place.display())));
         Ok(())
+    }
+}
+
+/// What is under an image.
+struct Under {
+    /// Device of the file system; none where there is no such file.
+    file_system: Option<u64>,
+    /// Names of the drives, where the kernel tells them.
+    drives: Vec<String>,
+}
+
+impl Under {
+    fn of(image: &Path) -> Self {
+        Self {
+            file_system: fs::metadata(image).ok().map(|file| file.dev()),
+            drives: Hardware::of(image).drives,
+        }
+    }
+
+    fn is_shared_by(&self, other: &Self) -> bool {
+        let one_file_system = self.file_system.is_some() && self.file_system == other.file_system;
+        one_file_system || (!self.drives.is_empty() && self.drives == other.drives)
     }
 }
 

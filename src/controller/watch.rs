@@ -62,6 +62,11 @@ impl Observed {
         }
     }
 
+    /// Files of its members.
+    pub fn members(&self) -> impl Iterator<Item = &PathBuf> {
+        self.seats.iter().filter_map(|seat| seat.path.as_ref())
+    }
+
     /// Slots without a member.
     pub fn empty_slots(&self) -> impl Iterator<Item = usize> {
         let seats = self.seats.iter().enumerate();

@@ -3,39 +3,36 @@
 //! The array can be used meanwhile and has its new size at the end. What is asked for is looked at before it begins; what
 //! cannot be is refused by the controller, with the reason.
 
+use std::path::PathBuf;
+
 use axum::{extract::Path, response::Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::{logical, maintenance::array_of, maintenance::check};
+use super::{
+    create::BLOCKS,
+    disks, logical,
+    maintenance::{array_of, check},
+};
 use crate::{
     console::{
-        frame, icons,
+        frame,
         users::Role,
         visit::{Problem, Visit},
         words::{list, size, size_of, text},
     },
-    controller::{
-        Action,
-        interface::{Ask, StoreAsk},
-        order::Order,
-    },
+    controller::{Action, interface::Ask, order::Order},
 };
 
 /// Levels that some other can become, with md's numbers.
 const LEVELS: [(&str, i32); 2] = [("RAID 5", 5), ("RAID 6", 6)];
-/// Block sizes in KiB.
-const BLOCKS: [u64; 9] = [4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
 /// `GET /logical/array/NAME/change`.
 pub async fn page(visit: Visit, Path(name): Path<String>) -> Result<Response, Problem> {
     visit.need(Role::Admin)?;
     let (status, array) = array_of(&visit, &name).await?;
     check(&array, Action::Reshape, "Expand or Migrate")?;
-    let free = list(&status, "disks")
-        .iter()
-        .filter(|disk| disk["array"].is_null() && disk["pulled"] != true);
-    let free: Vec<&Value> = free.collect();
+    let free = disks::free(&status);
     let body = html! {
         h1 { "Expand or Migrate " (name) }
         p { (logical::level(text(&array, "level"))) ", " (size_of(&array, "size_bytes")) ", " (list(&array, "members").len()) " disks. It can be used meanwhile, and goes on after a power cut." }
@@ -70,18 +67,8 @@ fn reshape(visit: &Visit, name: &str, array: &Value, free: &[&Value]) -> Markup 
                 }
             }
             h3 { "Disks that become members" }
-            @if free.is_empty() { p.hint { "No disk is free. Plug one in, or make one: " code { "headstack disk create STORE/disks/NEW.img --size SIZE" } } }
-            ul.ticks {
-                @for disk in free {
-                    @let disk_name = text(disk, "name");
-                    li { label {
-                        input type="checkbox" name="disk" value=(disk_name);
-                        strong { (disk_name) } span { (size_of(disk, "size_bytes")) }
-                        (icons::disk(icons::disk_state(text(disk, "state"))))
-                        span.hint { (disk["holds"].as_str().unwrap_or_default()) }
-                    } }
-                }
-            }
+            @if free.is_empty() { (disks::none()) }
+            (disks::ticks(free, "size_bytes", false))
             label.tick { input type="checkbox" name="yes" value="1"; "What these disks hold may be lost" }
             p.row { button.primary type="submit" name="verb" value="reshape" { "Expand / Migrate" } }
         }
@@ -113,12 +100,8 @@ pub async fn change(visit: Visit, Path(name): Path<String>) -> Result<Response, 
         };
         (order, format!("let array {name} use all of its disks"))
     } else {
-        let mut images = Vec::new();
-        for chosen in form.all("disk") {
-            let disk = list(&status, "disks").iter().find(|disk| text(disk, "name") == chosen);
-            let disk = disk.ok_or_else(|| Problem::missing(format!("there is no disk {chosen}")))?;
-            images.push(text(disk, "path").into());
-        }
+        let images = form.all("disk").map(|name| disks::image_of(&status, name));
+        let images: Vec<PathBuf> = images.collect::<Result<_, _>>()?;
         let level = form.number("level")?.map(i32::try_from).transpose();
         let level = level.map_err(|_| Problem::usage("there is no such level", "one of the list"))?;
         let block = form.number("block")?;
@@ -141,7 +124,5 @@ pub async fn change(visit: Visit, Path(name): Path<String>) -> Result<Response, 
     visit
         .change(Role::Admin, &what, Ask::Array { name: whole, order })
         .await?;
-    // What became a member is no disk of the pool any more.
-    visit.ask_store(StoreAsk::Rescan).await?;
     Ok(visit.done(&page, "It has begun; this page shows how far it is."))
 }

@@ -8,9 +8,10 @@ use maud::{Markup, html};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
+use super::disks;
 use crate::{
     console::{
-        frame, icons,
+        frame,
         users::Role,
         visit::{Problem, Visit},
         words::{list, size, size_of, text},
@@ -45,7 +46,7 @@ const INITS: [(&str, &str, &str); 4] = [
     ),
 ];
 /// Block sizes in KiB.
-const BLOCKS: [u64; 9] = [4, 8, 16, 32, 64, 128, 256, 512, 1024];
+pub const BLOCKS: [u64; 9] = [4, 8, 16, 32, 64, 128, 256, 512, 1024];
 const UNITS: [(&str, u64); 3] = [("MiB", 1 << 20), ("GiB", 1 << 30), ("TiB", 1 << 40)];
 
 /// `GET /logical/create`.
@@ -53,7 +54,7 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
     visit.need(Role::Admin)?;
     let status = visit.status().await?;
     let free = |disk: &&Value| disk["pulled"] != true && disk["free_bytes"].as_u64().is_some_and(|free| free > 0);
-    let disks: Vec<&Value> = list(&status, "disks").iter().filter(free).collect();
+    let room: Vec<&Value> = list(&status, "disks").iter().filter(free).collect();
     let body = html! {
         h1 { "Create Array" }
         form.card method="post" action="/logical/create" {
@@ -79,18 +80,8 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
                 p.hint { "Left free: as much as there is. The smallest disk sets the limit." }
             }
             h3 { "Disks" }
-            @if disks.is_empty() { p.hint { "No disk has free space." } }
-            ul.ticks {
-                @for disk in &disks {
-                    li { label {
-                        input type="checkbox" name="disk" value=(text(disk, "name"));
-                        strong { (text(disk, "name")) }
-                        span { (size_of(disk, "free_bytes")) " free" }
-                        (icons::disk(icons::disk_state(text(disk, "state"))))
-                        span.hint { (disk["holds"].as_str().unwrap_or_default()) }
-                    } }
-                }
-            }
+            @if room.is_empty() { p.hint { "No disk has free space." } }
+            (disks::ticks(&room, "free_bytes", false))
             p.row { button.primary type="submit" { "Create" } a.button href="/logical" { "Back" } }
         }
     };
@@ -119,11 +110,6 @@ fn word<T: DeserializeOwned>(visit: &Visit, name: &str) -> Result<T, Problem> {
 /// What the form wishes for.
 fn wish(visit: &Visit, status: &Value, dry_run: bool) -> Result<Creation, Problem> {
     let form = visit.form();
-    let path = |name: &str| {
-        let disk = list(status, "disks").iter().find(|disk| text(disk, "name") == name);
-        disk.map(|disk| text(disk, "path").into())
-            .ok_or_else(|| Problem::missing(format!("there is no disk {name}")))
-    };
     let unit = UNITS
         .iter()
         .find(|(unit, _)| *unit == form.text("unit"))
@@ -138,7 +124,10 @@ fn wish(visit: &Visit, status: &Value, dry_run: bool) -> Result<Creation, Proble
         layout: None,
         init: word(visit, "init")?,
         capacity_bytes: capacity,
-        images: form.all("disk").map(path).collect::<Result<_, _>>()?,
+        images: form
+            .all("disk")
+            .map(|name| disks::image_of(status, name))
+            .collect::<Result<_, _>>()?,
         spares: Vec::new(),
         missing: 0,
         no_bitmap: false,

@@ -7,7 +7,7 @@ use axum::{extract::Path, response::Response};
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::logical;
+use super::{disks, logical};
 use crate::{
     console::{
         frame, icons,
@@ -194,27 +194,14 @@ pub fn check(array: &Value, action: Action, word: &str) -> Result<(), Problem> {
 pub async fn choose(visit: Visit, Path(name): Path<String>) -> Result<Response, Problem> {
     let (status, array) = array_of(&visit, &name).await?;
     check(&array, Action::AddDisk, "Add Disk")?;
-    let free = list(&status, "disks")
-        .iter()
-        .filter(|disk| disk["array"].is_null() && disk["pulled"] != true);
-    let free: Vec<&Value> = free.collect();
+    let free = disks::free(&status);
     let body = html! {
         form.card method="post" action={ "/logical/array/" (name) "/add" } {
             h1 { "Add Disk to " (name) }
             p { "The disk takes the empty place and is filled from the others." }
             (frame::token(&visit))
-            @if free.is_empty() { p { "No disk is free. Plug one in, or make one: " code { "headstack disk create STORE/disks/NEW.img --size SIZE" } } }
-            ul.ticks {
-                @for (number, disk) in free.iter().enumerate() {
-                    @let disk_name = text(disk, "name");
-                    li { label {
-                        input type="radio" name="disk" value=(disk_name) required checked[number == 0];
-                        strong { (disk_name) } span { (size_of(disk, "size_bytes")) }
-                        (icons::disk(icons::disk_state(text(disk, "state"))))
-                        span.hint { (disk["holds"].as_str().unwrap_or_default()) }
-                    } }
-                }
-            }
+            @if free.is_empty() { (disks::none()) }
+            (disks::ticks(&free, "size_bytes", true))
             label.tick { input type="checkbox" name="yes" value="1"; "What the disk holds may be lost" }
             p.row {
                 @if !free.is_empty() { button.primary type="submit" { "Add Disk" } }
@@ -231,10 +218,8 @@ pub async fn add(visit: Visit, Path(name): Path<String>) -> Result<Response, Pro
     let (status, array) = array_of(&visit, &name).await?;
     check(&array, Action::AddDisk, "Add Disk")?;
     let chosen = visit.form().text("disk");
-    let disk = list(&status, "disks").iter().find(|disk| text(disk, "name") == chosen);
-    let disk = disk.ok_or_else(|| Problem::missing(format!("there is no disk {chosen}")))?;
     let order = Order::Add {
-        image: text(disk, "path").into(),
+        image: disks::image_of(&status, chosen)?,
         wait: false,
         yes: visit.form().ticked("yes"),
     };

@@ -6,6 +6,7 @@
 mod assets;
 mod change;
 mod create;
+mod disks;
 mod enter;
 mod event;
 mod global;

@@ -7,12 +7,13 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::disks;
 use crate::{
     console::{
-        frame, icons,
+        frame,
         users::Role,
         visit::{Problem, Visit},
-        words::{list, size_of, text},
+        words::list,
     },
     controller::interface::{Ask, StoreAsk},
 };
@@ -21,40 +22,28 @@ use crate::{
 pub async fn page(visit: Visit) -> Result<Response, Problem> {
     let status = visit.status().await?;
     let in_pool = |disk: &Value| list(&status, "spares").iter().any(|spare| *spare == disk["name"]);
-    let disks = list(&status, "disks").iter();
-    let (pool, rest): (Vec<&Value>, Vec<&Value>) = disks.partition(|disk| in_pool(disk));
-    let free = rest
-        .into_iter()
-        .filter(|disk| disk["array"].is_null() && disk["pulled"] != true);
+    let pool: Vec<&Value> = list(&status, "disks").iter().filter(|disk| in_pool(disk)).collect();
+    let mut free = disks::free(&status);
+    free.retain(|disk| !in_pool(disk));
     let body = html! {
         h1 { "Spare Pool" }
         p { "A spare takes the place of the next member that fails, in whichever array it fits, and is rebuilt at once." }
         (form(&visit, "Spare Pool", &pool, "remove", "Remove Spare", "No disk is a spare."))
-        (form(&visit, "Available Disks", &free.collect::<Vec<_>>(), "add", "Add Spare", "No disk is free."))
+        (form(&visit, "Available Disks", &free, "add", "Add Spare", "No disk is free."))
         p { a.button href="/logical" { "Logical" } }
     };
     Ok(frame::page(&visit, "Logical", &status, body))
 }
 
-fn form(visit: &Visit, title: &str, disks: &[&Value], verb: &str, label: &str, none: &str) -> Markup {
+fn form(visit: &Visit, title: &str, listed: &[&Value], verb: &str, label: &str, none: &str) -> Markup {
     html! {
         section.panel {
             h2 { (title) }
-            @if disks.is_empty() { p.hint { (none) } } @else {
+            @if listed.is_empty() { p.hint { (none) } } @else {
                 form method="post" action="/logical/spares" {
                     (frame::token(visit))
                     input type="hidden" name="verb" value=(verb);
-                    ul.ticks {
-                        @for disk in disks {
-                            @let name = text(disk, "name");
-                            li { label {
-                                input type="checkbox" name="disk" value=(name);
-                                strong { (name) } span { (size_of(disk, "size_bytes")) }
-                                (icons::disk(icons::disk_state(text(disk, "state"))))
-                                span.hint { (disk["holds"].as_str().unwrap_or_default()) }
-                            } }
-                        }
-                    }
+                    (disks::ticks(listed, "size_bytes", false))
                     @if verb == "add" {
                         label.tick { input type="checkbox" name="yes" value="1"; "Also disks that hold something, which is lost when they are used" }
                     }

@@ -123,6 +123,9 @@ async fn files(visit: &Visit) -> Result<Markup, Problem> {
     let found = list(&facts, "found");
     Ok(html! {
         h3 { "Files in dumps" }
+        @for key in list(&facts, "without_contents") {
+            p.trouble { "The names of dump " code { (key.as_str().unwrap_or_default()) } " are missing: " code { "headstack tape catalogue" } " notes them again." }
+        }
         @if found.is_empty() { p.hint { "No dump in the catalogue has a file by that." } } @else {
             table.cards #files {
                 thead { tr { th { "File" } th { "Dump of" } th.number { "Level" } th { "Date" } th { "Tapes" } th.number { "Tape file" } } }

@@ -178,14 +178,6 @@ mod tests {
         }
     }
 
-    /// A drive that smartctl does not know is told with smartctl's own words.
-    #[test]
-    fn what_smartctl_refuses_is_told() {
-        let Some(drive) = Drive::ask("null") else { return };
-        assert_eq!(drive.passed, None);
-        assert!(drive.trouble.is_some_and(|trouble| trouble.contains("/dev/null")));
-    }
-
     #[test]
     fn a_program_that_is_not_there_is_told_apart() {
         let missing = answer(Command::new("headstack-has-no-such-program"));

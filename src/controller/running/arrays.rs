@@ -4,7 +4,7 @@
 //! a place that stays empty goes to the first disk of the spare pool that fits. An array that was disabled because disks
 //! were pulled has written nothing since: when they are back it is assembled again.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 
@@ -25,6 +25,7 @@ use crate::{
         assemble::Assembly,
         discover::{ArraySet, Discovery, open},
         health::ArrayState,
+        partition::is_on,
     },
 };
 
@@ -38,7 +39,11 @@ impl Inner {
             }
             match self.start_set(set) {
                 Ok(observed) => {
-                    locked(&self.seen).told.remove(&set.uuid);
+                    {
+                        let mut seen = locked(&self.seen);
+                        seen.told.remove(&set.uuid);
+                        seen.nameless.retain(|(uuid, _), _| *uuid != set.uuid);
+                    }
                     observed.greeting().into_iter().for_each(|event| self.tell(event));
                     self.see(looks, set.uuid, observed);
                 }
@@ -107,7 +112,11 @@ impl Inner {
             let before = self.see(&mut looks, uuid, now.clone());
             if let Some(before) = before {
                 let events = now.since(&before);
-                changed |= !events.is_empty();
+                let moved = !now.members().eq(before.members());
+                changed |= moved || !events.is_empty();
+                if moved {
+                    now.members().for_each(|member| self.is_spare_no_more(member));
+                }
                 events.into_iter().for_each(|event| self.tell(event));
             }
             match keeper.fault() {
@@ -167,6 +176,13 @@ impl Inner {
         let added = keeper.array().add(&self.disks.image(disk), new_uuid()?)?;
         keeper.go_on();
         Ok(added)
+    }
+
+    /// Takes the disk of a member out of the spare pool, whoever made it one.
+    fn is_spare_no_more(&self, member: &Path) {
+        let pool = locked(&self.remembered).spares.clone();
+        let on_it = |name: &&String| is_on(member, &self.store.disks().join(name));
+        pool.iter().filter(on_it).for_each(|name| self.leave_pool(name));
     }
 
     /// Takes a name out of the spare pool. The disk is in use: where that cannot be made durable now, it is with the next

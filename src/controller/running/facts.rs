@@ -42,22 +42,15 @@ impl Inner {
             let told = seen.told.iter().filter(|(uuid, _)| !running(**uuid));
             told.map(|(_, text)| text.clone()).collect()
         };
-        let nameless: Vec<String> = {
-            let mut seen = locked(&self.seen);
-            let has = |uuid: &Uuid, path: &String| {
-                let keeper = keepers.iter().find(|keeper| keeper.array().uuid() == *uuid);
-                keeper.is_some_and(|keeper| {
-                    let members = keeper.array().status().members;
-                    members.iter().any(|seat| {
-                        seat.path
-                            .as_deref()
-                            .is_some_and(|member| is_on(member, Path::new(path)))
-                    })
-                })
-            };
-            seen.nameless.retain(|(uuid, path), _| has(uuid, path));
-            seen.nameless.values().cloned().collect()
+        let has = |uuid: &Uuid, image: &Path| {
+            let keeper = keepers.iter().find(|keeper| keeper.array().uuid() == *uuid);
+            let members = keeper.map_or_else(Vec::new, |keeper| keeper.array().status().members);
+            let mut paths = members.iter().filter_map(|seat| seat.path.as_deref());
+            paths.any(|member| is_on(member, image))
         };
+        let told = locked(&self.seen).nameless.clone();
+        let nameless = told.iter().filter(|((uuid, path), _)| has(uuid, Path::new(path)));
+        let nameless: Vec<&String> = nameless.map(|(_, text)| text).collect();
         let found = locked(&self.found).clone();
         let disks: Vec<Value> = self
             .disks

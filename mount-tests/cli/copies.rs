@@ -47,6 +47,37 @@ fn a_tree_is_copied_through_no_tape() {
     }));
 }
 
+/// D50, D59: what a restore is told of its target a copy takes too, and what is left out of a dump: other names with leave, lists up
+/// to a limit, no more room than there is.
+#[test]
+fn a_copy_takes_what_a_restore_is_told() {
+    let reels = Reels::new();
+    let tree = Path::new(&reels.tree);
+    fs::write(tree.join("left.tmp"), "out").unwrap();
+    fs::write(tree.join("old"), "old").unwrap();
+    let limit = |limit: &str, out: &str| {
+        let words = ["-e", "EXCLUDE=*.tmp", "--rename", "old=sub/new", "--ace-limit", limit];
+        run(copy(&reels, out).args(words).env("EXTRACT", "E"), b"")
+    };
+    let out = reels.place.at("new");
+    run(copy(&reels, &out).args(["--rename", "old=sub/new"]), b"").fails(64, &["EXTRACT=E"]);
+    limit("100", &out).text();
+    let out = Path::new(&out);
+    assert_eq!(fs::read(out.join("sub/new")).unwrap(), b"old");
+    assert!(!out.join("old").exists() && !out.join("left.tmp").exists());
+    let setfacl = Command::new("setfacl")
+        .args(["-m", "u:1:r,u:2:r,u:3:r"])
+        .arg(tree.join("old"))
+        .status();
+    if setfacl.is_ok_and(|status| status.success()) {
+        let told = limit("5", out.to_str().unwrap());
+        assert!(told.err.contains("which is too many"), "{told:?}");
+    }
+    run(copy(&reels, out.to_str().unwrap()).args(["-e", "LEVEL=3"]), b"").ends(64);
+    let small = reels.place.at("small");
+    run(copy(&reels, &small).env("FORCE", "perhaps"), b"").fails(64, &["FORCE=perhaps"]);
+}
+
 /// A copy that is held as soon as its last session is taken.
 fn held(reels: &Reels, out: &str, session: u32) -> Child {
     let child = copy(reels, out)

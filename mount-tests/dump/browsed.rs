@@ -31,7 +31,7 @@ fn browser(place: &Place, volumes: &Volumes) -> Browser {
     Browser::new(&mut names, Reader::open(volumes.clone(), 0).unwrap(), found.places).unwrap()
 }
 
-fn mounted(place: &Place, volumes: &Volumes) -> Mounted {
+pub(super) fn mounted(place: &Place, volumes: &Volumes) -> Mounted {
     mount(browser(place, volumes), "tape", &place.path("out"), false).unwrap()
 }
 

@@ -9,6 +9,7 @@ mod chains;
 mod damaged;
 mod foreign;
 mod hostile;
+mod images;
 mod interactive;
 mod lists;
 mod live;

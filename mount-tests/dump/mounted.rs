@@ -336,6 +336,60 @@ fn contexts_survive_their_mounts() {
     assert_eq!(snapshots(&mount), Vec::<String>::new());
 }
 
+/// D41: whatever the table of mounts calls a database, a context knows where it is, and so does a restored chain; a mounted tape
+/// is no database, and is dumped as it is.
+#[test]
+fn a_mount_of_any_name_says_where_its_database_is() {
+    if !root() {
+        return;
+    }
+    let (place, mut mount) = (Place::new(), Mount::with("fsname=/none,allow-delete"));
+    let series = mount.series("t");
+    let mut raw = appender(&series.join("raw"));
+    for at in 0..64_u64 {
+        raw.write_all(&records(at * 32_768..(at + 1) * 32_768)).unwrap();
+    }
+    drop(raw);
+    killed(&place, &mount, &place.path("tapes/one.tap"), &[]);
+    let contexts = Contexts::of(place.host("state"));
+    let context = contexts.all().unwrap().remove(0);
+    assert_eq!(context.snapshot.as_ref().unwrap().database, mount.database());
+    mount.unmount();
+    let output = headstack(&place, &["context", "rm", &context.id(), "--yes"]);
+    assert!(output.status.success(), "{output:?}");
+    mount.mount_again();
+    assert_eq!(snapshots(&mount), Vec::<String>::new());
+
+    let (tape, point) = (text(&place.path("tapes/t.tap")), text(&mount.point()));
+    let target = Mount::with("fsname=other");
+    for (level, file, more) in [("-0", "1", 9_000_000..9_000_010), ("-1", "2", 9_000_010..9_000_020)] {
+        done(&headstack(
+            &place,
+            &["dump", level, "-u", "--json", "-f", &tape, &point],
+        ));
+        let words = ["restore", "-r", "-s", file, "-f", &tape, "-D", &text(&target.point())];
+        let output = headstack(&place, &words);
+        assert!(output.status.success(), "{output:?}");
+        appender(&series.join("raw")).write_all(&records(more)).unwrap();
+    }
+    let reel = text(&place.path("out"));
+    done(&headstack(&place, &["tape", "mount", "--json", "-f", &tape, &reel]));
+    let again = headstack(
+        &place,
+        &[
+            "dump",
+            "-0",
+            "--json",
+            "-f",
+            &text(&place.path("tapes/again.tap")),
+            &reel,
+        ],
+    );
+    let unmounted = headstack_plain(&["umount", &reel]);
+    assert!(unmounted.status.success(), "{unmounted:?}");
+    assert_eq!(done(&again)["troubles"], 0);
+}
+
 /// D18: what is mounted in a tree stands on the tape as a symlink to where it is mounted.
 #[test]
 fn mount_points_are_symlinks_on_the_tape() {

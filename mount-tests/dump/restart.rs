@@ -84,7 +84,7 @@ pub fn order(level: u8) -> Order {
 }
 
 /// The tapes of a kind, in a directory of their own.
-fn volumes(place: &Place, kind: &str, container: Container, small: bool) -> Volumes {
+pub(super) fn volumes(place: &Place, kind: &str, container: Container, small: bool) -> Volumes {
     let directory = place.path("tapes").join(kind);
     fs::create_dir_all(&directory).unwrap();
     let capacity_bytes = small.then_some(1 << 20);
@@ -111,7 +111,7 @@ fn files_in(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     files
 }
 
-fn assert_same_files(one: &Path, other: &Path, what: &str) {
+pub(super) fn assert_same_files(one: &Path, other: &Path, what: &str) {
     let (one, other) = (files_in(one), files_in(other));
     let names = |files: &[(PathBuf, Vec<u8>)]| {
         files
@@ -127,7 +127,7 @@ fn assert_same_files(one: &Path, other: &Path, what: &str) {
 }
 
 /// Dumps until the place number `stop_at` at which the dump looks whether to stop.
-fn until(stop_at: u64, mut dump: impl FnMut(&mut Watch<'_>) -> Result<Summary>) -> Result<Summary> {
+pub(super) fn until(stop_at: u64, mut dump: impl FnMut(&mut Watch<'_>) -> Result<Summary>) -> Result<Summary> {
     let stop = AtomicBool::new(stop_at == 0);
     let mut places = 0;
     let notice = &mut |notice: &Notice| {

@@ -117,7 +117,8 @@ fn refuse_mount(path: &Path) -> Result<()> {
     match kernel::mounted_at(&kernel::absolute(path)) {
         Some(mount) if mount.kind == kernel::FILE_SYSTEM_TYPE => {
             let message = format!("{} is a mount; verbs work on the database itself", path.display());
-            Err(Failure::new(Code::Usage, message, format!("{} in its place", mount.source)).into())
+            let database = mount.database().unwrap_or(mount.source.into());
+            Err(Failure::new(Code::Usage, message, format!("{} in its place", database.display())).into())
         }
         _ => Ok(()),
     }

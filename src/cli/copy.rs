@@ -14,7 +14,10 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 
 use super::{
-    dump::{host, identity, now_s},
+    dump::{
+        host, identity, now_s,
+        variables::{Variables, variable_of_copy},
+    },
     dumping::{
         self,
         source::{Source, tree_of},
@@ -22,15 +25,14 @@ use super::{
     exit::{Code, Failure},
     output::{Cell, JsonOption, Output},
     reels::{StateArgument, absolute, tell},
+    restoring::TargetOptions,
 };
 use crate::{
-    controller::{Store, images::taker},
     dump::{
         context::{Context as Kept, Contexts},
         dumpdates::Dumpdates,
         reader::Reader,
         restore::{Choice, Destination, Restored, check_room, extract},
-        selection::Selection,
         writer::{Notice, Order, Summary, Watch, dump_kept},
     },
     tape::{Container, Limits, Names, Volumes, pipe},
@@ -47,7 +49,8 @@ const FACTOR: u32 = 64;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  headstack copy /srv/data /mnt/new")]
+  headstack copy /srv/data /mnt/new
+  headstack copy -e 'EXCLUDE=*.tmp' --rename a=b --extract-as E /srv/data /mnt/new")]
 pub struct Arguments {
     /// Root of the tree
     #[arg(value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
@@ -58,9 +61,11 @@ pub struct Arguments {
     /// Snapshot to copy, of the mounted database that PATH is in; one is made, and removed afterwards, by default
     #[arg(long, value_name = "NAME")]
     snapshot: Option<String>,
-    /// Copy as much as fits without checking the room beforehand
-    #[arg(long)]
-    force: bool,
+    /// What is left out, as backup applications tell it: EXCLUDE, NO_ACLS
+    #[arg(short = 'e', long = "env", value_name = "NAME=VALUE", value_parser = variable_of_copy)]
+    variables: Vec<(String, String)>,
+    #[command(flatten)]
+    options: TargetOptions,
     #[command(flatten)]
     state: StateArgument,
     #[command(flatten)]
@@ -77,11 +82,7 @@ impl Arguments {
         let state = self.state.open()?;
         let _sessions = [dumping::session(&*state)?, dumping::session(&*state)?];
         let target = self.made_target(&source)?;
-        let destination = Destination::open(&target)?.forced(self.force);
-        let destination = match Store::open(&target) {
-            Ok(store) => destination.taking_images(taker(store)),
-            Err(_) => destination,
-        };
+        let destination = self.options.onto(Destination::open(&target)?, false)?;
         destination.claim()?;
         let (to, from) = pipe::pipe();
         let over = |end| Volumes {
@@ -157,7 +158,7 @@ impl Arguments {
             update: false,
             scope: source.scope(),
             history: false,
-            selection: Selection::default(),
+            selection: Variables::of(&self.variables)?.selection()?,
         })
     }
 

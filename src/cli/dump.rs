@@ -3,7 +3,7 @@
 //! Levels are options as other programs have them, `-0` to `-31`; they are turned into `--level` before the line is parsed.
 //! What backup applications tell besides is in `variables.rs`.
 
-mod variables;
+pub(super) mod variables;
 
 use std::{
     ffi::OsString,
@@ -30,7 +30,6 @@ use crate::{
     dump::{
         context::{Context as Kept, Contexts},
         dumpdates::Dumpdates,
-        selection::Selection,
         writer::{Order, check, dump_kept},
     },
     tape::{self, Container},
@@ -167,10 +166,6 @@ impl Arguments {
 
     fn order(&self, source: &Source) -> Result<Order> {
         let told = Variables::of(&self.variables)?;
-        let names = told.get("EXCLUDE").unwrap_or_default();
-        let mut selection = Selection::default().without(names)?;
-        selection.no_lists = told.flag("NO_ACLS")?.unwrap_or(false);
-        selection.ignore_inode_changes = told.flag("IGNORE_CTIME")?.unwrap_or(false);
         let label = self.label.as_deref().or(told.get("DMP_NAME")).unwrap_or("none");
         Ok(Order {
             level: self.level.or(told.level()?).unwrap_or(0),
@@ -184,7 +179,7 @@ impl Arguments {
             update: self.update || told.flag("UPDATE")?.unwrap_or(false),
             scope: source.scope(),
             history: !self.no_history && told.flag("HIST")?.unwrap_or(true),
-            selection,
+            selection: told.selection()?,
         })
     }
 }

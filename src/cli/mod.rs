@@ -30,6 +30,7 @@ mod output;
 mod passwd;
 mod reels;
 mod restore;
+mod restoring;
 mod rmt;
 mod sched;
 mod series;

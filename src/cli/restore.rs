@@ -8,7 +8,7 @@ mod plan;
 mod whole;
 
 use std::{
-    path::{Component, Path, PathBuf},
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -20,6 +20,7 @@ use super::{
     exit::{Code, Failure},
     output::{Cell, Column, FormOptions, Output, Table},
     reels::{StateArgument, TapesArgument, host, tell},
+    restoring::cleaned,
 };
 use crate::{
     dump::{
@@ -120,13 +121,13 @@ impl Arguments {
         if self.mode.list {
             return self.list(&mut reader, &wanted);
         }
-        if self.mode.restore && (self.options.renames() || !wanted.is_empty()) {
+        if self.mode.restore && (self.options.target.renames() || !wanted.is_empty()) {
             let remedy = "-x for single objects and other names";
             return Err(Failure::new(Code::Usage, "-r restores the whole dump as it is", remedy).into());
         }
         let choice = Choice::of(&wanted);
         let direct = self.mode.extract && !choice.is_all() && self.known(&reader)?.is_some();
-        let destination = self.options.onto(self.destination()?, direct)?;
+        let destination = self.options.target.onto(self.destination()?, direct)?;
         if self.options.dry_run {
             return plan::tell_plan(&mut reader, &destination, &choice, self.mode.restore, self.form);
         }
@@ -144,7 +145,7 @@ impl Arguments {
             return interactive::run(&mut reader, names, self.form, &mut take);
         }
         if self.mode.compare {
-            let found = compare(&mut reader, &destination)?;
+            let found = compare(&mut reader, &self.options.target.against(destination)?)?;
             let code = tell(&found);
             self.told(found.len() as u64, &found, "compared")?;
             // What the tape has lost weighs more than what differs.
@@ -176,8 +177,9 @@ impl Arguments {
             return Ok(destination);
         }
         let mount = self.directory.canonicalize().ok().and_then(|path| mounted_at(&path));
-        let database = mount.and_then(|mount| HostDirectory::open(Path::new(&mount.source)).ok());
-        // A mount may be given any name for what is mounted.
+        let database = mount.and_then(|mount| mount.database());
+        let database = database.and_then(|path| HostDirectory::open(&path).ok());
+        // It may be the path of another one for who lives elsewhere.
         let database = database.filter(|directory| directory.stat(Path::new(LOCK)).is_ok());
         Ok(match database {
             Some(directory) => destination.of_database(Arc::new(directory)),
@@ -280,17 +282,4 @@ impl Arguments {
         };
         self.paths.iter().map(clean).collect()
     }
-}
-
-/// A path from the root of a tree; none where it goes up.
-fn cleaned(path: &Path) -> Option<PathBuf> {
-    let mut clean = PathBuf::new();
-    for component in path.components() {
-        match component {
-            Component::Normal(name) => clean.push(name),
-            Component::CurDir | Component::RootDir => {}
-            Component::ParentDir | Component::Prefix(_) => return None,
-        }
-    }
-    Some(clean)
 }

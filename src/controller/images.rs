@@ -11,8 +11,8 @@ mod restored;
 
 use std::os::unix::net::UnixStream;
 
-pub use dumped::images_of;
-pub use restored::taker;
+pub use dumped::{images_of, looked_at};
+pub use restored::{is_part, taker};
 
 use serde_json::{Map, Value};
 

@@ -437,7 +437,9 @@ impl Keeper {
         }
         let id = self.context.id();
         // The file that it is listed by goes last.
-        for kind in ["mark", "plan", "numbers", "places", "toc", "index", "json", "lock"] {
+        for kind in [
+            "mark", "image", "plan", "numbers", "places", "toc", "index", "json", "lock",
+        ] {
             let path = name(&id, kind);
             match self.directory.remove(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -85,6 +85,9 @@ pub type Open = Box<dyn Fn() -> io::Result<Arc<dyn Contents>> + Send + Sync>;
 /// Finds or makes what an image is restored to; says why not.
 pub type Take = Box<dyn Fn(&Wanted) -> Result<Box<dyn Sink>, String> + Send + Sync>;
 
+/// True for a file of a target, by its path from the root, that is part of what an image could be restored to.
+pub type IsPart = Box<dyn Fn(&Path) -> bool + Send + Sync>;
+
 /// An image that is to be dumped.
 pub struct Image {
     /// Name in [`FOLDER`].
@@ -101,6 +104,8 @@ pub struct Image {
     pub attributes: Vec<Attribute>,
     /// What is told of it beside.
     pub notes: Vec<String>,
+    /// True where others write to it meanwhile: each time that it is opened it is another moment of it.
+    pub served: bool,
     /// Why it cannot be dumped now: the next dump takes it.
     pub refused: Option<String>,
     /// Opens it.
@@ -143,6 +148,17 @@ impl Image {
             allocated_bytes: self.size_bytes,
             ..status_of(root, self.identity(), 0o600, self.size_bytes, self.modified)
         }
+    }
+
+    /// Its name, without [`ENDING`].
+    pub(super) fn own_name(&self) -> &str {
+        self.name.strip_suffix(ENDING).unwrap_or(&self.name)
+    }
+
+    /// True where what a header began that was written before goes on as it was.
+    pub(super) fn goes_on(&self, header: &Header) -> bool {
+        let unchanged = header.private.as_ref().map(|private| private.modified_ns) == Some(self.modified.ns());
+        unchanged && !self.served && self.refused.is_none()
     }
 
     fn identity(&self) -> Identity {
@@ -191,6 +207,13 @@ pub(super) fn wanted(header: &Header, path: &Path) -> Option<Wanted> {
 }
 
 impl Images {
+    /// The image that one on a tape was taken of: the one of its identity, or else the only one of its name.
+    pub(super) fn like(&self, wanted: &Wanted) -> Option<&Image> {
+        let same = self.all.iter().find(|image| image.identity == wanted.identity);
+        let mut named = self.all.iter().filter(|image| image.own_name() == wanted.name);
+        same.or_else(|| named.next().filter(|_| named.next().is_none()))
+    }
+
     /// The image that is an object of the tree.
     pub(super) fn of(&self, identity: &Identity) -> Option<&Image> {
         self.all.iter().find(|image| image.identity() == *identity)

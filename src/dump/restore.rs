@@ -258,6 +258,14 @@ pub fn last_restored(destination: &Destination) -> Result<Option<i64>> {
     chain::last_restored(destination)
 }
 
+/// Paths of what a chain left in a directory, and what would be removed with the next dump of it, whose catalogue this is.
+///
+/// # Errors
+/// [`super::Error::State`] where what is remembered of the chain cannot be read.
+pub fn vanishing(catalogue: &mut Catalogue, destination: &Destination) -> Result<Vec<PathBuf>> {
+    chain::vanishing(catalogue, destination)
+}
+
 /// Restores what is chosen.
 ///
 /// # Errors

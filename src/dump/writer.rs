@@ -13,7 +13,7 @@ use std::{collections::BTreeSet, path::PathBuf, sync::atomic::AtomicBool};
 
 use serde::{Deserialize, Serialize};
 
-use self::objects::Writer;
+use self::objects::{Writer, image::is_torn};
 use super::{
     catalog::Catalog,
     context::{Keeper, plan::Plan},
@@ -278,7 +278,14 @@ pub fn resume_with(
         return Err(refuse(Hindrance::Chain));
     }
     let tree = Tree::open(&context.tree)?.with_images(images);
-    let (plan, numbers, mark) = keeper.kept()?;
+    let (plan, numbers, mut mark) = keeper.kept()?;
+    if is_torn(&tree, &plan, &mark) {
+        let before = keeper.kept_before_image()?;
+        if before.standing.volume != mark.standing.volume {
+            return Err(refuse(Hindrance::Image));
+        }
+        mark = before;
+    }
     let header = label_of(&context.order, context.date_s, context.base.as_ref());
     let (_held, busy) = members::hold(&tree, &plan.walk);
     if let Some(image) = busy.first() {

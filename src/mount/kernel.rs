@@ -9,7 +9,10 @@ use std::{
     ffi::{CString, OsStr, OsString},
     fs, io,
     mem::MaybeUninit,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
+    os::{
+        fd::OwnedFd,
+        unix::ffi::{OsStrExt, OsStringExt as _},
+    },
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
     thread,
@@ -23,7 +26,7 @@ use rustix::{
     process::{getegid, geteuid},
 };
 
-use super::options::Options;
+use super::{filesystem::xattr::DATABASE, options::Options};
 
 /// What /proc/mounts calls our mounts.
 pub const FILE_SYSTEM_TYPE: &str = "fuse.headstack";
@@ -418,6 +421,16 @@ pub struct MountLine {
     pub kind: String,
     /// What is mounted.
     pub source: String,
+}
+
+impl MountLine {
+    /// The directory of the database that is mounted, whatever the mount table calls it; none where the mount does not say.
+    pub fn database(&self) -> Option<PathBuf> {
+        let mut path = vec![0; 4096];
+        let length = rustix::fs::getxattr(&self.path, DATABASE, &mut path).ok()?;
+        path.truncate(length);
+        Some(OsString::from_vec(path).into())
+    }
 }
 
 /// The topmost mount on exactly this absolute path.

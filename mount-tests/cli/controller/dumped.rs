@@ -404,8 +404,8 @@ fn a_dump_reads_a_moment_while_clients_write() {
     assert!(dumped[..2 << 20].iter().all(|byte| *byte == 0xEE) && dumped[2 << 20..] == bytes[2 << 20..]);
 }
 
-/// D19, D33, D52: a chain of dumps goes back into a store in its order; an array that did not change is on no increment, and
-/// what only its name was changed of is the array that it was.
+/// D19, D33, D52: a chain of dumps goes back into a store in its order; an array that did not change is on no increment, and one
+/// that was deleted stays where it was restored, which is told.
 #[test]
 fn a_chain_with_an_array_goes_back_into_a_store() {
     let store = sparse();
@@ -456,9 +456,45 @@ fn a_chain_with_an_array_goes_back_into_a_store() {
             .unwrap();
     };
     touched(&store.disk(0));
+    fs::write(store.file("disks/plain"), "goes").unwrap();
     dump("-2");
     restore("3").text();
     assert!(target.bytes_of("r5") == second, "level 2");
+    // What is gone is told of, before and after; a file goes, an array stays.
+    headstack(&["array", "delete", "r5", "--yes", "--in", &store.path()]).text();
+    fs::remove_file(store.file("disks/plain")).unwrap();
+    dump("-3");
+    let planned = [
+        "restore",
+        "-r",
+        "--dry-run",
+        "--json",
+        "-s",
+        "4",
+        "-f",
+        &tape,
+        "-D",
+        &target.path(),
+    ];
+    let planned = headstack(&planned).ends(0);
+    let told: Vec<&str> = planned
+        .err
+        .lines()
+        .filter(|line| line.contains("would be removed"))
+        .collect();
+    let named = |path: &str| told.iter().any(|line| line.contains(path));
+    assert!(named("disks/plain: is gone") && !named("r5.img"), "{planned:?}");
+    assert!(target.file("disks/plain").exists());
+    // Its disks, which hold nothing now, do not go over those of the array that is there.
+    let restored = restore("4").ends(74);
+    for told in [
+        "arrays/r5.img: is gone from the dump, and its array stays",
+        "disks/d0.img: is part of an array here",
+    ] {
+        assert!(restored.err.contains(told), "{restored:?}");
+    }
+    assert!(!target.file("disks/plain").exists());
+    assert!(target.bytes_of("r5") == second, "nobody deletes an array silently");
 }
 
 /// D20: a clone, an overlay beside the disks, is an array of its own on the tape and where it is restored.
@@ -526,4 +562,58 @@ fn alignment_goes_with_a_file_or_is_that_of_the_target() {
             .map(|length| String::from_utf8_lossy(&value[..length]).into_owned());
         assert_eq!(found.as_deref(), expected, "{into}");
     }
+}
+
+/// D19, D51: compared with a store, an array on a tape is held against the array: its bytes, its length, what it is and what it
+/// is called; one that is not there or cannot be read is told, with the code that is meant for that.
+#[test]
+fn arrays_are_compared_as_what_they_are() {
+    let store = sparse();
+    let bytes = store.write("r5", 2_654_435_761);
+    store.dump("-0", "t.tap").text();
+    let tape = store.beside("t.tap");
+    let compare = |into: &Store| headstack(&["restore", "-C", "-f", &tape, "-D", &into.path()]);
+    let told = |into: &Store, code: i32, words: &[&str]| {
+        let ran = compare(into).ends(code);
+        let of_arrays: Vec<&str> = ran.err.lines().filter(|line| line.contains("arrays")).collect();
+        assert_eq!(of_arrays.len(), words.len(), "{ran:?}");
+        for word in words {
+            assert!(of_arrays.iter().any(|line| line.contains(word)), "{word}: {ran:?}");
+        }
+    };
+    told(&store, 0, &[]);
+    let controller = store.serve();
+    store.wait_for("Normal");
+    told(&store, 1, &[]);
+    drop(controller);
+    store.extract("t.tap", &store.path(), &["arrays/r5.img"]).text();
+    told(&store, 1, &[]);
+    let array = store.open("r5");
+    array.write_at(&[0x55; 512], 2 << 20, true).unwrap();
+    array.stop(now()).unwrap();
+    drop(array);
+    told(
+        &store,
+        1,
+        &["arrays/r5.img: has other data than the tape, at or behind byte"],
+    );
+    let disks = [0, 1, 2].map(|number| store.disk(number));
+    headstack(&["array", "rename", "r5", "other", "--in", &store.path()]).text();
+    told(&store, 1, &["has other data", "is called other here"]);
+    for disk in &disks[..2] {
+        fs::rename(disk, format!("{disk}.away")).unwrap();
+    }
+    told(&store, 74, &["is called other here", "cannot be compared"]);
+    told(&Store::new(0), 1, &["arrays/r5.img: is not there"]);
+
+    let small = Store::new(0);
+    let (a, b) = (small.disk(0), small.disk(1));
+    headstack(&["disk", "create", "--size", "4M", &a, &b]).text();
+    headstack(&["array", "create", "r5", "--level", "1", &a, &b]).text();
+    let size = format!("bytes, on the tape {}", bytes.len());
+    told(
+        &small,
+        1,
+        &["is an array of level 1, 2 members", &size, "has other data"],
+    );
 }

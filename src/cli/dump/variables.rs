@@ -4,7 +4,10 @@
 
 use anyhow::Result;
 
-use crate::cli::exit::{Code, Failure};
+use crate::{
+    cli::exit::{Code, Failure},
+    dump::selection::Selection,
+};
 
 /// Names that are known.
 const NAMES: &[&str] = &[
@@ -18,6 +21,8 @@ const NAMES: &[&str] = &[
     "TYPE",
     "UPDATE",
 ];
+/// Those that say what is left out of a copy.
+const NAMES_OF_COPY: &[&str] = &["EXCLUDE", "NO_ACLS"];
 /// Those that count in the environment too, where others may mean anything.
 const IN_ENVIRONMENT: &[&str] = &["HIST", "LEVEL", "MOVER_RECORD_SIZE"];
 /// Longest record that movers of NDMP take, in bytes.
@@ -34,11 +39,23 @@ pub struct Variables {
 /// # Errors
 /// What is wrong with it.
 pub fn variable(text: &str) -> Result<(String, String), String> {
+    split(text, NAMES)
+}
+
+/// The same of a dump that is no more than the half of a copy.
+///
+/// # Errors
+/// As [`variable`].
+pub fn variable_of_copy(text: &str) -> Result<(String, String), String> {
+    split(text, NAMES_OF_COPY)
+}
+
+fn split(text: &str, names: &[&str]) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("NAME=VALUE is needed")?;
-    if NAMES.contains(&name) {
+    if names.contains(&name) {
         Ok((name.to_owned(), value.to_owned()))
     } else {
-        Err(format!("{name} is not known; {} are", NAMES.join(", ")))
+        Err(format!("{name} is not known; {} are", names.join(", ")))
     }
 }
 
@@ -71,6 +88,17 @@ impl Variables {
     pub fn get(&self, name: &str) -> Option<&str> {
         let found = self.told.iter().find(|(told, _)| told == name);
         found.map(|(_, value)| value.as_str())
+    }
+
+    /// What is left out.
+    ///
+    /// # Errors
+    /// Names or words that make no sense.
+    pub fn selection(&self) -> Result<Selection> {
+        let mut selection = Selection::default().without(self.get("EXCLUDE").unwrap_or_default())?;
+        selection.no_lists = self.flag("NO_ACLS")?.unwrap_or(false);
+        selection.ignore_inode_changes = self.flag("IGNORE_CTIME")?.unwrap_or(false);
+        Ok(selection)
     }
 
     /// Yes or no, where one was told.

@@ -78,9 +78,10 @@ impl Source {
             .unwrap_or(Path::new(""))
     }
 
-    /// Root of its file system, where that is a mount of ours.
+    /// Root of its file system, where that is a mounted database: a mounted tape has no snapshots, and needs none.
     fn ours(&self) -> Option<&MountLine> {
-        self.mount.as_ref().filter(|mount| mount.kind == FILE_SYSTEM_TYPE)
+        let ours = self.mount.as_ref().filter(|mount| mount.kind == FILE_SYSTEM_TYPE);
+        ours.filter(|mount| mount.database().is_some())
     }
 
     /// Finds or makes the snapshot that is dumped, and holds it; the context knows of it before it is made.
@@ -167,9 +168,10 @@ fn no_room(path: &Path, error: io::Error) -> anyhow::Error {
 
 /// Lets the context know of a snapshot.
 fn keep(mount: &MountLine, name: &str, automatic: bool, tree: PathBuf, keeper: &mut Keeper) -> Result<()> {
+    let database = mount.database();
     let snapshot = Snapshot {
         volume: mount.path.clone(),
-        database: mount.source.clone().into(),
+        database: database.with_context(|| format!("{}: it does not say what is mounted", mount.path.display()))?,
         name: name.to_owned(),
         automatic,
     };

@@ -1,50 +1,20 @@
-//! How a restore is done: what backup applications set in the environment, and the same as options.
+//! How a restore from tapes is done.
 //!
-//! `FORCE` and `EXTRACT` are read as they are there; an option on the line goes before them.
-
-use std::path::PathBuf;
+//! What it is told of its target is the same as for a copy; here is what is about the tape, and whether anything is done at all.
 
 use anyhow::Result;
 use clap::Args;
 
-use crate::{
-    cli::exit::{Code, Failure},
-    controller::{Store, images::taker},
-    dump::{
-        images::EPOCH,
-        restore::{Destination, Terms},
-    },
+use crate::cli::{
+    exit::{Code, Failure},
+    restoring::TargetOptions,
 };
 
 /// How a restore is done.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Options {
-    /// Restore as much as fits without checking the room beforehand; also FORCE=Y in the environment
-    #[arg(long)]
-    force: bool,
-    /// With -x, restore OLD as NEW, both from the root; needs --extract E where the tape is read as a whole
-    #[arg(long, value_name = "OLD=NEW", value_parser = rename)]
-    rename: Vec<(PathBuf, PathBuf)>,
-    /// Y or N, or E where objects may be renamed; also EXTRACT in the environment
-    #[arg(long = "extract-as", value_name = "Y|N|E")]
-    extract_as: Option<String>,
-    /// Leave out access control lists of more than N entries; permissions stand for them
-    #[arg(long, value_name = "N")]
-    ace_limit: Option<usize>,
-    /// Security style of the target: unix gives what has permissions of Windows default ones (644, directories 755), ntfs keeps
-    /// all as it was
-    #[arg(long, value_name = "STYLE", value_parser = ["unix", "ntfs"], default_value = "ntfs")]
-    style: String,
-    /// The target is of an old release: arrays become files, and series whose names are not ASCII ordinary directories
-    #[arg(long)]
-    classic: bool,
-    /// Restore no more than what an earlier release knows: before 2 arrays and alignments were not known
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(EPOCH)))]
-    target_epoch: Option<u8>,
-    /// Keep everybody else away from each series of a mounted database while it is restored: their reads and writes fail as
-    /// busy. From arrays of a store they are kept away in any case
-    #[arg(long)]
-    live: bool,
+    #[command(flatten)]
+    pub(super) target: TargetOptions,
     /// Blocking factor that the tape is expected to have
     #[arg(short, long, value_name = "FACTOR")]
     blocks: Option<u32>,
@@ -53,75 +23,7 @@ pub(super) struct Options {
     pub(super) dry_run: bool,
 }
 
-/// A path and its new name, both cleaned as paths of the tape are.
-fn rename(text: &str) -> Result<(PathBuf, PathBuf), String> {
-    let (old, new) = text.split_once('=').ok_or("OLD=NEW is needed")?;
-    let clean = |path: &str| super::cleaned(path.as_ref()).ok_or_else(|| format!("{path}: no path on a tape goes up"));
-    let (old, new) = (clean(old)?, clean(new)?);
-    if old.as_os_str().is_empty() || new.as_os_str().is_empty() {
-        return Err("the root cannot be renamed".into());
-    }
-    Ok((old, new))
-}
-
-/// What the environment says, where it says anything.
-fn said(name: &'static str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Yes or no, as backup applications say it.
-fn is_yes(name: &'static str, value: &str) -> Result<bool> {
-    match value.to_ascii_uppercase().as_str() {
-        "Y" | "T" => Ok(true),
-        "N" | "F" => Ok(false),
-        _ => Err(Failure::new(Code::Usage, format!("{name}={value}"), "Y or N").into()),
-    }
-}
-
 impl Options {
-    /// Gives a destination what was asked for.
-    ///
-    /// # Errors
-    /// Words that make no sense, and a renaming without leave.
-    pub(super) fn onto(&self, destination: Destination, direct: bool) -> Result<Destination> {
-        let force = match said("FORCE") {
-            Some(value) if !self.force => is_yes("FORCE", &value)?,
-            _ => self.force,
-        };
-        let extract = self.extract_as.clone().or_else(|| said("EXTRACT"));
-        let renames = extract.as_deref().is_some_and(|value| value.eq_ignore_ascii_case("e"));
-        if let Some(value) = extract.filter(|_| !renames) {
-            is_yes("EXTRACT", &value)?;
-        }
-        if !self.rename.is_empty() && !renames && !direct {
-            let message = "renaming while the whole tape is read needs EXTRACT=E";
-            let remedy = "'--extract-as E', or 'headstack tape catalogue' of the tape first";
-            return Err(Failure::new(Code::Usage, message, remedy).into());
-        }
-        if self.live && !destination.is_store() {
-            let path = destination.path().display();
-            let message = format!("{path}: from files that are in no mounted database nobody can be kept away");
-            return Err(Failure::new(Code::Usage, message, "the mount of a database, or without --live").into());
-        }
-        let store = Store::open(destination.path()).ok();
-        let destination = destination.forced(force).renaming(self.rename.clone()).on(Terms {
-            list_limit: self.ace_limit,
-            unix_style: self.style == "unix",
-            classic: self.classic,
-            epoch: self.target_epoch,
-            live: self.live,
-        });
-        Ok(match store.filter(|_| !self.classic) {
-            Some(store) => destination.taking_images(taker(store)),
-            None => destination,
-        })
-    }
-
-    /// True where something is renamed.
-    pub(super) fn renames(&self) -> bool {
-        !self.rename.is_empty()
-    }
-
     /// Checks the blocking factor that a tape tells against the one that is expected.
     ///
     /// # Errors

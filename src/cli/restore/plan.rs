@@ -14,7 +14,7 @@ use crate::{
     dump::{
         catalog::scan,
         reader::Reader,
-        restore::{Catalogue, Choice, Destination, last_restored},
+        restore::{Catalogue, Choice, Destination, last_restored, vanishing},
     },
 };
 
@@ -37,6 +37,10 @@ pub(super) fn tell_plan(
     let damaged = tell(&scanned.troubles);
     let restored = last_restored(destination)?;
     let base_missing = chain && label.base_date_s != 0 && restored != Some(label.base_date_s);
+    let removed = match chain && !base_missing {
+        true => vanishing(&mut names, destination)?,
+        false => Vec::new(),
+    };
     let clashes: Vec<_> = listed
         .iter()
         .filter(|(path, target)| !target.is_directory && choice.takes(path) && names.here.contains(target.number))
@@ -63,23 +67,12 @@ pub(super) fn tell_plan(
         ("objects", Cell::Number(scanned.objects)),
         ("size_bytes", Cell::Bytes(reader.dump_bytes()?)),
         ("clashes", Cell::Number(clashing as u64)),
+        ("removed", Cell::Number(removed.len() as u64)),
     ];
     Output::new("restore", form).record(&facts)?;
-    if !reader.is_complete() {
-        let message = format!("volume {} of the dump is missing", reader.volumes() + 1);
-        return Err(Failure::new(Code::NotFound, message, "again with -f for each volume, in order").into());
-    }
-    if base_missing {
-        let message = format!(
-            "level {} needs the dump of its base restored here first",
-            label.label.level
-        );
-        return Err(Failure::new(
-            Code::Refused,
-            message,
-            "the tapes of the chain in the order of their dates",
-        )
-        .into());
+    check_tapes(reader, base_missing)?;
+    for path in &removed {
+        log::warn!("{}: is gone from the dump, and would be removed", path.display());
     }
     if clashing > 0 {
         for (path, _) in &clashes {
@@ -89,4 +82,25 @@ pub(super) fn tell_plan(
         return Err(Failure::new(Code::Exists, message, "another directory, or --rename").into());
     }
     Ok(damaged)
+}
+
+/// Refuses a restore that lacks a volume or the base.
+fn check_tapes(reader: &Reader, base_missing: bool) -> Result<()> {
+    if !reader.is_complete() {
+        let message = format!("volume {} of the dump is missing", reader.volumes() + 1);
+        return Err(Failure::new(Code::NotFound, message, "again with -f for each volume, in order").into());
+    }
+    if base_missing {
+        let message = format!(
+            "level {} needs the dump of its base restored here first",
+            reader.label().label.level
+        );
+        return Err(Failure::new(
+            Code::Refused,
+            message,
+            "the tapes of the chain in the order of their dates",
+        )
+        .into());
+    }
+    Ok(())
 }

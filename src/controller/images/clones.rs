@@ -85,6 +85,7 @@ fn clone_of(set: &ArraySet, file: assemble::Image) -> Image {
             "is a clone of array {}, and an array of its own from here on",
             set.name
         )],
+        served: false,
         refused: looked.err().map(|error| error.to_string()),
         open: Box::new(move || {
             let array = opened(&set, &file).map_err(io::Error::other)?;

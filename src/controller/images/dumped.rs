@@ -47,11 +47,25 @@ pub(super) const READING: Assembly = Assembly {
 /// Bytes that are asked for at a time.
 const PIECE_BYTES: u32 = 512 << 10;
 
-/// The arrays of a store, and the files that they stand for.
+/// The arrays of a store, and the files that they stand for in a dump; those that it leaves out are told of.
 ///
 /// # Errors
 /// The directory of the disks cannot be read, or the host has no randomness.
 pub fn images_of(store: &Store) -> Result<Images> {
+    let images = looked_at(store)?;
+    for image in &images.all {
+        if let Some(reason) = &image.refused {
+            tell_left_out(store, &image.name, reason);
+        }
+    }
+    Ok(images)
+}
+
+/// The arrays of a store as [`images_of`] has them, for who only looks at them.
+///
+/// # Errors
+/// As [`images_of`].
+pub fn looked_at(store: &Store) -> Result<Images> {
     let found = found_in(store)?;
     let mut images = Images::default();
     for set in &found.arrays {
@@ -64,16 +78,11 @@ pub fn images_of(store: &Store) -> Result<Images> {
         images.covered.extend(covered(store, &path));
         images.all.push(image);
     }
-    for image in &images.all {
-        if let Some(reason) = &image.refused {
-            tell_left_out(store, &image.name, reason);
-        }
-    }
     Ok(images)
 }
 
 /// The files that an array stands for where it stands for an image: that, and its part of a stripe journal.
-fn covered(store: &Store, image: &Path) -> HashSet<PathBuf> {
+pub(super) fn covered(store: &Store, image: &Path) -> HashSet<PathBuf> {
     let mut journal = image.as_os_str().to_owned();
     journal.push(".journal");
     let inside = |path: &Path| path.strip_prefix(store.root()).ok().map(Path::to_path_buf);
@@ -119,6 +128,7 @@ fn image_of(store: &Store, set: &ArraySet) -> Image {
         attributes: attributes(set),
         facts,
         notes,
+        served,
         refused,
         open: opener(store, set, served),
     }

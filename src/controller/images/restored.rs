@@ -6,7 +6,7 @@
 
 use std::{io, path::PathBuf, thread, time::Duration};
 
-use super::{controller, found_in};
+use super::{controller, dumped::covered, found_in};
 use crate::{
     controller::{
         client::{self, Lasting},
@@ -17,7 +17,7 @@ use crate::{
         settings::Remembered,
         store::Store,
     },
-    dump::images::{Sink, Take, Wanted},
+    dump::images::{IsPart, Sink, Take, Wanted},
     nbd::keeper::now,
     raid::{
         Array, Level, Zeroes,
@@ -64,6 +64,18 @@ pub fn taker(store: Store) -> Take {
                 Some(remedy) => format!("{error}; try {remedy}"),
                 None => error.to_string(),
             })
+    })
+}
+
+/// Tells which files of a store are part of an array by now; where nobody can tell, all of the disks are.
+pub fn is_part(store: Store) -> IsPart {
+    Box::new(move |path| {
+        if !store.root().join(path).starts_with(store.disks()) {
+            return false;
+        }
+        let Ok(found) = found_in(&store) else { return true };
+        let mut members = found.arrays.iter().flat_map(|set| &set.members);
+        members.any(|member| covered(&store, &member.image.path()).contains(path))
     })
 }
 

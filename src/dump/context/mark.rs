@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Keeper;
 use crate::dump::{
-    error::Trouble,
+    error::{Result, Trouble},
     record::{Header, TapeBlock},
     stream::Standing,
 };
@@ -94,5 +95,17 @@ impl Mark {
         let mut mark: Self = serde_json::from_slice(&body[..end]).map_err(|_| "it is no mark")?;
         mark.standing.record = body[end + 1..].to_vec();
         Ok(mark)
+    }
+}
+
+impl Keeper {
+    /// Keeps the last mark, behind which an image begins, besides those that come.
+    pub(in crate::dump) fn keep_before_image(&self) -> Result<()> {
+        self.replace("image", &self.read("mark")?)
+    }
+
+    /// What [`Keeper::keep_before_image`] kept last.
+    pub(in crate::dump) fn kept_before_image(&self) -> Result<Mark> {
+        Mark::decode(&self.read("image")?).map_err(|reason| self.damaged("image", reason))
     }
 }

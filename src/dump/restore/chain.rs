@@ -1,60 +1,33 @@
 //! A chain of dumps, one after the other, into one directory: what was renamed is renamed, what is gone goes.
 //!
-//! What the chain so far left is remembered in `restoresymtable` in the directory itself, as with other programs, or where that
-//! is the root of a mounted database, beside its series in `.headstack.restored`; in
-//! a form of our own: `HSR2`, i64 date, i64 date of a dump that is being restored, u8 how far, u32 count of directories; for each u32 number and u32 count of names; for each
-//! name u32 number, u8 1 for a directory, u8 length, the name; CRC-32C at the end; little-endian.
+//! What the chain so far left is remembered: see `state.rs`.
 //!
 //! From one tree to the next: names that are gone are removed while all paths are still the old ones, and what
 //! keeps no name at all is set aside in the root under a name of ours. Then directories that moved are set aside, the
 //! deepest first, and dead ones removed. Then the new tree is put together from the root down.
 
+mod state;
+
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    os::fd::AsFd as _,
+    collections::BTreeSet,
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{Mode, OFlags, openat, renameat},
-    io::{Errno, retry_on_intr as retry},
-};
+use rustix::io::Errno;
 
+pub(super) use self::state::last_restored;
+use self::state::{Left, Step, read_state, write_state};
 use super::{
-    Catalogue, Destination, Folders, Restored, Space, Target, files::Files, names::Name, room, target::write_at,
+    Catalogue, Destination, Folders, Restored, Space, Target,
+    files::{Files, PART},
+    names::Name,
+    room,
 };
 use crate::dump::{
     ROOT,
-    error::{Error, Result},
+    error::{Error, Result, Trouble},
     reader::Reader,
 };
-
-const STATE: &str = "restoresymtable";
-const STATE_NEW: &str = "restoresymtable.new";
-const STATE_OF_STORE: &str = ".headstack.restored";
-const MAGIC: &[u8; 4] = b"HSR2";
-/// Longest state that is read, in bytes.
-const STATE_MAX_BYTES: u64 = 4 << 30;
-
-/// What the chain so far left.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-struct Left {
-    date_s: i64,
-    /// The dump that was on its way on top of this one, where a restore was interrupted, and how far names were.
-    pending: Option<(i64, Step)>,
-    folders: Folders,
-}
-
-/// How far the names of the next dump are put in place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Step {
-    /// What moves is being set aside.
-    Aside = 1,
-    /// All that moves is aside, and is being put in its new place.
-    Placing = 2,
-    /// All names are in place.
-    Placed = 3,
-}
 
 pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<Restored> {
     let label = reader.label().clone();
@@ -76,17 +49,7 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
     let mut troubles = std::mem::take(&mut catalogue.troubles);
     let before = Space::reach(&old.folders, &mut Vec::new());
     let left = old.clone();
-    let mut all = old.folders;
-    all.extend(catalogue.folders.clone());
-    // A name whose number is free now is gone, whatever an older listing says.
-    if catalogue.used.count() > 0 {
-        for (folder, names) in &mut all {
-            if !catalogue.folders.contains_key(folder) {
-                names.retain(|_, target| catalogue.used.contains(target.number));
-            }
-        }
-    }
-    let after = Space::reach(&all, &mut troubles);
+    let after = next_space(old.folders, &catalogue, &mut troubles);
     catalogue.tell_torn(&after, &mut troubles);
     room::check(
         destination,
@@ -115,6 +78,43 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
     write_state(destination, &left)?;
     files.dress_directories(&catalogue, &after, |_| true);
     Ok(files.finish())
+}
+
+/// The tree of a dump that goes on top of another one.
+fn next_space(old: Folders, catalogue: &Catalogue, troubles: &mut Vec<Trouble>) -> Space {
+    let mut all = old;
+    all.extend(catalogue.folders.clone());
+    // A name whose number is free now is gone, whatever an older listing says.
+    if catalogue.used.count() > 0 {
+        for (folder, names) in &mut all {
+            if !catalogue.folders.contains_key(folder) {
+                names.retain(|_, target| catalogue.used.contains(target.number));
+            }
+        }
+    }
+    Space::reach(&all, troubles)
+}
+
+/// Names of objects that the chain so far left, and that are gone with the next dump; what only moves is not.
+pub(super) fn vanishing(catalogue: &mut Catalogue, destination: &Destination) -> Result<Vec<PathBuf>> {
+    let old = match catalogue.label.base_date_s {
+        0 => None,
+        _ => read_state(destination)?,
+    };
+    let Some(old) = old else { return Ok(Vec::new()) };
+    catalogue.settle_types();
+    let before = Space::reach(&old.folders, &mut Vec::new());
+    let after = next_space(old.folders, catalogue, &mut Vec::new());
+    let files = before.file_names.iter();
+    let files = files.filter(|(number, _)| !after.file_names.contains_key(number));
+    let mut gone: Vec<PathBuf> = files
+        .flat_map(|(_, names)| names.iter().map(|name| before.path_of(name)))
+        .filter(|path| !destination.has_as_image(path) && !destination.is_part(path))
+        .collect();
+    let folders = before.order.iter().filter(|number| !after.paths.contains_key(number));
+    gone.extend(folders.filter_map(|number| before.paths.get(number).cloned()));
+    gone.sort();
+    Ok(gone)
 }
 
 /// The way from one tree to the next.
@@ -243,6 +243,15 @@ impl Turn<'_, '_> {
             }
             for name in gone {
                 let path = self.before.path_of(&name);
+                if self.destination.is_part(&path) {
+                    self.files.lose(&path, PART.into());
+                    continue;
+                }
+                if !survives && self.destination.has_as_image(&path) {
+                    let what = "is gone from the dump, and its array stays: 'headstack array delete' removes it";
+                    self.files.tell(&path, what.into());
+                    continue;
+                }
                 let removed = self.destination.remove(&path);
                 self.tell(&path, "cannot be removed", removed);
             }
@@ -329,7 +338,7 @@ impl Turn<'_, '_> {
 
     fn tell(&mut self, path: &Path, what: &str, result: Result<(), Errno>) -> bool {
         // What is restored as what it was is no file: nobody moves it.
-        let nowhere = result == Err(Errno::NOENT) && self.destination.takes_images_at(path);
+        let nowhere = result == Err(Errno::NOENT) && self.destination.has_as_image(path);
         if let Err(errno) = result
             && !nowhere
         {
@@ -339,166 +348,10 @@ impl Turn<'_, '_> {
     }
 }
 
-impl Left {
-    fn encode(&self) -> Vec<u8> {
-        let mut bytes = MAGIC.to_vec();
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
-        bytes.extend_from_slice(&self.date_s.to_le_bytes());
-        let (pending_s, step) = self.pending.map_or((0, 0), |(date_s, step)| (date_s, step as u8));
-        bytes.extend_from_slice(&pending_s.to_le_bytes());
-        bytes.push(step);
-        bytes.extend_from_slice(&count(self.folders.len()));
-        for (number, names) in &self.folders {
-            bytes.extend_from_slice(&number.to_le_bytes());
-            bytes.extend_from_slice(&count(names.len()));
-            for (name, target) in names {
-                bytes.extend_from_slice(&target.number.to_le_bytes());
-                bytes.push(target.is_directory.into());
-                bytes.push(u8::try_from(name.len()).unwrap_or(u8::MAX));
-                bytes.extend_from_slice(name);
-            }
-        }
-        let checksum = crc32c::crc32c(&bytes);
-        bytes.extend_from_slice(&checksum.to_le_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, checksum) = bytes.split_last_chunk::<4>()?;
-        if crc32c::crc32c(body) != u32::from_le_bytes(*checksum) {
-            return None;
-        }
-        let mut rest = body.strip_prefix(MAGIC)?;
-        let date_s = i64::from_le_bytes(take(&mut rest)?);
-        let pending_s = i64::from_le_bytes(take(&mut rest)?);
-        let pending = match take(&mut rest)? {
-            [0] => None,
-            [1] => Some((pending_s, Step::Aside)),
-            [2] => Some((pending_s, Step::Placing)),
-            [3] => Some((pending_s, Step::Placed)),
-            _ => return None,
-        };
-        let count = u32::from_le_bytes(take(&mut rest)?);
-        let mut folders = Folders::new();
-        for _ in 0..count {
-            let number = u32::from_le_bytes(take(&mut rest)?);
-            let count = u32::from_le_bytes(take(&mut rest)?);
-            let mut names = BTreeMap::new();
-            for _ in 0..count {
-                let number = u32::from_le_bytes(take(&mut rest)?);
-                let [is_directory, length] = take(&mut rest)?;
-                let (name, behind) = rest.split_at_checked(length.into())?;
-                rest = behind;
-                let target = Target {
-                    number,
-                    is_directory: is_directory == 1,
-                };
-                names.insert(name.to_vec(), target);
-            }
-            folders.insert(number, names);
-        }
-        Some(Self {
-            date_s,
-            pending,
-            folders,
-        })
-    }
-}
-
-fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {
-    let (head, behind) = rest.split_first_chunk::<N>()?;
-    *rest = behind;
-    Some(*head)
-}
-
-fn state_error(destination: &Destination, source: std::io::Error) -> Error {
-    Error::State {
-        path: destination.path().join(STATE),
-        source,
-    }
-}
-
-/// Date of what the chain so far left.
-pub(super) fn last_restored(destination: &Destination) -> Result<Option<i64>> {
-    Ok(read_state(destination)?.map(|left| left.date_s))
-}
-
-/// What the chain so far left; none where nothing was restored here.
-fn read_state(destination: &Destination) -> Result<Option<Left>> {
-    use std::io::Read as _;
-    let failed = |error| state_error(destination, error);
-    let damaged = |path| Error::DamagedState {
-        path,
-        reason: "it is not what a restore of this program left",
-    };
-    if destination.is_store() {
-        let Some(directory) = destination.memory() else {
-            return Ok(None);
-        };
-        let bytes = match directory.read(Path::new(STATE_OF_STORE), STATE_MAX_BYTES) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            read => read.map_err(failed)?,
-        };
-        let left = Left::decode(&bytes);
-        return Ok(Some(
-            left.ok_or_else(|| damaged(directory.path().join(STATE_OF_STORE)))?,
-        ));
-    }
-    let file = match destination.open_at(Path::new(STATE), OFlags::RDONLY | OFlags::NONBLOCK) {
-        Ok(file) => std::fs::File::from(file),
-        Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(failed(errno.into())),
-    };
-    let mut bytes = Vec::new();
-    file.take(STATE_MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
-    let left = Left::decode(&bytes).ok_or_else(|| damaged(destination.path().join(STATE)))?;
-    Ok(Some(left))
-}
-
-/// Remembers what a restore left, in one step.
-fn write_state(destination: &Destination, left: &Left) -> Result<()> {
-    let write = || -> std::io::Result<()> {
-        if destination.is_store() {
-            // Without a place for it no increment goes on top.
-            let memory = destination.memory();
-            return memory.map_or(Ok(()), |directory| {
-                directory.replace(Path::new(STATE_OF_STORE), &left.encode())
-            });
-        }
-        destination.remove(Path::new(STATE_NEW))?;
-        let root = destination.root();
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = retry(|| openat(root.as_fd(), STATE_NEW, flags, Mode::RUSR | Mode::WUSR))?;
-        write_at(&file, &left.encode(), 0)?;
-        rustix::fs::fsync(&file)?;
-        renameat(root.as_fd(), STATE_NEW, root.as_fd(), STATE)?;
-        Ok(())
-    };
-    write().map_err(|error| state_error(destination, error))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-
-    #[test]
-    fn what_was_left_is_read_back_or_refused() {
-        let names = BTreeMap::from([(b"a".to_vec(), file(3)), (b"d".to_vec(), folder(4))]);
-        let left = Left {
-            date_s: 1_700_000_000,
-            pending: Some((1_700_000_001, Step::Placing)),
-            folders: Folders::from([(2, names), (4, BTreeMap::new())]),
-        };
-        let bytes = left.encode();
-        assert_eq!(Left::decode(&bytes), Some(left));
-        for at in 0..bytes.len() {
-            let mut damaged = bytes.clone();
-            damaged[at] ^= 1;
-            assert_eq!(Left::decode(&damaged), None, "byte {at}");
-            assert_eq!(Left::decode(&bytes[..at]), None, "cut at {at}");
-        }
-    }
 
     proptest! {
         #[test]

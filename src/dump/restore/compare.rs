@@ -2,19 +2,20 @@
 //!
 //! Compared are type, permissions, owner, size, times of modification to what the tape tells, targets, devices, links,
 //! flags, extended attributes, access control lists, data and what is missing. Data is compared as it comes, so no copy
-//! is made. In a mounted database only what it keeps of a tape is compared: what is there, and its data.
+//! is made. In a mounted database only what it keeps of a tape is compared: what is there, and its data. Images are held
+//! against what they were taken of.
+
+mod held;
+mod image;
 
 use std::{
     collections::BTreeMap,
-    os::fd::OwnedFd,
     path::{Path, PathBuf},
 };
 
-use rustix::{
-    fs::{FileType, OFlags, SeekFrom, seek},
-    io::{Errno, pread, retry_on_intr as retry},
-};
+use rustix::fs::{FileType, OFlags};
 
+use self::held::{Held, Source};
 use super::{Catalogue, Destination, Space, attributes_of, is_directory, target::FLAGS_KEPT};
 use crate::dump::{
     attributes::Attribute,
@@ -39,6 +40,9 @@ pub fn compare(reader: &mut Reader, destination: &Destination) -> Result<Vec<Tro
     for number in &space.order {
         let path = space.paths.get(number).cloned().unwrap_or_default();
         let label = &catalogue.label;
+        if destination.is_folder_of_images(&path) {
+            continue;
+        }
         if let Some(dressing) = catalogue.dressings.get(number) {
             let header = Header {
                 node: dressing.node,
@@ -66,11 +70,14 @@ pub fn compare(reader: &mut Reader, destination: &Destination) -> Result<Vec<Tro
             Item::Object(header) if !is_directory(&header.node) => {
                 found.finish(last.take());
                 let paths = space.paths_of(header.number);
-                if found.names(&paths, &header) {
-                    found.data(reader, &header, &paths[0])?;
+                let image = paths.first().and_then(|path| destination.counterpart(&header, path));
+                if let Some((image, wanted)) = image {
+                    found.image(reader, &paths[0], &wanted, image)?;
+                } else if let Some(path) = found.names(&paths, &header) {
+                    found.data(reader, &header, &path)?;
                     last = Some(Compared {
                         number: header.number,
-                        path: paths[0].clone(),
+                        path,
                         attributes: Vec::new(),
                     });
                 }
@@ -96,9 +103,6 @@ struct Compared {
     attributes: Vec<Attribute>,
 }
 
-/// Bytes that are compared at once where the tape has a hole.
-const PIECE_BYTES: usize = 1 << 20;
-
 struct Differences<'a> {
     destination: &'a Destination,
     troubles: Vec<Trouble>,
@@ -107,8 +111,8 @@ struct Differences<'a> {
 }
 
 impl Differences<'_> {
-    /// Compares all names of an object but for its data; false where none of them is there.
-    fn names(&mut self, paths: &[PathBuf], header: &Header) -> bool {
+    /// Compares all names of an object but for its data; gives the first that is there.
+    fn names(&mut self, paths: &[PathBuf], header: &Header) -> Option<PathBuf> {
         let mut first: Option<(&Path, Status)> = None;
         for path in paths {
             let Some(status) = self.facts(path, header) else {
@@ -123,14 +127,14 @@ impl Differences<'_> {
                 None => first = Some((path, status)),
             }
         }
-        let Some((path, status)) = first else { return false };
+        let (path, status) = first?;
         let (tape, here) = (header.node.links, status.node.links);
         // Of a part of a tree some links lie elsewhere.
         let whole = usize::from(here) == paths.len() || here == tape || tape == 0;
         if !whole && !self.destination.is_store() {
             self.note(path, format!("has {here} links, on the tape {tape}"));
         }
-        true
+        Some(path.to_path_buf())
     }
 
     /// Compares the attributes of the object that came last.
@@ -298,31 +302,43 @@ impl Differences<'_> {
                 }
             }
             FileType::RegularFile => {
-                let Ok(file) = self.destination.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK) else {
-                    return Ok(());
-                };
-                let mut held = Held::over(file);
-                let ranges = reader.data(&mut |offset, piece| held.compare(offset, piece))?;
-                held.compare_hole(header.node.size_bytes);
-                if let Some(offset) = held.differs_at {
-                    self.note(
-                        path,
-                        format!("has other data than the tape, at or behind byte {offset}"),
-                    );
-                }
-                if !ranges.is_empty() {
-                    let path = path.to_path_buf();
-                    let what = Lost {
-                        path: path.clone(),
-                        ranges,
-                    }
-                    .told();
-                    self.troubles.push(Trouble { path, what, loss: true });
+                let opened = self.destination.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK);
+                match opened {
+                    Ok(file) => self.bytes(reader, path, Source::File(file), header.node.size_bytes)?,
+                    Err(errno) => self.lose(path, format!("cannot be compared: {errno}")),
                 }
             }
             _ => {}
         }
         Ok(())
+    }
+
+    /// Compares the bytes of the object that comes next on the tape with what is there.
+    fn bytes(&mut self, reader: &mut Reader, path: &Path, source: Source, size_bytes: u64) -> Result<()> {
+        let mut held = Held::over(source);
+        let ranges = reader.data(&mut |offset, piece| held.compare(offset, piece, size_bytes))?;
+        held.compare_hole(size_bytes);
+        if let Some(offset) = held.differs_at {
+            let what = format!("has other data than the tape, at or behind byte {offset}");
+            self.note(path, what);
+        }
+        if let Some(error) = held.error {
+            self.lose(path, format!("cannot be compared: {error}"));
+        }
+        if !ranges.is_empty() {
+            let path = path.to_path_buf();
+            let lost = Lost { path, ranges };
+            self.lose(&lost.path, lost.told());
+        }
+        Ok(())
+    }
+
+    fn lose(&mut self, path: &Path, what: String) {
+        self.troubles.push(Trouble {
+            path: PathBuf::from(path),
+            what,
+            loss: true,
+        });
     }
 
     fn note(&mut self, path: &Path, what: String) {
@@ -331,67 +347,5 @@ impl Differences<'_> {
             what,
             loss: false,
         });
-    }
-}
-
-/// A file that is compared from its beginning.
-struct Held {
-    file: OwnedFd,
-    buffer: Vec<u8>,
-    /// How far it was compared.
-    done: u64,
-    differs_at: Option<u64>,
-}
-
-impl Held {
-    fn over(file: OwnedFd) -> Self {
-        Self {
-            file,
-            buffer: Vec::new(),
-            done: 0,
-            differs_at: None,
-        }
-    }
-
-    /// Compares a stretch of data, and the hole before it.
-    fn compare(&mut self, offset: u64, piece: &[u8]) {
-        self.compare_hole(offset);
-        if self.differs_at.is_none() && !(self.read(offset, piece.len()) && self.buffer == piece) {
-            self.differs_at = Some(offset);
-        }
-        self.done = offset + piece.len() as u64;
-    }
-
-    /// Compares a hole up to an offset.
-    fn compare_hole(&mut self, to: u64) {
-        while self.differs_at.is_none() && self.done < to {
-            // What the host knows to be a hole needs no reading.
-            match seek(&self.file, SeekFrom::Data(self.done)) {
-                Ok(data) if data > self.done => {
-                    self.done = data.min(to);
-                    continue;
-                }
-                Err(Errno::NXIO) => return,
-                _ => {}
-            }
-            let length = usize::try_from(to - self.done).unwrap_or(PIECE_BYTES).min(PIECE_BYTES);
-            if !self.read(self.done, length) || self.buffer.iter().any(|byte| *byte != 0) {
-                self.differs_at = Some(self.done);
-            }
-            self.done += length as u64;
-        }
-    }
-
-    /// Fills the buffer from the file; false where it is too short or cannot be read.
-    fn read(&mut self, offset: u64, length: usize) -> bool {
-        self.buffer.resize(length, 0);
-        let mut done = 0;
-        while done < length {
-            match retry(|| pread(&self.file, &mut self.buffer[done..], offset + done as u64)) {
-                Ok(0) | Err(_) => return false,
-                Ok(more) => done += more,
-            }
-        }
-        true
     }
 }

@@ -82,6 +82,10 @@ pub(in crate::dump) enum Unnamed {
     Adopt,
 }
 
+/// What is told of a file in whose place stands a part of an array.
+pub(super) const PART: &str =
+    "is part of an array here, and is left as it is: 'headstack array delete' first, or another directory";
+
 /// Directory of what has lost its name.
 pub(in crate::dump) const FOUND: &str = "lost+found";
 
@@ -307,6 +311,10 @@ impl<'a> Files<'a> {
         };
         if let Some((take, wanted)) = self.destination.image(header, path) {
             return self.make_image(reader, path, take, &wanted);
+        }
+        if let Some(part) = paths.iter().find(|path| self.destination.is_part(path)) {
+            self.lose(&part.clone(), PART.into());
+            return Ok(());
         }
         if self.gathering && others.is_empty() && is_small(header) {
             let mut bytes = vec![0; usize::try_from(header.node.size_bytes).unwrap_or(0)];

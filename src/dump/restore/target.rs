@@ -25,7 +25,7 @@ use crate::{
     dump::{
         attributes::Attribute,
         error::{Error, Result},
-        images::Take,
+        images::{Images, IsPart, Take},
         record::{Node, Time},
         tree::{BENEATH, Status, status_at},
     },
@@ -58,7 +58,9 @@ pub struct Destination {
     /// Where it is remembered what was restored into a mounted database.
     memory: Option<Arc<dyn Directory>>,
     /// Takes images as what they were.
-    images: Option<Take>,
+    images: Option<(Take, IsPart)>,
+    /// What images are held against.
+    against: Images,
     /// Alignment that files get in place of the one that they had.
     alignment: Option<Vec<u8>>,
     /// The directory that was used last: objects of one come together.
@@ -102,6 +104,7 @@ impl Destination {
             terms: Terms::default(),
             memory: None,
             images: None,
+            against: Images::default(),
             entered: Mutex::new(None),
         })
     }

@@ -2,7 +2,7 @@
 //!
 //! Objects are read by `load.rs`, ahead of what is written; here is what of them goes where, and what is told of them.
 
-mod image;
+pub(super) mod image;
 mod parts;
 mod trailing;
 
@@ -191,7 +191,12 @@ impl<'a, 'w> Writer<'a, 'w> {
                     break;
                 };
                 match loaded {
-                    Some(loaded) => self.write_object(*at, &path, loaded)?,
+                    Some(loaded) => {
+                        if matches!(&loaded, Ok(loaded) if matches!(loaded.body, Body::Image)) {
+                            self.mark_image()?;
+                        }
+                        self.write_object(*at, &path, loaded)?;
+                    }
                     None => self.write_junction(*at, &path)?,
                 }
                 self.files_done += 1;
@@ -204,7 +209,9 @@ impl<'a, 'w> Writer<'a, 'w> {
     fn pause(&mut self, within: Option<(u64, &Header)>) -> Result<()> {
         let stopped = self.check_stop(RESTART_PASS);
         let blocks = self.stream.blocks();
-        if stopped.is_err() || blocks - self.marked_at >= MARK_BLOCKS {
+        // Behind a mark on a tape before, what is on the next one already could not be told from other dumps.
+        let next_volume = self.volume != self.stream.volume();
+        if stopped.is_err() || next_volume || blocks - self.marked_at >= MARK_BLOCKS {
             self.mark(within)?;
         }
         (self.watch.notice)(&Notice::Written(blocks));

@@ -4,7 +4,7 @@
 //! Listed are only attributes that can be set again, so that a copy with attributes (into the root of a mount) makes
 //! the series anew: parameters first. Others answer by name.
 
-use std::{ffi::OsStr, str::FromStr};
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _, str::FromStr};
 
 use serde_json::{Map, Value, json};
 
@@ -25,6 +25,8 @@ use crate::{
 const PREFIX: &str = "user.headstack.";
 /// What attributes of the metadata's keys begin with, after that.
 const METADATA: &str = "meta.";
+/// Where the database is that is mounted, as an attribute of the root.
+pub const DATABASE: &str = "user.headstack.database";
 /// Key of the database's metadata under which the defaults are kept.
 const DEFAULTS_KEY: &str = "headstack";
 /// Page sizes that are chosen for a larger block are a multiple of this many bytes.
@@ -219,6 +221,9 @@ impl Filesystem {
     pub fn get_attribute(&self, node: u64, name: &OsStr) -> Result<Vec<u8>> {
         let own = own_name(name)?;
         let value = match self.place(node)? {
+            Place::Root(Tree::Live) if name == DATABASE => {
+                return Ok(self.database.path().as_os_str().as_bytes().to_vec());
+            }
             Place::Root(Tree::Live) => lock(&self.defaults).get(false, own),
             Place::Varlen(Tree::Live) => lock(&self.defaults).get(true, own),
             Place::Snapshots => self.tags(own)?,

@@ -57,7 +57,7 @@ impl Files<'_> {
         (node, kept)
     }
 
-    fn tell(&mut self, path: &Path, what: String) {
+    pub(in crate::dump::restore) fn tell(&mut self, path: &Path, what: String) {
         self.restored.troubles.push(Trouble {
             path: path.to_path_buf(),
             what,

@@ -15,7 +15,7 @@ use rustix::{
 use super::Destination;
 use crate::dump::{
     attributes::Attribute,
-    images::{ALIGNMENT, ARRAY, EPOCH, FOLDER, Take, Wanted, wanted},
+    images::{ALIGNMENT, ARRAY, EPOCH, FOLDER, Image, Images, IsPart, Take, Wanted, wanted},
     record::Header,
 };
 
@@ -67,13 +67,39 @@ impl Destination {
         Self { terms, ..self }
     }
 
-    /// Lets images be restored as what they were, where their names stand in [`FOLDER`].
+    /// Lets images be restored as what they were, where their names stand in [`FOLDER`]; files that are part of what they
+    /// could be restored to are left alone.
     #[must_use]
-    pub fn taking_images(self, take: Take) -> Self {
+    pub fn taking_images(self, take: Take, is_part: IsPart) -> Self {
         Self {
-            images: Some(take),
+            images: Some((take, is_part)),
             ..self
         }
+    }
+
+    /// True for the path of a file that is there as part of an array: it is neither overwritten nor removed.
+    pub(in crate::dump::restore) fn is_part(&self, path: &Path) -> bool {
+        let images = self.images.as_ref();
+        images.is_some_and(|(_, is_part)| is_part(&self.renamed(path)) && self.has(path))
+    }
+
+    /// Says what images on a tape are held against in a comparison.
+    #[must_use]
+    pub fn against(self, images: Images) -> Self {
+        Self {
+            against: images,
+            ..self
+        }
+    }
+
+    /// What an image is held against that a header begins, and none where there is no such thing; none at all where it is a file.
+    pub(in crate::dump::restore) fn counterpart(
+        &self,
+        header: &Header,
+        path: &Path,
+    ) -> Option<(Option<&Image>, Wanted)> {
+        let (_, wanted) = self.image(header, path)?;
+        Some((self.against.like(&wanted), wanted))
     }
 
     /// Keeps others away from the series that a file of the tape goes into, where that is asked for; `kept` is the one that
@@ -101,14 +127,19 @@ impl Destination {
 
     /// Where an image goes that a header begins; none where it is a file.
     pub(in crate::dump::restore) fn image(&self, header: &Header, path: &Path) -> Option<(&Take, Wanted)> {
-        let take = self.images.as_ref()?;
+        let (take, _) = self.images.as_ref()?;
         let wanted = wanted(header, &self.renamed(path))?;
         (wanted.facts.epoch <= self.epoch()).then_some((take, wanted))
     }
 
-    /// True where names in the directory of images are those of what is no file there.
-    pub(in crate::dump::restore) fn takes_images_at(&self, path: &Path) -> bool {
-        self.images.is_some() && self.renamed(path).starts_with(FOLDER)
+    /// True for the directory of images, which is there for whom they are files only.
+    pub(in crate::dump::restore) fn is_folder_of_images(&self, path: &Path) -> bool {
+        self.images.is_some() && self.renamed(path) == Path::new(FOLDER)
+    }
+
+    /// True for the path of what is no file there, as it was restored as what it was.
+    pub(in crate::dump::restore) fn has_as_image(&self, path: &Path) -> bool {
+        self.images.is_some() && self.renamed(path).starts_with(FOLDER) && !self.has(path)
     }
 
     /// An attribute as the target has it: none for those that its release does not know, and its own alignment.

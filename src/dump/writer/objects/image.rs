@@ -1,13 +1,20 @@
 //! Image objects on their way to the tape: read through whoever has them, as large files are.
 //!
-//! An image is opened when its turn comes and closed behind its last segment, so what it is a moment of is its own. One that
-//! a process had begun that was stopped cannot be gone on with as it was: if it changed meanwhile, it is left to the next
-//! dump as well.
+//! An image is opened when its turn comes and closed behind its last segment, so what it is a moment of is its own. Where a
+//! dump was stopped in the midst of one that is another by now, it begins that image anew, or is refused
+//! where that was on an earlier tape: halves of two would be neither.
 
 use std::path::Path;
 
 use super::{Result, Source, Writer};
-use crate::dump::{record::Header, tree::Identity};
+use crate::dump::{
+    context::{
+        mark::{Mark, Within},
+        plan::Plan,
+    },
+    record::Header,
+    tree::{Identity, Tree},
+};
 
 impl Writer<'_, '_> {
     /// Writes an image, with what it is taken of in its headers; false where it cannot be had.
@@ -30,6 +37,15 @@ impl Writer<'_, '_> {
         Ok(true)
     }
 
+    /// Keeps where the dump stands before an image, to go back there.
+    pub(super) fn mark_image(&mut self) -> Result<()> {
+        self.mark(None)?;
+        match &self.keeper {
+            Some(keeper) if keeper.context().order.history => keeper.keep_before_image(),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes what is left of an image that an earlier process had begun.
     pub(super) fn end_image(&mut self, header: &mut Header, path: &Path, at: usize, from_bytes: u64) -> Result<()> {
         let tree = self.tree;
@@ -37,11 +53,6 @@ impl Writer<'_, '_> {
         let Some(image) = tree.images().of(&self.plan.walk.objects[at].status.identity) else {
             return Ok(());
         };
-        let before_ns = header.private.as_ref().map(|private| private.modified_ns);
-        if before_ns != Some(image.modified.ns()) {
-            let what = "changed since the dump was stopped in the midst of it: the next dump takes it again";
-            self.lose(path, what.into())?;
-        }
         let opened = (image.open)();
         let source = match &opened {
             Ok(contents) => Source::Image(&**contents),
@@ -57,4 +68,16 @@ impl Writer<'_, '_> {
         self.note_losses(at, told);
         Ok(())
     }
+}
+
+/// True where a dump stopped in the midst of an image with which it cannot go on.
+pub(in crate::dump::writer) fn is_torn(tree: &Tree, plan: &Plan, mark: &Mark) -> bool {
+    let header = mark.within.as_ref().and_then(Within::header);
+    let header = header.filter(|header| header.private.as_ref().is_some_and(|private| private.image.is_some()));
+    let file = usize::try_from(mark.files).ok().and_then(|at| plan.files.get(at));
+    let (Some(header), Some(at)) = (header, file) else {
+        return false;
+    };
+    let image = tree.images().of(&plan.walk.objects[*at].status.identity);
+    !image.is_some_and(|image| image.goes_on(&header))
 }

@@ -334,7 +334,7 @@ fn grows_and_dies(prepare: impl Fn(&SimDirectory), grow: impl Fn(&SimDirectory, 
     let ((changes, _), new) = go(&directory.killed().unwrap(), usize::MAX);
     assert!(new > data.len() as u64);
     let ends = (0..changes).step_by(3).take(5).chain(changes - 8..changes);
-    for at in ends.chain((15..changes - 8).step_by(changes / 8 | 1)) {
+    for at in ends.chain((15..changes - 8).step_by((changes / 8) | 1)) {
         let what = format!("death at {at} of {changes}");
         let ((_, left), _) = go(&directory.killed().unwrap(), at);
         let left = left.unwrap();

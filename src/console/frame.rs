@@ -72,8 +72,13 @@ fn capital(text: &str) -> String {
 
 /// A part of a page that is fetched again when something has happened.
 pub fn live(visit: &Visit, body: Markup) -> Markup {
+    live_at(visit.path(), body)
+}
+
+/// The same of a part that the page of another path has too.
+pub fn live_at(path: &str, body: Markup) -> Markup {
     html! {
-        div #live hx-get=(visit.path()) hx-trigger="store from:body" hx-select="#live" hx-select-oob="#health" hx-swap="outerHTML" {
+        div #live hx-get=(path) hx-trigger="store from:body" hx-select="#live" hx-select-oob="#health" hx-swap="outerHTML" {
             (body)
         }
     }

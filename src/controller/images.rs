@@ -37,11 +37,8 @@ use crate::{
 /// # Errors
 /// The disks of the store cannot be read.
 pub fn paths_in(store: &Store) -> Result<Vec<PathBuf>> {
-    Ok(found_in(store)?
-        .arrays
-        .iter()
-        .map(|set| path_of_image(&set.name))
-        .collect())
+    let path = |set: &ArraySet| path_of(&format!("{}{ENDING}", set.name));
+    Ok(found_in(store)?.arrays.iter().map(path).collect())
 }
 
 /// A connection to the controller of a store; none where it does not run.

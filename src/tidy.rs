@@ -99,8 +99,7 @@ const EMPTY_NAMES: &[&str] = &[
 const CAPABILITIES: &[(char, std::ops::RangeInclusive<u32>)] = &[
     ('T', 1..=44),
     ('R', 1..=63),
-    ('D', 1..=23),
-    ('D', 25..=26),
+    ('D', 1..=26),
     ('D', 28..=65),
     ('D', 70..=72),
 ];

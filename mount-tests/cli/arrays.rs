@@ -598,3 +598,23 @@ fn an_array_on_another_socket_is_found_by_its_name() {
     headstack(&["array", "stop", "r5", "--in", directory]).ends(0);
     assert_eq!(shown(&place, "r5")["served"], false);
 }
+
+/// R10, R59: `array grow` gives each leg of a RAID 50 as many disks, and nothing where they do not go round.
+#[test]
+fn grow_gives_each_leg_of_a_raid_50_a_disk() {
+    let place = Place::new();
+    let images = disks(&place, 8, "8M");
+    created(&["--level", "50", "--chunk", "64K", "r50"], &images[..6]);
+    let directory = place.path().to_str().unwrap();
+    let before = shown(&place, "r50")["size_bytes"].as_u64().unwrap();
+    headstack(&["array", "grow", "r50", &images[6], "--in", directory]).ends(64);
+    headstack(&["array", "grow", "r50", &images[6], &images[7], "--in", directory]).ends(0);
+    let facts = shown(&place, "r50");
+    let (size, members) = (
+        facts["size_bytes"].as_u64().unwrap(),
+        facts["members"].as_array().unwrap(),
+    );
+    assert_eq!((facts["level"].as_str(), members.len()), (Some("raid50"), 8), "{facts}");
+    assert!(size > before + before / 3, "{facts}");
+    assert_eq!(check(&place, "r50"), 0);
+}

@@ -11,6 +11,7 @@ mod foreign;
 mod hostile;
 mod interactive;
 mod lists;
+mod live;
 mod mounted;
 mod odd;
 mod ours;

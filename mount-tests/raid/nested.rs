@@ -3,7 +3,7 @@
 //! What we write through one array the kernel reads through an array of arrays, and the reverse, in both cases with a disk
 //! of each leg missing too.
 
-use std::{fmt::Write as _, fs, path::Path, sync::Arc};
+use std::{fmt::Write as _, fs, ops::ControlFlow, path::Path, sync::Arc};
 
 use headstack::{
     raid::{
@@ -13,6 +13,7 @@ use headstack::{
         discover::{discover, open},
         metadata::identity::{Time, Uuid},
         nested::create_nested,
+        reshape::Plan,
     },
     storage::HostDirectory,
 };
@@ -27,14 +28,29 @@ fn uuid(number: u8) -> Uuid {
     Uuid(bytes)
 }
 
-fn images(folder: &Path, prefix: &str) -> Vec<Image> {
+fn images(folder: &Path, prefix: &str, count: usize) -> Vec<Image> {
     let directory = Arc::new(HostDirectory::open(folder).unwrap());
-    (0..6)
+    (0..count)
         .map(|number| Image {
             directory: directory.clone(),
             name: format!("{prefix}{number}.img").into(),
         })
         .collect()
+}
+
+fn wish() -> Wish {
+    Wish {
+        name: "fifty".to_owned(),
+        uuid: uuid(99),
+        created: Time::new(1_700_000_000, 0),
+        level: Level::Raid5,
+        layout: 2,
+        chunk_bytes: 128 << 10,
+        initialisation: Initialisation::Foreground,
+        member_bytes: None,
+        bitmap_chunk_bytes: Some(0),
+        overwrite: false,
+    }
 }
 
 fn words(size: u64) -> Vec<u8> {
@@ -59,23 +75,14 @@ fn kernel_and_engine_share_raid_50() {
     let theirs: Vec<_> = (0..6)
         .map(|n| image(folder.path(), &format!("t{n}.img"), 24 * MIB))
         .collect();
-    let members = images(folder.path(), "o").into_iter().zip(0..).map(|(image, number)| {
-        let uuid = uuid(number);
-        Some(NewImage { image, uuid })
-    });
-    let wish = Wish {
-        name: "fifty".to_owned(),
-        uuid: uuid(99),
-        created: Time::new(1_700_000_000, 0),
-        level: Level::Raid5,
-        layout: 2,
-        chunk_bytes: 128 << 10,
-        initialisation: Initialisation::Foreground,
-        member_bytes: None,
-        bitmap_chunk_bytes: Some(0),
-        overwrite: false,
-    };
-    let array = create_nested(&wish, &members.collect::<Vec<_>>(), &[]).unwrap();
+    let members = images(folder.path(), "o", 6)
+        .into_iter()
+        .zip(0..)
+        .map(|(image, number)| {
+            let uuid = uuid(number);
+            Some(NewImage { image, uuid })
+        });
+    let array = create_nested(&wish(), &members.collect::<Vec<_>>(), &[]).unwrap();
     let data = words(array.size_bytes());
     array.write_at(&data, 0, false).unwrap();
     array.stop(Time::new(1_700_000_100, 0)).unwrap();
@@ -103,7 +110,7 @@ fn kernel_and_engine_share_raid_50() {
     assert_eq!(said.matches("same").count(), 2, "{said}");
     let size = said.lines().find_map(|line| line.strip_prefix("size ")).unwrap();
     let size: usize = size.parse().unwrap();
-    let theirs = images(folder.path(), "t");
+    let theirs = images(folder.path(), "t", 6);
     let how = Assembly {
         read_only: true,
         ..Assembly::default()
@@ -122,4 +129,59 @@ fn kernel_and_engine_share_raid_50() {
         let count = size.min(data.len());
         assert!(bytes[..count] == data[..count], "{kept:?}");
     }
+}
+
+/// R10, R59: Linux and `mdadm --examine` take what a RAID 50 has become whose legs have got a disk each: every byte is there, and
+/// what is new is zeros.
+#[test]
+fn kernel_takes_the_raid_50_that_grew() {
+    let Some(kernel) = Kernel::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let disks: Vec<_> = (0..8)
+        .map(|n| image(folder.path(), &format!("o{n}.img"), 12 * MIB))
+        .collect();
+    let images = images(folder.path(), "o", 8);
+    let new = |(image, number): (&Image, u8)| NewImage {
+        image: image.clone(),
+        uuid: uuid(number),
+    };
+    let members: Vec<_> = images.iter().zip(0..6).map(|pair| Some(new(pair))).collect();
+    let array = create_nested(&wish(), &members, &[]).unwrap();
+    let data = words(array.size_bytes());
+    array.write_at(&data, 0, false).unwrap();
+    let plan = Plan {
+        images: images.iter().zip(0..).skip(6).map(new).collect(),
+        ..Plan::default()
+    };
+    array.begin_reshape(&plan).unwrap();
+    array.reshape(&mut |_| ControlFlow::Continue(())).unwrap();
+    let bytes = whole(&array);
+    assert!(bytes.len() > data.len() + data.len() / 4 && bytes[..data.len()] == data);
+    array.stop(Time::new(1_700_000_100, 0)).unwrap();
+    drop(array);
+    fs::write(folder.path().join("words"), &bytes).unwrap();
+    // Discs of a leg are those it was made of, and the one that it got.
+    let script = "set -e\n\
+        mdadm --assemble --readonly --run /dev/md1 /dev/ubda /dev/ubdb /dev/ubdc /dev/ubdg 2>&1\n\
+        mdadm --assemble --readonly --run /dev/md2 /dev/ubdd /dev/ubde /dev/ubdf /dev/ubdh 2>&1\n\
+        for leg in 1 2; do mdadm --examine /dev/md$leg 2>&1; done\n\
+        mdadm --assemble --readonly /dev/md3 /dev/md1 /dev/md2 2>&1\n\
+        cmp /dev/md3 words; echo same $(blockdev --getsize64 /dev/md3)\n\
+        mdadm --stop /dev/md3 2>&1; mdadm --stop /dev/md1 2>&1; mdadm --stop /dev/md2 2>&1\n\
+        mdadm --assemble --readonly --run /dev/md1 /dev/ubda /dev/ubdc /dev/ubdg 2>&1\n\
+        mdadm --assemble --readonly --run /dev/md2 /dev/ubdd /dev/ubde /dev/ubdf 2>&1\n\
+        mdadm --assemble --readonly /dev/md3 /dev/md1 /dev/md2 2>&1; cmp /dev/md3 words; echo degraded\n\
+        mdadm --stop /dev/md3 2>&1; mdadm --stop /dev/md1 2>&1; mdadm --stop /dev/md2 2>&1\n";
+    let said = kernel.run(folder.path(), script, &disks);
+    assert!(said.contains(&format!("same {}", bytes.len())), "{said}");
+    assert!(said.contains("degraded\n"), "{said}");
+    // Half of the whole's sectors of each leg, and superblocks that mdadm finds no fault with.
+    let used = format!("Used Dev Size : {}", bytes.len() / 2 / 512);
+    let avail = format!("Avail Dev Size : {}", bytes.len() / 2 / 512);
+    assert_eq!(
+        said.matches(&avail).count().max(said.matches(&used).count()),
+        2,
+        "{said}"
+    );
+    assert_eq!(said.matches("- correct").count(), 2, "{said}");
 }

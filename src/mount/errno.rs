@@ -138,10 +138,16 @@ pub enum Refusal {
         limit: usize,
     },
     /// A line of `ctl` that is no command.
-    #[error("{line:?} is no command: sync | trim TS | synced TS | close | access mmap|descriptor")]
+    #[error("{line:?} is no command: sync | trim TS | synced TS | close | access mmap|descriptor | lock PID")]
     BadCommand {
         /// The line, lossily.
         line: String,
+    },
+    /// A process has the series for itself.
+    #[error("process {process} has the series for itself, such as a restore until it is done")]
+    Locked {
+        /// The process.
+        process: u32,
     },
     /// The attribute has no such value.
     #[error("{name} cannot be {value:?}")]
@@ -239,7 +245,7 @@ pub fn errno(refusal: &Refusal) -> Errno {
         // EMSGSIZE was considered; EINVAL is what a device says that takes whole records.
         Refusal::Fragment { .. } | Refusal::HeldFragment { .. } | Refusal::Broken => libc::EINVAL,
         Refusal::NotEmpty => libc::ENOTEMPTY,
-        Refusal::NotOldest | Refusal::HasEntries { .. } => libc::EBUSY,
+        Refusal::NotOldest | Refusal::HasEntries { .. } | Refusal::Locked { .. } => libc::EBUSY,
         Refusal::Exists { .. } => libc::EEXIST,
         Refusal::BadName { .. } => libc::EINVAL,
         Refusal::NameTooLong { .. } => libc::ENAMETOOLONG,

@@ -115,7 +115,7 @@ impl Array {
     fn add_to_leg(&self, image: &Image, uuid: Uuid) -> Result<Added> {
         let found = look(&image.path(), &*image.open(Access::Read)?)?.0;
         let own = found.map(|found| found.superblock.array_uuid);
-        let Some((leg, first)) = self.leg_for(own) else {
+        let Some((first, leg)) = self.leg_for(own) else {
             return Ok(Added::Spare);
         };
         let whole = |slot: Slot| Slot(first + slot.0);
@@ -193,7 +193,7 @@ impl Array {
     /// # Errors
     /// As [`Array::rebuild`].
     pub fn activate_spare(&self) -> Result<Option<Slot>> {
-        for (first, leg) in (0..).step_by(usize::from(self.leg_width())).zip(self.legs()) {
+        for (first, leg) in self.numbered_legs() {
             if let Some(slot) = leg.activate_spare()? {
                 return Ok(Some(Slot(first + slot.0)));
             }

@@ -33,6 +33,9 @@ impl Array {
     /// [`Error::BadParameter`] where a level or a member does not allow it, [`Error::WrongState`] where the array is not
     /// whole.
     pub fn grow_members(&self, wanted: Option<u64>) -> Result<u64> {
+        if !self.legs().is_empty() {
+            return self.grow_legs(wanted);
+        }
         self.check_growth()?;
         let Some(_turn) = self.try_reshaping() else {
             return Err(self.wrong_state("a reshape is under way already"));
@@ -60,7 +63,6 @@ impl Array {
     fn check_growth(&self) -> Result<()> {
         self.check_writable()?;
         let reason = match self.level() {
-            _ if !self.legs().is_empty() => "its legs do not grow; make a larger one and copy",
             Level::Linear | Level::Raid0 => "nothing is made for what is new; make a larger one and copy",
             Level::Raid10 if self.geometry().layout() >> 8 & 0xff > 1 && self.geometry().layout() >> 16 & 1 == 0 => {
                 "far copies lie by the size of members; make a larger one and copy"
@@ -68,6 +70,14 @@ impl Array {
             _ => return Ok(()),
         };
         refuse("size", self.level(), reason)
+    }
+
+    /// Looks whether every member could be used up to `wanted` bytes.
+    pub(in crate::raid) fn check_size(&self, wanted: Option<u64>) -> Result<()> {
+        self.check_growth()?;
+        let roster = self.roster();
+        self.check_whole(&roster)?;
+        chosen(roster.geometry(), &rooms(&self.control())?, wanted).map(drop)
     }
 
     fn enlarge(
@@ -78,11 +88,7 @@ impl Array {
         failures: &mut Failures,
     ) -> Result<()> {
         let old_bytes = before.geometry().used_bytes(Slot(0));
-        let rooms = control
-            .devices
-            .iter()
-            .map(|device| room(&device.member, &device.superblock));
-        let rooms = rooms.collect::<Result<Vec<u64>>>()?;
+        let rooms = rooms(control)?;
         let bytes = chosen(before.geometry(), &rooms, wanted)?;
         if bytes == old_bytes {
             return Ok(());
@@ -188,7 +194,7 @@ impl Array {
     }
 
     /// Writes the superblocks. Where no member took its own nobody knows what they say, and nothing is written any more.
-    fn say(&self, control: &mut Control, roster: &Roster, failures: &mut Failures) -> Result<()> {
+    pub(in crate::raid) fn say(&self, control: &mut Control, roster: &Roster, failures: &mut Failures) -> Result<()> {
         let failed = control.commit(roster.intent().lock().as_mut(), roster.is_degraded());
         if failed.len() == control.devices.len() {
             return Err(self.lose_all(failed.into_iter().next().map(|(_, error)| error)));
@@ -209,7 +215,7 @@ fn refuse<T>(parameter: &'static str, value: impl ToString, reason: impl ToStrin
 }
 
 /// Bytes from where the data of a member begin to the end of its device, which may have grown.
-fn room(member: &Member, superblock: &Superblock) -> Result<u64> {
+pub(in crate::raid) fn room(member: &Member, superblock: &Superblock) -> Result<u64> {
     let start = superblock.data_offset;
     let behind = [
         Some(superblock.own_area().end()),
@@ -231,6 +237,12 @@ fn room(member: &Member, superblock: &Superblock) -> Result<u64> {
     })?;
     let room = size.saturating_sub(start.0 * SECTOR_BYTES);
     Ok(room - room % SECTOR_BYTES)
+}
+
+/// As [`room`], of all members.
+fn rooms(control: &Control) -> Result<Vec<u64>> {
+    let devices = control.devices.iter();
+    devices.map(|device| room(&device.member, &device.superblock)).collect()
 }
 
 /// The bytes that are used of each member afterwards.

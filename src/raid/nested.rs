@@ -20,6 +20,7 @@ use super::{
 };
 use crate::storage::{Access, EntryKind, Mapping, Span, Stat, Storage};
 
+mod grow;
 #[cfg(test)]
 mod tests;
 

@@ -5,7 +5,10 @@
 use std::{
     ops::ControlFlow,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::{
@@ -17,7 +20,7 @@ use super::{
         superblock::Superblock,
     },
 };
-use crate::storage::{Access, Directory as _, SimDirectory, Storage};
+use crate::storage::{Access, Directory as _, SimDirectory, Storage, sim::Verb};
 
 /// Size of an image.
 pub const IMAGE_BYTES: u64 = (1 << 20) + (320 << 10);
@@ -185,4 +188,28 @@ pub fn contents(array: &Array) -> Vec<u8> {
     let mut bytes = vec![0xee; usize::try_from(array.size_bytes()).unwrap()];
     array.read_at(&mut bytes, 0).unwrap();
     bytes
+}
+
+/// What a death at one change of the disk leaves: of the machine where the number is odd, else of the process. None where
+/// there were not so many changes, which are counted.
+pub fn dying(directory: &SimDirectory, at: usize, work: impl FnOnce()) -> (usize, Option<SimDirectory>) {
+    let taken: Arc<Mutex<Option<SimDirectory>>> = Arc::default();
+    let count = Arc::new(AtomicUsize::new(0));
+    let (place, disk, counted) = (Arc::clone(&taken), directory.clone(), Arc::clone(&count));
+    directory.set_rule(move |operation| {
+        let changes = matches!(operation.verb, Verb::Write | Verb::Sync | Verb::Punch);
+        if changes && counted.fetch_add(1, Ordering::Relaxed) == at {
+            let left = if at % 2 == 1 {
+                disk.crash(at as u64)
+            } else {
+                disk.killed()
+            };
+            *place.lock().unwrap() = Some(left.unwrap());
+        }
+        None
+    });
+    work();
+    directory.clear_rule();
+    let left = taken.lock().unwrap().take();
+    (count.load(Ordering::Relaxed), left)
 }

@@ -20,13 +20,16 @@ use crate::{
 
 /// Let images become members, so that the array has more room, or go on with what was stopped
 ///
-/// Levels 0, 4, 5, 6 and 10 can grow by images; all with redundancy by --size, once their images are longer or were replaced
-/// by longer ones; mirrors take more --copies. The array is in use meanwhile and has its new size at the end. What a kill or
-/// a loss of power stopped goes on once the array is served, or by the same verb without images; Linux md can do so too.
+/// Levels 0, 4, 5, 6 and 10 can grow by images, 50 by as many for each leg; all with redundancy by --size, once their images
+/// are longer or were replaced by longer ones; mirrors take more --copies. The array is in use meanwhile and has its new size
+/// at the end. What a kill or a loss of power stopped goes on once the array is served, or by the same verb without images;
+/// Linux md can do so too.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   headstack array grow r5 disk4.img
+  headstack array grow r50 disk6.img disk7.img
+      gives each of two legs a disk
   headstack array grow r5 --chunk 64K
       gives the array another chunk
   headstack array grow r5 --size max

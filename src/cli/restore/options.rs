@@ -41,6 +41,10 @@ pub(super) struct Options {
     /// Restore no more than what an earlier release knows: before 2 arrays and alignments were not known
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=i64::from(EPOCH)))]
     target_epoch: Option<u8>,
+    /// Keep everybody else away from each series of a mounted database while it is restored: their reads and writes fail as
+    /// busy. From arrays of a store they are kept away in any case
+    #[arg(long)]
+    live: bool,
     /// Blocking factor that the tape is expected to have
     #[arg(short, long, value_name = "FACTOR")]
     blocks: Option<u32>,
@@ -103,12 +107,18 @@ impl Options {
             let remedy = "'--extract-as E', or 'headstack tape catalogue' of the tape first";
             return Err(Failure::new(Code::Usage, message, remedy).into());
         }
+        if self.live && !destination.is_store() {
+            let path = destination.path().display();
+            let message = format!("{path}: from files that are in no mounted database nobody can be kept away");
+            return Err(Failure::new(Code::Usage, message, "the mount of a database, or without --live").into());
+        }
         let store = Store::open(destination.path()).ok();
         let destination = destination.forced(force).renaming(self.rename.clone()).on(Terms {
             list_limit: self.ace_limit,
             unix_style: self.style == "unix",
             classic: self.classic,
             epoch: self.target_epoch,
+            live: self.live,
         });
         Ok(match store.filter(|_| !self.classic) {
             Some(store) => destination.taking_images(taker(store)),

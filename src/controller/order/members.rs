@@ -41,7 +41,7 @@ impl Taking<'_> {
     pub(super) fn device_of(self, array: &Array, path: &Path) -> Result<Image> {
         let whole = (self.find)(path)?;
         let found = discover(std::slice::from_ref(&whole));
-        let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
+        let own = found.arrays.iter().find(|set| array.has_leg(set.uuid));
         if let Some(device) = own.and_then(|set| set.members.first()) {
             return Ok(device.image.clone());
         }
@@ -95,7 +95,7 @@ pub(in crate::controller) fn fail_all_on(array: &Array, image: &Path) -> Result<
 /// Gives an image back that the array does without.
 pub(super) fn remove(array: &Array, find: Find<'_>, path: &Path, yes: bool) -> Result<()> {
     let found = discover(&[find(path)?]);
-    let own = found.arrays.iter().find(|set| set.uuid == array.uuid());
+    let own = found.arrays.iter().find(|set| array.has_leg(set.uuid));
     let (place, name) = (path.display(), array.name());
     let Some(device) = own.and_then(|set| set.members.first()) else {
         let message = format!("{place}: it is no device of array {name}");

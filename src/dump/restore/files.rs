@@ -22,7 +22,7 @@ use rustix::{fs::FileType, io::Errno};
 use self::crew::{Crew, Failure};
 use super::{
     Catalogue, Restored, Space, attributes_of, is_directory,
-    target::{Made, write_at},
+    target::{Kept, Made, write_at},
 };
 use crate::dump::{
     attributes::Attribute,
@@ -65,6 +65,8 @@ pub(in crate::dump) struct Files<'a> {
     /// True where attributes go that are not on the tape.
     exact: bool,
     unnamed: Unnamed,
+    /// The series that others are kept away from.
+    kept: Option<Kept>,
     /// True once there is no room for more.
     full: bool,
 }
@@ -99,6 +101,7 @@ impl<'a> Files<'a> {
             refused: BTreeSet::new(),
             exact: false,
             unnamed: Unnamed::Tell,
+            kept: None,
             full: false,
         }
     }

@@ -32,6 +32,7 @@ use crate::{
     storage::Directory,
 };
 
+pub(super) use terms::Kept;
 pub use terms::Terms;
 
 impl AsFd for Entered {

@@ -285,6 +285,10 @@ impl<'a, 'w> Writer<'a, 'w> {
             attributes,
         } = match loaded {
             Ok(loaded) => loaded,
+            Err(Errno::BUSY) => {
+                let what = "is busy, as what is being restored is, and left to the next dump";
+                return self.lose(path, what.into());
+            }
             Err(errno) => return self.lose(path, format!("is not on the tape: {errno}")),
         };
         if (status.identity.inode, status.identity.kind) != (walked.inode, walked.kind) {

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use fuser::{FileAttr, FileType, Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyXattr};
+use fuser::{FileAttr, FileType, Generation, INodeNo, ReplyEmpty, ReplyEntry, ReplyXattr, Request};
 
 use super::Adapter;
 use crate::mount::{
@@ -66,6 +66,20 @@ impl Adapter {
         work: impl FnOnce(&Filesystem) -> Result<T>,
     ) -> Result<T, fuser::Errno> {
         run_on(&self.filesystem, operation, work)
+    }
+
+    /// Runs one operation on a node, unless another process has its series for itself.
+    pub(super) fn run_admitted<T>(
+        &self,
+        operation: Operation,
+        request: &Request,
+        node: INodeNo,
+        work: impl FnOnce(&Filesystem) -> Result<T>,
+    ) -> Result<T, fuser::Errno> {
+        self.run(operation, |filesystem| {
+            filesystem.admit(node.0, request.pid())?;
+            work(filesystem)
+        })
     }
 
     /// Answers a question about sizes: at once, or in turn with what appends make stale where readers use the page

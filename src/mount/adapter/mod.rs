@@ -101,7 +101,7 @@ impl fuser::Filesystem for Adapter {
 
     fn setattr(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         mode: Option<u32>,
         uid: Option<u32>,
@@ -118,7 +118,9 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyAttr,
     ) {
         let chosen = |time: Option<TimeOrNow>| matches!(time, Some(TimeOrNow::SpecificTime(_)));
+        let thread = request.pid();
         let set = move |fs: &Filesystem| {
+            fs.admit(node.0, thread)?;
             if let Some(size) = size {
                 fs.set_size(node.0, handle.map(|handle| handle.0), size)?;
             }
@@ -153,8 +155,11 @@ impl fuser::Filesystem for Adapter {
         }
     }
 
-    fn unlink(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
-        self.run_settled(Operation::Unlink, reply, |fs| fs.unlink(parent.0, name));
+    fn unlink(&self, request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+        self.run_settled(Operation::Unlink, reply, |fs| {
+            fs.admit(parent.0, request.pid())?;
+            fs.unlink(parent.0, name)
+        });
     }
 
     fn rmdir(&self, _request: &Request, parent: INodeNo, name: &OsStr, reply: ReplyEmpty) {
@@ -193,8 +198,8 @@ impl fuser::Filesystem for Adapter {
         reply.error(refused.err().unwrap_or(fuser::Errno::EPERM));
     }
 
-    fn open(&self, _request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
-        let opened = match self.run(Operation::Open, |fs| fs.open(node.0, flags.0.into())) {
+    fn open(&self, request: &Request, node: INodeNo, flags: OpenFlags, reply: ReplyOpen) {
+        let opened = match self.run_admitted(Operation::Open, request, node, |fs| fs.open(node.0, flags.0.into())) {
             Ok(opened) => opened,
             Err(errno) => return reply.error(errno),
         };
@@ -219,8 +224,8 @@ impl fuser::Filesystem for Adapter {
 
     fn read(
         &self,
-        _request: &Request,
-        _node: INodeNo,
+        request: &Request,
+        node: INodeNo,
         handle: FileHandle,
         offset: u64,
         size: u32,
@@ -234,7 +239,7 @@ impl fuser::Filesystem for Adapter {
                 buffer.resize(size, 0);
             }
             let mut reply = Some(reply);
-            let answered = self.run(Operation::Read, |fs| {
+            let answered = self.run_admitted(Operation::Read, request, node, |fs| {
                 fs.read_with(handle.0, offset, &mut buffer[..size], |bytes| {
                     if let Some(reply) = reply.take() {
                         reply.data(bytes);
@@ -249,8 +254,8 @@ impl fuser::Filesystem for Adapter {
 
     fn write(
         &self,
-        _request: &Request,
-        _node: INodeNo,
+        request: &Request,
+        node: INodeNo,
         handle: FileHandle,
         offset: u64,
         data: &[u8],
@@ -259,7 +264,8 @@ impl fuser::Filesystem for Adapter {
         _owner: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.run(Operation::Write, |fs| fs.write(handle.0, offset, data, flags.0)) {
+        let write = |fs: &Filesystem| fs.write(handle.0, offset, data, flags.0);
+        match self.run_admitted(Operation::Write, request, node, write) {
             Ok(done) => {
                 let taken = u32::try_from(done.value).unwrap_or(u32::MAX);
                 self.notices.settle(done.stale, move || reply.written(taken));
@@ -268,8 +274,11 @@ impl fuser::Filesystem for Adapter {
         }
     }
 
-    fn flush(&self, _request: &Request, _node: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
-        self.run_settled(Operation::Flush, reply, |fs| fs.flush(handle.0));
+    fn flush(&self, request: &Request, node: INodeNo, handle: FileHandle, _owner: LockOwner, reply: ReplyEmpty) {
+        self.run_settled(Operation::Flush, reply, |fs| {
+            fs.admit(node.0, request.pid())?;
+            fs.flush(handle.0)
+        });
     }
 
     fn release(
@@ -392,7 +401,7 @@ impl fuser::Filesystem for Adapter {
 
     fn setxattr(
         &self,
-        _request: &Request,
+        request: &Request,
         node: INodeNo,
         name: &OsStr,
         value: &[u8],
@@ -401,6 +410,7 @@ impl fuser::Filesystem for Adapter {
         reply: ReplyEmpty,
     ) {
         self.run_settled(Operation::SetAttribute, reply, |fs| {
+            fs.admit(node.0, request.pid())?;
             fs.set_attribute(node.0, name, value)
         });
     }
@@ -415,8 +425,9 @@ impl fuser::Filesystem for Adapter {
         reply_attribute(reply, size, names);
     }
 
-    fn removexattr(&self, _request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
+    fn removexattr(&self, request: &Request, node: INodeNo, name: &OsStr, reply: ReplyEmpty) {
         self.run_settled(Operation::RemoveAttribute, reply, |fs| {
+            fs.admit(node.0, request.pid())?;
             fs.remove_attribute(node.0, name)
         });
     }

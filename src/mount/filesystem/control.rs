@@ -3,16 +3,37 @@
 //! Lines are run as they end, in order, until one is refused; a write that holds several says by a short count how far
 //! it came.
 
-use super::{Effect, Filesystem, Stale};
+use super::{Effect, Filesystem, Stale, locks::Held};
 use crate::{
     mount::{
-        appending::Appending,
+        appending::{Appending, Framing},
         errno::{Refusal, Result},
         nodes::{Item, Place},
         view::SeriesView,
     },
     series::{AnySeries, Timestamp},
 };
+
+/// Longest line in bytes.
+const LINE_MAX_BYTES: u64 = 4096;
+
+/// What one open `ctl` has.
+#[derive(Debug)]
+pub struct Commands {
+    /// The line that is not whole yet.
+    line: Appending,
+    /// Its series, which a process has for itself as long as this is open.
+    locked: Option<Held>,
+}
+
+impl Default for Commands {
+    fn default() -> Self {
+        Self {
+            line: Appending::new(Framing::Lines { limit: LINE_MAX_BYTES }),
+            locked: None,
+        }
+    }
+}
 
 /// One command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,6 +48,8 @@ enum Command {
     Close,
     /// Reads and writes chunks through shared memory, or through descriptors.
     Access { mapped: bool },
+    /// Gives the series to a process.
+    Lock { process: u32 },
 }
 
 fn parse(line: &[u8]) -> Result<Command> {
@@ -40,6 +63,7 @@ fn parse(line: &[u8]) -> Result<Command> {
         ["close"] => Some(Command::Close),
         ["access", "mmap"] => Some(Command::Access { mapped: true }),
         ["access", "descriptor"] => Some(Command::Access { mapped: false }),
+        ["lock", process] => process.parse().ok().map(|process| Command::Lock { process }),
         _ => None,
     };
     command.ok_or_else(|| Refusal::BadCommand {
@@ -49,23 +73,32 @@ fn parse(line: &[u8]) -> Result<Command> {
 
 impl Filesystem {
     /// Takes bytes of `ctl` and runs the lines that are whole; returns how many bytes were taken.
-    pub(super) fn write_control(&self, view: &SeriesView, state: &mut Appending, data: &[u8]) -> Result<Effect<usize>> {
-        let mut stale = Vec::new();
-        let value = state.write(data, &mut |lines| self.run_lines(view, lines, &mut stale))?;
+    pub(super) fn write_control(&self, view: &SeriesView, open: &mut Commands, data: &[u8]) -> Result<Effect<usize>> {
+        let (mut stale, locked) = (Vec::new(), &mut open.locked);
+        let value = open
+            .line
+            .write(data, &mut |lines| self.run_lines(view, lines, &mut stale, locked))?;
         Ok(Effect::new(value, stale))
     }
 
     /// Runs a line that lacks its end.
-    pub(super) fn finish_control(&self, view: &SeriesView, state: &mut Appending) -> Result<Effect<()>> {
-        let mut stale = Vec::new();
-        state.finish(&mut |lines| self.run_lines(view, lines, &mut stale))?;
+    pub(super) fn finish_control(&self, view: &SeriesView, open: &mut Commands) -> Result<Effect<()>> {
+        let (mut stale, locked) = (Vec::new(), &mut open.locked);
+        open.line
+            .finish(&mut |lines| self.run_lines(view, lines, &mut stale, locked))?;
         Ok(Effect::new((), stale))
     }
 
-    fn run_lines(&self, view: &SeriesView, lines: &[u8], stale: &mut Vec<Stale>) -> (usize, Result<()>) {
+    fn run_lines(
+        &self,
+        view: &SeriesView,
+        lines: &[u8],
+        stale: &mut Vec<Stale>,
+        locked: &mut Option<Held>,
+    ) -> (usize, Result<()>) {
         let mut done = 0;
         for line in lines.split_inclusive(|&b| b == b'\n') {
-            match parse(line).and_then(|command| self.run(view, command)) {
+            match parse(line).and_then(|command| self.run(view, command, locked)) {
                 Ok(more) => stale.extend(more),
                 Err(error) => return (done, Err(error)),
             }
@@ -74,7 +107,7 @@ impl Filesystem {
         (done, Ok(()))
     }
 
-    fn run(&self, view: &SeriesView, command: Command) -> Result<Vec<Stale>> {
+    fn run(&self, view: &SeriesView, command: Command, locked: &mut Option<Held>) -> Result<Vec<Stale>> {
         let series = view.live().ok_or(Refusal::Frozen)?;
         match command {
             Command::Sync => self.sync_series(view)?,
@@ -90,6 +123,7 @@ impl Filesystem {
                     AnySeries::Varlen(series) => series.close_chunks(),
                 };
             }
+            Command::Lock { process } => *locked = Some(self.lock_series(view, process)?),
             Command::Access { mapped } => {
                 match (series, mapped) {
                     (AnySeries::Fixed(series), true) => series.enable_mmap()?,
@@ -164,7 +198,10 @@ mod tests {
             parse(b"access descriptor\n").unwrap(),
             Command::Access { mapped: false }
         );
-        for bad in ["", "\n", "trim", "trim x", "trim 1 2", "sync now", "halt", "\u{0}"] {
+        assert_eq!(parse(b"lock 4711\n").unwrap(), Command::Lock { process: 4711 });
+        for bad in [
+            "", "\n", "lock", "lock x", "lock -1", "trim", "trim x", "trim 1 2", "sync now", "halt", "\u{0}",
+        ] {
             assert!(
                 matches!(parse(bad.as_bytes()), Err(Refusal::BadCommand { .. })),
                 "{bad:?}"

@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use super::{listing::OpenDirectory, metadata::MetadataBuffer};
+use super::{control::Commands, listing::OpenDirectory, metadata::MetadataBuffer};
 use crate::{
     mount::{
         appending::Appending,
@@ -65,8 +65,8 @@ pub enum Handle {
     Control {
         /// Its series.
         view: Arc<SeriesView>,
-        /// The line that is not whole yet.
-        state: Mutex<Appending>,
+        /// What was written.
+        state: Mutex<Commands>,
     },
 }
 

@@ -87,6 +87,7 @@ impl Filesystem {
         let place = self.child(parent, name)?;
         match place {
             Place::Series(series, Item::Directory) => {
+                self.locks.refuse(series)?;
                 let key = self.key(series)?;
                 // Even a damaged series can be removed, but not by mistake.
                 if !self.options.allow_delete && !self.view(series)?.is_empty() {
@@ -156,6 +157,7 @@ impl Filesystem {
         }
         match place {
             Place::Series(series, _) => {
+                self.locks.refuse(series)?;
                 let key = self.key(series)?;
                 self.database.rename_series(&key, new)?;
                 let renamed = SeriesKey {

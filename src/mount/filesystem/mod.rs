@@ -2,7 +2,8 @@
 //!
 //! [`lookup`] finds places by name, [`listing`] lists directories, [`attributes`] says what stat shows, [`open`] opens, closes
 //! and syncs, `io` reads and writes, [`xattr`] is for extended attributes and [`flags`] for ioctls,
-//! [`lifecycle`] makes, renames and removes, [`control`] runs `ctl`, [`report`] writes `stats` and `.stats`.
+//! [`lifecycle`] makes, renames and removes, [`control`] runs `ctl`, [`locks`] keeps series for one process, [`report`]
+//! writes `stats` and `.stats`.
 //!
 //! No method calls the kernel. Where an operation makes what the kernel has cached untrue, it returns *stale* things
 //! with its result: the adapter has the kernel drop them first and answers the request then, from a thread of its own.
@@ -15,6 +16,7 @@ mod holds;
 pub mod io;
 pub mod lifecycle;
 pub mod listing;
+pub mod locks;
 pub mod lookup;
 pub mod metadata;
 pub mod open;
@@ -33,7 +35,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use self::{handles::Handles, xattr::Defaults};
+use self::{handles::Handles, locks::Locks, xattr::Defaults};
 use super::{
     counters::Counters,
     errno::{Refusal, Result},
@@ -107,6 +109,7 @@ pub struct Filesystem {
     mounted: SystemTime,
     nodes: NodeTable,
     handles: Handles,
+    locks: Arc<Locks>,
     names: Mutex<HashMap<SeriesNode, SeriesKey>>,
     views: Mutex<HashMap<SeriesNode, Arc<SeriesView>>>,
     snapshots: Mutex<HashMap<u32, Arc<FrozenTree>>>,
@@ -176,6 +179,7 @@ impl Filesystem {
             mounted: SystemTime::now(),
             nodes: NodeTable::default(),
             handles: Handles::default(),
+            locks: Arc::default(),
             names: Mutex::default(),
             views: Mutex::default(),
             snapshots: Mutex::default(),

@@ -8,18 +8,14 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use super::{Effect, Filesystem, Stale, handles::Handle, lock, metadata::MetadataBuffer};
+use super::{Effect, Filesystem, Stale, control::Commands, handles::Handle, lock, metadata::MetadataBuffer};
 use crate::mount::{
-    appending::{Appending, Framing},
     errno::{Refusal, Result},
     nodes::{Item, Place, Tree},
     offsets::Form,
     options::LiveRead,
     view::SeriesView,
 };
-
-/// Longest line of `ctl` in bytes.
-const CONTROL_LINE: u64 = 4096;
 
 /// How the kernel may keep what it reads through an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -166,7 +162,7 @@ impl Filesystem {
     }
 
     fn open_control(&self, view: Arc<SeriesView>) -> Effect<Opened> {
-        let state = Mutex::new(Appending::new(Framing::Lines { limit: CONTROL_LINE }));
+        let state = Mutex::new(Commands::default());
         self.opened(Handle::Control { view, state }, Caching::Direct)
     }
 
@@ -217,7 +213,12 @@ impl Filesystem {
         match &*gone {
             Handle::Appending { view, form, state } => {
                 // The kernel flushes before it releases; bytes still held came after that, and nobody hears of them.
-                if let Err(error) = view.finish(*form, &mut lock(state)) {
+                let mut state = lock(state);
+                let finished = match self.locks.refuse(view.node()) {
+                    Err(refusal) if state.held() > 0 => Err(refusal),
+                    _ => view.finish(*form, &mut state),
+                };
+                if let Err(error) = finished {
                     log::error!("series {}: {error}", view.node().id.0);
                 }
                 view.end_writing();

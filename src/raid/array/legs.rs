@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::{Array, MemberStatus, Status};
 use crate::raid::{
     SECTOR_BYTES, Slot,
-    error::{Error, Result},
+    error::Result,
     geometry::Cell,
     health::{DiskState, Facts, Work},
     metadata::identity::{Time, Uuid},
@@ -28,9 +28,18 @@ impl Array {
         &self.legs
     }
 
-    /// Disks of a leg; 1 for an ordinary array, which has none.
-    pub(in crate::raid) fn leg_width(&self) -> u16 {
-        self.legs.first().map_or(1, |leg| leg.geometry().slots())
+    /// True for its own identity and that of each array that it is made of.
+    pub fn has_leg(&self, uuid: Uuid) -> bool {
+        self.uuid() == uuid || self.legs.iter().any(|leg| leg.uuid() == uuid)
+    }
+
+    /// The legs, each with the number of its first disk.
+    pub(in crate::raid) fn numbered_legs(&self) -> impl Iterator<Item = (u16, &Arc<Array>)> {
+        self.legs.iter().scan(0_u16, |next, leg| {
+            let first = *next;
+            *next = first.saturating_add(leg.roster().slots());
+            Some((first, leg))
+        })
     }
 
     /// Name of its kind: the level's, or `raid50`.
@@ -75,37 +84,26 @@ impl Array {
     }
 
     /// The leg of a disk, and its slot there; none for an ordinary array.
-    pub(in crate::raid) fn leg_of(&self, disk: Slot) -> Result<Option<(&Arc<Array>, Slot)>> {
-        let Some(first) = self.legs.first() else {
-            return Ok(None);
-        };
-        let width = first.geometry().slots();
-        let leg = self.legs.get(usize::from(disk.0 / width));
-        let leg = leg.ok_or_else(|| Error::WrongState {
-            array: self.name().to_owned(),
-            reason: "there is no member in that slot",
-        })?;
-        Ok(Some((leg, Slot(disk.0 % width))))
+    pub(in crate::raid) fn leg_of(&self, disk: Slot) -> Option<(&Arc<Array>, Slot)> {
+        let before = self.numbered_legs().take_while(|(first, _)| *first <= disk.0);
+        before.last().map(|(first, leg)| (leg, Slot(disk.0 - first)))
     }
 
     /// The leg that a device is for, and its first disk: the one that it was in, else the first that has a free slot, else
     /// the first.
-    pub(in crate::raid) fn leg_for(&self, device_of: Option<Uuid>) -> Option<(&Arc<Array>, u16)> {
-        let own = self.legs.iter().position(|leg| Some(leg.uuid()) == device_of);
-        let lacks = |leg: &Arc<Array>| leg.status().members.iter().any(|member| member.path.is_none());
-        let index = own.or_else(|| self.legs.iter().position(lacks)).unwrap_or(0);
-        let leg = self.legs.get(index)?;
-        let first = leg.geometry().slots() * u16::try_from(index).ok()?;
-        Some((leg, first))
+    pub(in crate::raid) fn leg_for(&self, device_of: Option<Uuid>) -> Option<(u16, &Arc<Array>)> {
+        let own = self.numbered_legs().find(|(_, leg)| Some(leg.uuid()) == device_of);
+        let lacks = |leg: &Array| leg.status().members.iter().any(|member| member.path.is_none());
+        let free = || self.numbered_legs().find(|(_, leg)| lacks(leg));
+        own.or_else(free).or_else(|| self.numbered_legs().next())
     }
 
     /// Verifies the legs, one after the other; disks and places of what is found are those of the whole. None for an
     /// ordinary array.
     pub(in crate::raid) fn verify_legs(&self, repair: Repair, pace: Pace<'_>) -> Result<Option<Report>> {
         let mut whole: Option<Report> = None;
-        for (leg, first) in self.legs.iter().zip((0..).step_by(usize::from(self.leg_width()))) {
+        for (slot, (first, leg)) in (0..).map(Slot).zip(self.numbered_legs()) {
             let mut report = leg.verify(repair, &mut *pace)?;
-            let slot = Slot(first / self.leg_width());
             for found in &mut report.mismatches {
                 found.array_offset_bytes = self.outer_offset(slot, found.array_offset_bytes);
                 found.suspects.iter_mut().for_each(|suspect| suspect.slot.0 += first);

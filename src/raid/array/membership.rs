@@ -245,7 +245,7 @@ impl Array {
     /// # Errors
     /// [`Error::MemberNeeded`] where the array cannot do without it, [`Error::WrongState`] where the slot is empty.
     pub fn fail_member(&self, slot: Slot) -> Result<()> {
-        if let Some((leg, slot)) = self.leg_of(slot)? {
+        if let Some((leg, slot)) = self.leg_of(slot) {
             return leg.fail_member(slot);
         }
         let roster = self.roster();

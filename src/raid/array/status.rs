@@ -88,7 +88,7 @@ pub struct Status {
 /// A reshape under way.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reshaping {
-    /// Level afterwards.
+    /// Level afterwards, of a RAID 50 that of its legs.
     pub level: Level,
     /// Members afterwards.
     pub slots: u16,
@@ -122,6 +122,37 @@ impl Reshaping {
             running,
         }
     }
+
+    /// That of an array that is where it was to go.
+    pub(in crate::raid) fn done(level: Level, slots: u16, size_bytes: u64) -> Self {
+        Self {
+            level,
+            slots,
+            chunk_bytes: 0,
+            size_bytes,
+            done_bytes: size_bytes,
+            whole_bytes: size_bytes,
+            running: false,
+        }
+    }
+
+    /// That of a RAID 0 with this chunk over legs, on which its data begin at `start_bytes`; none of no legs.
+    pub(in crate::raid) fn of_legs(legs: &[Self], start_bytes: u64, chunk_bytes: u64) -> Option<Self> {
+        let least = legs
+            .iter()
+            .map(|leg| leg.size_bytes.saturating_sub(start_bytes))
+            .min()?;
+        let used = least - least % chunk_bytes.max(1);
+        Some(Self {
+            level: legs.first()?.level,
+            slots: legs.iter().fold(0, |all, leg| all.saturating_add(leg.slots)),
+            chunk_bytes,
+            size_bytes: legs.iter().fold(0, |all, _| all.saturating_add(used)),
+            done_bytes: legs.iter().fold(0, |all, leg| all.saturating_add(leg.done_bytes)),
+            whole_bytes: legs.iter().fold(0, |all, leg| all.saturating_add(leg.whole_bytes)),
+            running: legs.iter().any(|leg| leg.running),
+        })
+    }
 }
 
 impl Array {
@@ -139,6 +170,10 @@ impl Array {
             }
         };
         let spares = control.devices.iter().filter(|device| !roster.has(&device.member));
+        let reshape = match roster.moving() {
+            Some(moving) => Some(Reshaping::of(&moving.view, self.reshape_runs().load(Ordering::Acquire))),
+            None => self.reshape_of_legs(&roster, &control),
+        };
         self.status_of_legs(Status {
             name: self.name().to_owned(),
             uuid: self.uuid(),
@@ -150,9 +185,7 @@ impl Array {
             dirty: control.dirty,
             needs_resync: self.has_blank() || self.intent().next_unsynced(0).is_some(),
             events: control.events,
-            reshape: roster
-                .moving()
-                .map(|moving| Reshaping::of(&moving.view, self.reshape_runs().load(Ordering::Acquire))),
+            reshape,
         })
     }
 

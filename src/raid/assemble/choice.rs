@@ -5,7 +5,7 @@
 
 use super::{Assembly, Found, Image};
 use crate::raid::{
-    SECTOR_BYTES, Sector, Slot,
+    Level, SECTOR_BYTES, Sector, Slot,
     error::{Error, Result},
     geometry::Geometry,
     metadata::superblock::{Features, Role, Superblock},
@@ -150,8 +150,8 @@ fn without_begun(images: &[Image], found: &[Found]) -> Vec<Found> {
     found.to_vec()
 }
 
-/// Members as the freshest would have them say of a reshape.
-fn caught_up(found: &[Found], freshest: &Superblock) -> Vec<Found> {
+/// Members as the freshest would have them say of a reshape or a growth.
+pub(in crate::raid) fn caught_up(found: &[Found], freshest: &Superblock) -> Vec<Found> {
     let mut found = found.to_vec();
     for one in &mut found {
         let superblock = &mut one.superblock;
@@ -161,6 +161,11 @@ fn caught_up(found: &[Found], freshest: &Superblock) -> Vec<Found> {
         }
         if superblock.events.saturating_add(1) >= freshest.events {
             stored::catch_up(superblock, freshest);
+        }
+        // Only a RAID 0 over legs that all have grown says so in superblocks that differ by an event.
+        if freshest.level == Level::Raid0 && superblock.events.saturating_add(1) == freshest.events {
+            let room = one.device.0.saturating_sub(superblock.data_offset.0);
+            superblock.data_size = superblock.data_size.max(Sector(room.min(freshest.data_size.0)));
         }
     }
     found

@@ -9,8 +9,9 @@ use std::{collections::BTreeMap, io, path::Path, sync::Arc};
 use super::{ArraySet, Assembly, Image, SetMember};
 use crate::{
     raid::{
-        Level, SECTOR_BYTES, Slot,
-        assemble::{Found, assemble, find, shape_of},
+        Level, SECTOR_BYTES, Sector, Slot,
+        array::Reshaping,
+        assemble::{Found, assemble, caught_up, find, shape_of},
         device::{Devices, Opener, Window},
         metadata::{identity::Uuid, superblock::Role},
         nested::{Leg, leg_uuid},
@@ -79,7 +80,9 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
         .iter_mut()
         .enumerate()
         .for_each(|(image, found)| found.image = image);
-    let view = found[0].superblock.clone();
+    let freshest = found.iter().max_by_key(|found| found.superblock.events);
+    let view = freshest.map_or_else(|| found[0].superblock.clone(), |found| found.superblock.clone());
+    let found = caught_up(&found, &view);
     let slots = u16::try_from(view.slots).unwrap_or(u16::MAX);
     let mut seats: Vec<Option<ArraySet>> = vec![None; usize::from(slots)];
     let shape = shape_of(&view, &found).ok();
@@ -103,29 +106,31 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
     let absent = seats.iter().position(Option::is_none);
     let legs: Vec<ArraySet> = seats.into_iter().flatten().collect();
     let refusal = refusal_of(&legs, absent);
-    let width = legs.iter().map(|leg| leg.slots).max().unwrap_or(0);
+    let chunk_bytes = u64::from(view.chunk) * SECTOR_BYTES;
     let mut whole = ArraySet {
         name: view.name.short(),
         uuid,
         level: view.level,
         layout: view.layout,
-        chunk_bytes: u64::from(view.chunk) * SECTOR_BYTES,
+        chunk_bytes,
         size_bytes: shape.map(|shape| shape.geometry().capacity_bytes()),
-        slots: width.saturating_mul(slots),
+        slots: 0,
         events: legs.iter().map(|leg| leg.events).max().unwrap_or(0),
         created: view.created,
         updated: legs.iter().map(|leg| leg.updated).max().unwrap_or_default(),
         dirty: legs.iter().any(|leg| leg.dirty),
         inconsistent: legs.iter().any(|leg| leg.inconsistent),
-        reshape: legs.iter().find_map(|leg| leg.reshape.clone()),
+        reshape: reshape_of(&legs, view.data_offset, chunk_bytes),
         members: Vec::new(),
         missing: Vec::new(),
         conflicts: Vec::new(),
         refusal,
         legs: Vec::new(),
     };
-    for (number, leg) in (0..).zip(&legs) {
-        let disk = |slot: Slot| Slot((width * number).saturating_add(slot.0));
+    for leg in &legs {
+        let first = whole.slots;
+        whole.slots = first.saturating_add(leg.slots);
+        let disk = |slot: Slot| Slot(first.saturating_add(slot.0));
         whole
             .members
             .extend(leg.members.iter().cloned().map(|member| SetMember {
@@ -137,6 +142,15 @@ fn whole_of(uuid: Uuid, legs: Vec<(ArraySet, Found)>, others: &mut Vec<ArraySet>
     }
     whole.legs = legs;
     Ok(whole)
+}
+
+/// Where a whole is going to whose legs are reshaped; none where none is.
+fn reshape_of(legs: &[ArraySet], start: Sector, chunk_bytes: u64) -> Option<Reshaping> {
+    let still = |leg: &ArraySet| Reshaping::done(leg.level, leg.slots, leg.size_bytes.unwrap_or(0));
+    let stages = legs.iter().map(|leg| leg.reshape.clone().unwrap_or_else(|| still(leg)));
+    let stages: Vec<Reshaping> = stages.collect();
+    let moving = legs.iter().any(|leg| leg.reshape.is_some());
+    Reshaping::of_legs(&stages, start.0 * SECTOR_BYTES, chunk_bytes).filter(|_| moving)
 }
 
 /// Why a whole cannot be started, of which a leg may be absent.

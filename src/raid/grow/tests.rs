@@ -1,19 +1,11 @@
 //! Arrays that grow without moving, killed at every moment of it.
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering},
-};
-
 use super::*;
-use crate::{
-    raid::{
-        add::Added,
-        metadata::identity::Time,
-        rig::{IMAGE_BYTES, Make, Rig, contents, on, pattern, uuid},
-        scrub::Repair,
-    },
-    storage::{SimDirectory, sim::Verb},
+use crate::raid::{
+    add::Added,
+    metadata::identity::Time,
+    rig::{IMAGE_BYTES, Make, Rig, contents, dying, on, pattern, uuid},
+    scrub::Repair,
 };
 
 /// What images are larger by.
@@ -41,28 +33,6 @@ fn lengthen(rig: &Rig, members: u16) {
     }
 }
 
-/// What a death at one change of the disk leaves: of the machine where the number is odd, else of the process. None where
-/// there were not so many changes.
-fn dying(rig: &Rig, at: usize, work: impl FnOnce()) -> Option<SimDirectory> {
-    let taken: Arc<Mutex<Option<SimDirectory>>> = Arc::default();
-    let (place, disk, count) = (Arc::clone(&taken), rig.directory.clone(), AtomicUsize::new(0));
-    rig.directory.set_rule(move |operation| {
-        let changes = matches!(operation.verb, Verb::Write | Verb::Sync | Verb::Punch);
-        if changes && count.fetch_add(1, Ordering::Relaxed) == at {
-            let left = if at % 2 == 1 {
-                disk.crash(at as u64)
-            } else {
-                disk.killed()
-            };
-            *place.lock().unwrap() = Some(left.unwrap());
-        }
-        None
-    });
-    work();
-    rig.directory.clear_rule();
-    taken.lock().unwrap().take()
-}
-
 fn check(array: &Array, bytes: &[u8], what: &str) {
     let found = contents(array);
     assert!(found[..bytes.len()] == *bytes, "{what}");
@@ -84,7 +54,7 @@ fn members_grow_and_a_death_at_any_moment_costs_nothing() {
             let (rig, array, mut bytes) = Rig::filled(make);
             lengthen(&rig, make.members);
             let old = array.size_bytes();
-            let left = dying(&rig, at, || {
+            let (_, left) = dying(&rig.directory, at, || {
                 let new = array.grow_members(None).unwrap();
                 assert!(new > old && new == array.size_bytes(), "{what}: {old} {new}");
             });
@@ -164,7 +134,7 @@ fn mirrors_have_more_or_fewer_copies_and_a_death_at_any_moment_costs_nothing() {
             if to > from {
                 assert_eq!(array.add(&rig.new_image(2), uuid(2)).unwrap(), Added::Spare);
             }
-            let left = dying(&rig, at, || array.set_copies(to).unwrap());
+            let (_, left) = dying(&rig.directory, at, || array.set_copies(to).unwrap());
             let died = left.is_some();
             let (rig, array) = match left {
                 Some(directory) => {

@@ -11,12 +11,16 @@ use crate::{
         health::{ArrayState, DiskState},
         metadata::identity::Time,
         rebuild::Ending,
+        reshape::Plan,
+        rig::dying,
         scrub::Repair,
     },
     storage::{Directory as _, SimDirectory},
 };
 
 const IMAGE_BYTES: u64 = 3 << 20;
+/// Of images that do for a megabyte in all.
+const SMALL_BYTES: u64 = 7 << 18;
 const DISKS: u8 = 6;
 
 fn uuid(number: u8) -> Uuid {
@@ -26,10 +30,12 @@ fn uuid(number: u8) -> Uuid {
 }
 
 fn blank(directory: &SimDirectory, number: u8) -> Image {
+    blank_of(directory, number, IMAGE_BYTES)
+}
+
+fn blank_of(directory: &SimDirectory, number: u8, bytes: u64) -> Image {
     let image = image(directory, number);
-    directory
-        .create(&image.name, &mut |file| file.set_size(IMAGE_BYTES))
-        .unwrap();
+    directory.create(&image.name, &mut |file| file.set_size(bytes)).unwrap();
     image
 }
 
@@ -67,8 +73,12 @@ fn wish() -> Wish {
 }
 
 fn made(directory: &SimDirectory) -> Array {
+    made_of(directory, IMAGE_BYTES)
+}
+
+fn made_of(directory: &SimDirectory, bytes: u64) -> Array {
     let members: Vec<Option<NewImage>> = (0..DISKS)
-        .map(|number| Some(new(&blank(directory, number), number)))
+        .map(|number| Some(new(&blank_of(directory, number, bytes), number)))
         .collect();
     create_nested(&wish(), &members, &[]).unwrap()
 }
@@ -271,4 +281,181 @@ fn verify_names_disks_and_places_of_the_whole() {
         (6, (Slot(0), DiskState::CriticalMissingDisk))
     );
     assert!(array.verify(Repair::Report, &mut all).is_err());
+}
+
+/// The disks that let two legs of three become legs of four.
+fn joining(directory: &SimDirectory) -> Plan {
+    let new = [6, 7].map(|number| new(&image(directory, number), number));
+    Plan {
+        images: new.to_vec(),
+        ..Plan::default()
+    }
+}
+
+/// The array that is in the directory, with all that it may have.
+fn opened(directory: &SimDirectory, what: &str) -> Array {
+    let images: Vec<Image> = (0..DISKS + 2).map(|number| image(directory, number)).collect();
+    let found = discover(&images);
+    assert_eq!(found.arrays.len(), 1, "{what}: {found:?}");
+    let set = &found.arrays[0];
+    let array = open(set, Assembly::default()).unwrap();
+    assert!(set.refusal.is_none() && !array.status().degraded, "{what}: {set:?}");
+    array
+}
+
+/// What a growth makes of an array: to its end, from wherever a death left it.
+fn grown_by(grow: impl Fn(&Array), array: &Array, new: u64, what: &str) {
+    array.reshape(&mut all).unwrap();
+    array.resync(&mut all).unwrap();
+    if array.size_bytes() < new {
+        grow(array);
+        assert_eq!(array.reshape(&mut all).unwrap(), Ending::Complete, "{what}");
+        array.resync(&mut all).unwrap();
+    }
+    assert_eq!((array.size_bytes(), array.status().reshape), (new, None), "{what}");
+}
+
+/// Lets an array grow and die at the first change, then later and later ones, densely where the superblocks are written;
+/// every time no byte is lost, what is new is zeros, and the growth comes to its end.
+fn grows_and_dies(prepare: impl Fn(&SimDirectory), grow: impl Fn(&SimDirectory, &Array)) {
+    let directory = SimDirectory::new();
+    let array = made_of(&directory, SMALL_BYTES);
+    let data = pattern(&array);
+    array.write_at(&data, 0, true).unwrap();
+    directory.sync_directory(Path::new("")).unwrap();
+    prepare(&directory);
+    array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
+    let go = |directory: &SimDirectory, at: usize| {
+        let array = opened(directory, "before");
+        let done = dying(directory, at, || grow(directory, &array));
+        (done, array.size_bytes())
+    };
+    let ((changes, _), new) = go(&directory.killed().unwrap(), usize::MAX);
+    assert!(new > data.len() as u64);
+    let ends = (0..changes).step_by(3).take(5).chain(changes - 8..changes);
+    for at in ends.chain((15..changes - 8).step_by((changes / 8) | 1)) {
+        let what = format!("death at {at} of {changes}");
+        let ((_, left), _) = go(&directory.killed().unwrap(), at);
+        let left = left.unwrap();
+        let array = opened(&left, &what);
+        assert!([data.len() as u64, new].contains(&array.size_bytes()), "{what}");
+        assert_eq!(array.status().members.len(), array.disk_states().len(), "{what}");
+        let mut wanted = data.clone();
+        let check = |array: &Array, wanted: &[u8]| {
+            let bytes = whole(array);
+            assert!(bytes[..wanted.len()] == *wanted, "{what}");
+            assert!(
+                bytes[wanted.len()..].iter().all(|byte| *byte == 0),
+                "{what}: the new end"
+            );
+        };
+        check(&array, &wanted);
+        grown_by(|array| grow(&left, array), &array, new, &what);
+        check(&array, &wanted);
+        array.write_at(&data[..70_000], wanted.len() as u64, false).unwrap();
+        wanted.extend(&data[..70_000]);
+        assert!(array.verify(Repair::Report, &mut all).unwrap().is_clean(), "{what}");
+        let disks = u16::try_from(array.status().members.len()).unwrap();
+        array.fail_member(Slot(0)).unwrap();
+        array.fail_member(Slot(disks / 2)).unwrap();
+        check(&array, &wanted);
+        array.stop(Time::new(3000, 0)).unwrap();
+        drop(array);
+        let kept: Vec<Image> = (0..8).map(|number| image(&left, number)).collect();
+        let again = open(&discover(&kept).arrays[0], Assembly::default()).unwrap();
+        assert_eq!((again.size_bytes(), again.status().reshape), (new, None), "{what}");
+        check(&again, &wanted);
+    }
+}
+
+/// R59, R10: a disk joins each leg while the array is in use; a death at any moment costs nothing, and what it left goes on,
+/// by itself once the legs have begun, else by the same order again.
+#[test]
+fn legs_get_more_disks_and_a_death_at_any_moment_costs_nothing() {
+    let prepare = |directory: &SimDirectory| {
+        for number in [6, 7] {
+            let disk = blank_of(directory, number, SMALL_BYTES);
+            disk.open(Access::ReadWrite).unwrap().sync().unwrap();
+        }
+        directory.sync_directory(Path::new("")).unwrap();
+    };
+    grows_and_dies(prepare, |directory, array| {
+        array.begin_reshape(&joining(directory)).unwrap();
+        assert_eq!(array.reshape(&mut all).unwrap(), Ending::Complete);
+    });
+}
+
+/// R22, R59: larger disks make a larger RAID 50, and a death at any moment costs nothing.
+#[test]
+fn larger_disks_make_a_larger_raid_50() {
+    let prepare = |directory: &SimDirectory| {
+        for number in 0..DISKS {
+            let file = image(directory, number).open(Access::ReadWrite).unwrap();
+            file.set_size(SMALL_BYTES + (256 << 10)).unwrap();
+            file.sync().unwrap();
+        }
+        for number in [6, 7] {
+            blank(directory, number);
+        }
+    };
+    grows_and_dies(prepare, |_, array| {
+        array.grow_members(None).unwrap();
+    });
+}
+
+/// Legs stay alike: what would not make them so is refused before anything is written.
+#[test]
+fn disks_that_make_no_equal_legs_do_not_join() {
+    let directory = SimDirectory::new();
+    let array = made(&directory);
+    for number in [6, 7] {
+        blank(&directory, number);
+    }
+    let all_of = joining(&directory);
+    let refused = |plan: Plan| array.begin_reshape(&plan).unwrap_err().to_string();
+    let one = Plan {
+        images: all_of.images[..1].to_vec(),
+        ..Plan::default()
+    };
+    assert!(refused(one).contains("as many disks each"));
+    let level = Plan {
+        level: Some(Level::Raid6),
+        ..all_of.clone()
+    };
+    assert!(refused(level).contains("keeps its level"));
+    let twice = Plan {
+        images: vec![all_of.images[0].clone(); 2],
+        ..Plan::default()
+    };
+    refused(twice);
+    let member = Plan {
+        images: vec![new(&image(&directory, 0), 0)],
+        ..Plan::default()
+    };
+    assert!(refused(member).contains("members of it already"));
+    assert_eq!((array.status().reshape, array.status().members.len()), (None, 6));
+    let mut model = pattern(&array);
+    array.write_at(&model, 0, false).unwrap();
+    array.begin_reshape(&all_of).unwrap();
+    let reshape = array.status().reshape.unwrap();
+    assert_eq!((reshape.slots, reshape.done_bytes, reshape.running), (8, 0, false));
+    assert_eq!(array.state(), ArrayState::ReshapeStopped);
+    array.begin_reshape(&all_of).unwrap();
+    // While the legs move the array is as large as it was, and written and read as ever.
+    let mut at = 0;
+    array
+        .reshape(&mut |_| {
+            at = (at + 1_234_567) % (model.len() - 50_000);
+            array
+                .write_at(&[at.to_le_bytes()[0]; 50_000], at as u64, false)
+                .unwrap();
+            model[at..at + 50_000].fill(at.to_le_bytes()[0]);
+            assert!(whole(&array) == model, "written at {at}");
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(at > 0);
+    assert_eq!(array.size_bytes(), reshape.size_bytes);
+    assert!(whole(&array)[..model.len()] == model);
 }

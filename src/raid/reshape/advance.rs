@@ -48,6 +48,9 @@ impl Array {
     /// [`Error::Unreadable`] and [`Error::NotWritten`] where members fail that the array needs, [`Error::FlushLost`],
     /// [`Error::WrongState`] where it is being moved already or has no room to go on. The array stays in use.
     pub fn reshape(&self, pace: Pace<'_>) -> Result<Ending> {
+        if !self.legs().is_empty() {
+            return self.reshape_legs(pace);
+        }
         if self.roster().moving().is_none() {
             return Ok(Ending::Complete);
         }

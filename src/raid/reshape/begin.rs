@@ -52,7 +52,7 @@ impl Array {
     pub fn begin_reshape(&self, plan: &Plan) -> Result<()> {
         self.check_writable()?;
         if !self.legs().is_empty() {
-            return Err(self.wrong_state("a raid50 does not move as a whole: make a larger one and copy"));
+            return self.begin_reshape_of_legs(plan);
         }
         let Some(_turn) = self.try_reshaping() else {
             return Err(self.wrong_state("a reshape is under way already"));
@@ -81,6 +81,28 @@ impl Array {
             std::thread::sleep(LOOK_AGAIN);
         }
         Ok(())
+    }
+
+    /// Looks whether the array could begin; gives what has the images claimed.
+    pub(in crate::raid) fn rehearse(&self, plan: &Plan) -> Result<impl Sized> {
+        self.check_writable()?;
+        let candidates = self.candidates(plan)?;
+        let roster = self.roster();
+        self.check_whole(&roster)?;
+        let control = self.control();
+        let target = self.target(&roster, &control, plan)?;
+        for candidate in &candidates {
+            if let Candidate::New {
+                image,
+                uuid,
+                storage,
+                device,
+            } = candidate
+            {
+                new_device(image, *uuid, Arc::clone(storage), *device, &control, &target)?;
+            }
+        }
+        Ok(candidates)
     }
 
     /// Looks whether images can be members, and opens those that are not in use here already.

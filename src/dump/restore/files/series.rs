@@ -92,7 +92,8 @@ impl Files<'_> {
         header: &Header,
         path: &Path,
     ) -> Result<Result<(), String>> {
-        let mut filled = match Filled::open(self.destination, path) {
+        let kept = self.destination.keep_away(path, &mut self.kept);
+        let mut filled = match kept.and_then(|()| Filled::open(self.destination, path)) {
             Ok(filled) => filled,
             Err(errno) => return Ok(Err(format!("cannot be written in a mounted database: {errno}"))),
         };

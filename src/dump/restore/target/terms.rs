@@ -2,9 +2,15 @@
 //!
 //! Alignment is the target's own: where it says how its files are aligned, those that come say the same.
 
-use std::{os::fd::OwnedFd, path::Path};
+use std::{
+    os::fd::OwnedFd,
+    path::{Path, PathBuf},
+};
 
-use rustix::fs::fgetxattr;
+use rustix::{
+    fs::{OFlags, fgetxattr},
+    io::{Errno, retry_on_intr as retry, write},
+};
 
 use super::Destination;
 use crate::dump::{
@@ -25,7 +31,20 @@ pub struct Terms {
     /// Release whose objects it takes, as [`EPOCH`] counts them; none for this one. What came later is left out, or is what
     /// it was before.
     pub epoch: Option<u8>,
+    /// True where everybody else is kept away from a series of a mounted database while it is restored.
+    pub live: bool,
 }
+
+/// A series that everybody else is kept away from until this is dropped.
+#[derive(Debug)]
+pub(in crate::dump::restore) struct Kept {
+    /// Its directory in the target.
+    directory: PathBuf,
+    _control: OwnedFd,
+}
+
+/// The file of a series that takes commands.
+const CONTROL: &str = "ctl";
 
 /// How files of a directory are aligned, where it says so.
 pub(super) fn alignment_of(root: &OwnedFd) -> Option<Vec<u8>> {
@@ -55,6 +74,25 @@ impl Destination {
             images: Some(take),
             ..self
         }
+    }
+
+    /// Keeps others away from the series that a file of the tape goes into, where that is asked for; `kept` is the one that
+    /// they were kept away from so far.
+    pub(in crate::dump::restore) fn keep_away(&self, path: &Path, kept: &mut Option<Kept>) -> Result<(), Errno> {
+        let path = self.renamed(path);
+        let directory = path.parent().unwrap_or(Path::new(""));
+        if !self.terms.live || kept.as_ref().is_some_and(|kept| kept.directory == directory) {
+            return Ok(());
+        }
+        *kept = None;
+        let control = self.open_here(&directory.join(CONTROL), OFlags::WRONLY)?;
+        let line = format!("lock {}\n", std::process::id());
+        retry(|| write(&control, line.as_bytes()))?;
+        *kept = Some(Kept {
+            directory: directory.to_path_buf(),
+            _control: control,
+        });
+        Ok(())
     }
 
     fn epoch(&self) -> u8 {

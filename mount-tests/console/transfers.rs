@@ -151,6 +151,9 @@ fn a_restore_says_what_it_overwrites_and_asks_for_the_name() {
     let elsewhere = [("tape", "../../tree/other"), ("file", "1"), ("into", &*into)];
     browser.post("/tapes/restore", &elsewhere).ends(400);
     browser.post_with("/tapes/restore", &elsewhere, "").ends(403);
+    // What would overwrite something is not run again by a button that does not say so.
+    let again = browser.post("/shi/schedule", &[("verb", "run"), ("name", "restore_1")]);
+    assert!(again.ends(409).body.contains("may overwrite"));
     let operator = served.browser("otto", "operate");
     operator.get(&link).ends(403);
     operator

@@ -354,7 +354,7 @@ fn a_recipient_who_is_refused_for_good_holds_no_other_up() {
     let failed: Vec<&String> = log.iter().filter(|line| line.contains("NotifyFailed")).collect();
     assert_eq!(failed.len(), 1, "{failed:?}");
     assert!(
-        failed[0].contains(gone) && failed[0].contains("550 5.1.1"),
+        failed[0].contains(gone) && failed[0].contains("(550): 5.1.1 there is nobody"),
         "{failed:?}"
     );
     let shown = store.notify(&["show", "--json"]).json();

@@ -93,12 +93,12 @@ pub async fn of_tapes(visit: &Visit, status: &Value) -> Result<Markup, Problem> 
 fn ended_row(task: &Value) -> Markup {
     let last = &task["last"];
     let outcome = text(last, "outcome");
-    let tone = if outcome == "done" { "good" } else { "bad" };
+    let tone = if outcome == "done" { "state good" } else { "state bad" };
     html! {
         tr {
             td data-label="Task" { strong { (text(task, "name")) } }
             td.value data-label="Of" { (text(task, "object")) }
-            td data-label="Ended" { span.state class=(tone) { (outcome) } " " span.hint { (text(last, "text")) } }
+            td data-label="Ended" { span class=(tone) { (outcome) } " " span.hint { (text(last, "text")) } }
         }
     }
 }

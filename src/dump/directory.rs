@@ -48,29 +48,25 @@ impl Writer {
     pub fn new(number: u32, parent: u32) -> Self {
         let mut writer = Self::default();
         for (number, name) in [(number, &b"."[..]), (parent, b"..")] {
-            writer.push(&Entry {
-                number,
-                kind: 4,
-                name: name.to_vec(),
-            });
+            writer.push(number, 4, name);
         }
         writer
     }
 
-    /// Adds an entry; its name has 1 to 255 bytes.
-    pub fn push(&mut self, entry: &Entry) {
-        let length = u8::try_from(entry.name.len()).unwrap_or(0);
-        assert!(length > 0, "a name of {} bytes", entry.name.len());
-        let need = (HEAD_BYTES + entry.name.len() + 1).next_multiple_of(4);
+    /// Adds the name of an object; it has 1 to 255 bytes.
+    pub fn push(&mut self, number: u32, kind: EntryType, name: &[u8]) {
+        let length = u8::try_from(name.len()).unwrap_or(0);
+        assert!(length > 0, "a name of {} bytes", name.len());
+        let need = (HEAD_BYTES + name.len() + 1).next_multiple_of(4);
         if self.bytes.len() % CHUNK_BYTES + need > CHUNK_BYTES {
             self.close_chunk();
         }
         self.last = self.bytes.len();
-        self.bytes.extend_from_slice(&entry.number.to_le_bytes());
+        self.bytes.extend_from_slice(&number.to_le_bytes());
         self.bytes
             .extend_from_slice(&u16::try_from(need).unwrap_or(0).to_le_bytes());
-        self.bytes.extend_from_slice(&[entry.kind, length]);
-        self.bytes.extend_from_slice(&entry.name);
+        self.bytes.extend_from_slice(&[kind, length]);
+        self.bytes.extend_from_slice(name);
         self.bytes.resize(self.last + need, 0);
     }
 

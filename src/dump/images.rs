@@ -213,7 +213,8 @@ impl Images {
         }
         let folder = self.folder(walk, now_s, numbers)?;
         for image in &self.all {
-            let taken = |name: &[u8], walk: &Walk| walk.folders[folder].entries.iter().any(|(other, _)| other == name);
+            let taken =
+                |name: &[u8], walk: &Walk| walk.folders[folder].entries.iter().any(|(other, _)| **other == *name);
             let mut name = image.name.clone().into_bytes();
             if selection.leaves_out(&name) {
                 continue;
@@ -238,7 +239,7 @@ impl Images {
         };
         let there = walk.folders.iter().position(|folder| {
             let object = &walk.objects[folder.object];
-            folder.parent == 0 && folder.object != 0 && object.name == FOLDER.as_bytes()
+            folder.parent == 0 && folder.object != 0 && *object.name == *FOLDER.as_bytes()
         });
         if let Some(folder) = there {
             // What is in it is not what the host says, so it is dumped every time.
@@ -320,11 +321,12 @@ fn status_of(root: &Status, identity: Identity, permissions: u16, size_bytes: u6
 
 fn push(walk: &mut Walk, number: u32, status: Status, folder: usize, name: Vec<u8>, entered: Option<usize>) -> usize {
     let object = walk.objects.len();
+    let name: Arc<[u8]> = name.into();
     walk.objects.push(Object {
         number,
         status,
         folder,
-        name: name.clone(),
+        name: Arc::clone(&name),
         entered,
         chosen: false,
     });

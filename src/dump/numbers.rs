@@ -6,6 +6,8 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
+
 use super::{ROOT, tree::Identity};
 
 const MAGIC: &[u8; 4] = b"HSN1";
@@ -13,19 +15,40 @@ const HEAD_BYTES: usize = 16;
 const ENTRY_BYTES: usize = 24;
 
 /// Numbers of a chain.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Numbers {
-    by_identity: HashMap<Identity, u32>,
+    /// Objects with their numbers, in order of these.
+    known: Vec<(Identity, u32)>,
+    /// Places in `known`, once one was looked for.
+    places: Option<HashMap<Identity, usize, RandomState>>,
+    /// Place in `known` of what is asked for next if the tree is as it was: a walk meets what it met before in the same
+    /// order, which saves a search that reads all over the memory.
+    expected: usize,
     next: u32,
 }
+
+impl PartialEq for Numbers {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.known, self.next) == (&other.known, other.next)
+    }
+}
+
+impl Eq for Numbers {}
 
 impl Numbers {
     /// Numbers of a new chain, whose root is `root`.
     #[must_use]
     pub fn new(root: Identity) -> Self {
+        Self::of_known(vec![(root, ROOT)], ROOT + 1)
+    }
+
+    fn of_known(known: Vec<(Identity, u32)>, next: u32) -> Self {
         Self {
-            by_identity: HashMap::from([(root, ROOT)]),
-            next: ROOT + 1,
+            known,
+            places: None,
+            // The root has its number without being asked for.
+            expected: 1,
+            next,
         }
     }
 
@@ -37,39 +60,56 @@ impl Numbers {
 
     /// The number of an object, which it gets now if it has none; none where numbers have run out.
     pub fn of(&mut self, identity: Identity) -> Option<u32> {
-        if let Some(number) = self.by_identity.get(&identity) {
+        if let Some((known, number)) = self.known.get(self.expected)
+            && *known == identity
+        {
+            self.expected += 1;
             return Some(*number);
+        }
+        let known = &self.known;
+        let places = self.places.get_or_insert_with(|| {
+            let identities = known.iter().map(|(identity, _)| *identity);
+            identities.zip(0..).collect()
+        });
+        if let Some(place) = places.get(&identity) {
+            self.expected = place + 1;
+            return known.get(*place).map(|(_, number)| *number);
         }
         let number = self.next;
         // The programs of Linux count with signed words.
         if number >= 1 << 31 {
             return None;
         }
-        self.by_identity.insert(identity, number);
+        places.insert(identity, known.len());
+        self.known.push((identity, number));
         self.next += 1;
         Some(number)
     }
 
     /// Lets an object be the root, as where the tree was copied to another place.
     pub fn set_root(&mut self, root: Identity) {
-        self.by_identity.retain(|_, number| *number != ROOT);
-        self.by_identity.insert(root, ROOT);
+        if self.known.first() == Some(&(root, ROOT)) {
+            return;
+        }
+        self.known
+            .retain(|(identity, number)| *number != ROOT && *identity != root);
+        self.known.insert(0, (root, ROOT));
+        self.places = None;
     }
 
     /// All numbers, in order.
     pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
-        self.by_identity.values().copied()
+        self.known.iter().map(|(_, number)| *number)
     }
 
     /// The numbers as bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut entries: Vec<(&Identity, &u32)> = self.by_identity.iter().collect();
-        entries.sort_by_key(|(_, number)| **number);
-        let mut bytes = MAGIC.to_vec();
+        let mut bytes = Vec::with_capacity(HEAD_BYTES + self.known.len() * ENTRY_BYTES + size_of::<u32>());
+        bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.next.to_le_bytes());
-        bytes.extend_from_slice(&(entries.len() as u64).to_le_bytes());
-        for (identity, number) in entries {
+        bytes.extend_from_slice(&(self.known.len() as u64).to_le_bytes());
+        for (identity, number) in &self.known {
             bytes.extend_from_slice(&identity.inode.to_le_bytes());
             bytes.extend_from_slice(&identity.born_ns.to_le_bytes());
             bytes.extend_from_slice(&number.to_le_bytes());
@@ -97,7 +137,7 @@ impl Numbers {
         if entries.len() as u64 != u64_at(head, 8) || !entries.remainder().is_empty() {
             return Err("its length is wrong");
         }
-        let by_identity: HashMap<_, _> = entries
+        let known: Vec<_> = entries
             .map(|entry| {
                 let identity = Identity {
                     inode: u64_at(entry, 0),
@@ -107,10 +147,10 @@ impl Numbers {
                 (identity, u32_at(entry, 16))
             })
             .collect();
-        if by_identity.values().any(|number| *number >= next || *number < ROOT) {
+        if known.iter().any(|(_, number)| *number >= next || *number < ROOT) {
             return Err("a number is out of its range");
         }
-        Ok(Self { by_identity, next })
+        Ok(Self::of_known(known, next))
     }
 }
 
@@ -150,6 +190,42 @@ mod tests {
         assert_eq!(
             (numbers.of(identity(77, 5)), numbers.of(identity(78, 5))),
             (Some(3), Some(5))
+        );
+    }
+
+    #[test]
+    fn a_number_does_not_depend_on_the_order_of_asking() {
+        let root = identity(1, 0);
+        let mut numbers = Numbers::new(root);
+        for inode in 10..20 {
+            assert_eq!(numbers.of(identity(inode, 0)), u32::try_from(inode - 7).ok());
+        }
+        let bytes = numbers.encode();
+        // As it was; with some gone, one new, two moved; backwards.
+        for order in [
+            vec![10, 11, 12, 13, 14, 15, 16, 17, 18, 19],
+            vec![12, 13, 99, 14, 18, 15, 10, 99, 19],
+            vec![19, 18, 17, 1, 16, 15, 14, 13, 12, 11, 10],
+        ] {
+            let mut numbers = Numbers::decode(&bytes).unwrap();
+            numbers.set_root(root);
+            for inode in order {
+                let expected = match inode {
+                    1 => ROOT,
+                    99 => 13,
+                    known => u32::try_from(known - 7).unwrap(),
+                };
+                assert_eq!(numbers.of(identity(inode, 0)), Some(expected), "{inode}");
+            }
+        }
+        let mut numbers = Numbers::decode(&bytes).unwrap();
+        numbers.set_root(identity(14, 0));
+        assert_eq!(numbers.of(identity(14, 0)), Some(ROOT));
+        assert_eq!(numbers.of(identity(15, 0)), Some(8));
+        assert_eq!(numbers.of(root), Some(13), "what was the root is an object like others");
+        assert_eq!(
+            numbers.iter().collect::<Vec<_>>(),
+            [2, 3, 4, 5, 6, 8, 9, 10, 11, 12, 13]
         );
     }
 

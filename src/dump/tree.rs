@@ -220,7 +220,9 @@ impl Tree {
 
 /// Facts about an entry of a directory, or with an empty name about what is open itself.
 pub(super) fn status_at(directory: impl AsFd, name: &CStr) -> Result<Status, Errno> {
-    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT | AtFlags::EMPTY_PATH;
+    let mut flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    // Where it is not needed, it costs the host a look at every name.
+    flags.set(AtFlags::EMPTY_PATH, name.is_empty());
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
     let statx = retry(|| fs::statx(&directory, name, flags, wanted))?;
     Ok(Status::of(&statx))

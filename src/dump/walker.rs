@@ -8,7 +8,10 @@ mod listing;
 use std::{
     collections::{BTreeSet, HashMap},
     path::{Path, PathBuf},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -37,7 +40,7 @@ pub struct Object {
     /// The directory that its first name is in, by its place in [`Walk::folders`]; itself for the root.
     pub folder: usize,
     /// Its first name; empty for the root.
-    pub name: Vec<u8>,
+    pub name: Arc<[u8]>,
     /// Its own place in [`Walk::folders`] if it is a directory that was entered.
     pub entered: Option<usize>,
     /// True where it goes on this tape.
@@ -52,7 +55,7 @@ pub struct Folder {
     /// The directory that it is in.
     pub parent: usize,
     /// Names in it, with the places of their objects, in order.
-    pub entries: Vec<(Vec<u8>, usize)>,
+    pub entries: Vec<(Arc<[u8]>, usize)>,
     /// True where its names could not be read.
     pub unread: bool,
 }
@@ -103,7 +106,7 @@ impl Walk {
             number: ROOT,
             status: *tree.status(),
             folder: 0,
-            name: Vec::new(),
+            name: Arc::default(),
             entered: Some(0),
             chosen: false,
         };
@@ -181,22 +184,24 @@ impl Walk {
             Err(errno) => return Ok(Err(errno)),
         };
         let path = self.path_of(folder);
-        for (name, status) in names {
-            if leave_out.images.covers(&path, name.to_bytes()) {
+        self.folders[folder].entries.reserve_exact(names.len());
+        for (name, status) in names.iter() {
+            if leave_out.images.covers(&path, name) {
                 continue;
             }
             let status = match status {
                 Ok(status) => status,
                 Err(errno) => {
-                    self.lose(joined(&path, name.to_bytes()), format!("cannot be read: {errno}"));
+                    self.lose(joined(&path, name), format!("cannot be read: {errno}"));
                     continue;
                 }
             };
             if leave_out.flagged && status.nodump {
                 continue;
             }
-            let object = self.object(folder, name.to_bytes(), status, numbers, linked)?;
-            self.folders[folder].entries.push((name.into_bytes(), object));
+            let name: Arc<[u8]> = name.into();
+            let object = self.object(folder, &name, status, numbers, linked)?;
+            self.folders[folder].entries.push((name, object));
         }
         Ok(Ok(()))
     }
@@ -205,8 +210,8 @@ impl Walk {
     fn object(
         &mut self,
         folder: usize,
-        name: &[u8],
-        status: Status,
+        name: &Arc<[u8]>,
+        status: &Status,
         numbers: &mut Numbers,
         linked: &mut HashMap<u64, usize>,
     ) -> Result<usize> {
@@ -220,7 +225,7 @@ impl Walk {
             linked.insert(status.identity.inode, object);
         }
         let here = status.filesystem == self.objects[0].status.filesystem && !status.mount_root;
-        let mut status = status;
+        let mut status = *status;
         if is_directory && !here {
             // What is mounted there is another tree: it stands on the tape as a symlink.
             status.node.mode = 0o120_777;
@@ -237,7 +242,7 @@ impl Walk {
             number,
             status,
             folder,
-            name: name.to_vec(),
+            name: Arc::clone(name),
             entered,
             chosen: false,
         });

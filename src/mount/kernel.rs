@@ -422,8 +422,22 @@ pub struct MountLine {
 
 /// The topmost mount on exactly this absolute path.
 pub fn mounted_at(path: &Path) -> Option<MountLine> {
-    let table = fs::read("/proc/self/mountinfo").ok()?;
-    parse_mount_table(&table).into_iter().rfind(|line| line.path == path)
+    mount_table().into_iter().rfind(|line| line.path == path)
+}
+
+/// The mount that an absolute path without symlinks is in.
+pub fn mount_of(path: &Path) -> Option<MountLine> {
+    let table = mount_table();
+    let mut mounts = path
+        .ancestors()
+        .filter_map(|path| table.iter().rfind(|line| line.path == path));
+    mounts.next().cloned()
+}
+
+/// All mounts; none where the host does not tell.
+fn mount_table() -> Vec<MountLine> {
+    let table = fs::read("/proc/self/mountinfo").unwrap_or_default();
+    parse_mount_table(&table)
 }
 
 /// Parses /proc/self/mountinfo; lines that cannot be read are left out.

@@ -280,11 +280,13 @@ impl Directory for HostDirectory {
     fn read(&self, path: &Path, limit_bytes: u64) -> io::Result<Vec<u8>> {
         use io::Read as _;
         let file = self.open_file(&named_beneath(path)?, OFlags::RDONLY)?;
-        if file.metadata()?.len() > limit_bytes {
+        let length = file.metadata()?.len();
+        if length > limit_bytes {
             return Err(Errno::FBIG.into());
         }
         let mut contents = Vec::new();
-        // One byte more, as it may have grown.
+        // One byte more, as it may have grown; with room for it the end is found without growing the buffer.
+        contents.try_reserve_exact(usize::try_from(length).unwrap_or(0).saturating_add(1))?;
         file.take(limit_bytes.saturating_add(1)).read_to_end(&mut contents)?;
         let fits = u64::try_from(contents.len()).is_ok_and(|length| length <= limit_bytes);
         if fits { Ok(contents) } else { Err(Errno::FBIG.into()) }

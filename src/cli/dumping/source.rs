@@ -27,7 +27,7 @@ use crate::{
         tree::Tree,
         writer::Scope,
     },
-    mount::kernel::{FILE_SYSTEM_TYPE, MountLine, mounted_at},
+    mount::kernel::{FILE_SYSTEM_TYPE, MountLine, mount_of, mounted_at},
     series::{self, Database, Mode},
     storage::Directory,
 };
@@ -53,7 +53,7 @@ impl Source {
     /// It is not there.
     pub fn of(path: &Path) -> Result<Self> {
         let path = path.canonicalize().with_context(|| path.display().to_string())?;
-        let mount = path.ancestors().find_map(mounted_at);
+        let mount = mount_of(&path);
         Ok(Self { path, mount })
     }
 

@@ -81,7 +81,7 @@ fn decode_body(mut rest: &[u8]) -> Option<Plan> {
             number: 0,
             status: Status::default(),
             folder: parent,
-            name: take_name(rest)?,
+            name: take_name(rest)?.into(),
             entered: Some(at),
             chosen: false,
         });
@@ -114,7 +114,7 @@ fn decode_body(mut rest: &[u8]) -> Option<Plan> {
             number,
             status,
             folder,
-            name: take_name(rest)?,
+            name: take_name(rest)?.into(),
             entered: None,
             chosen: true,
         });
@@ -128,11 +128,11 @@ fn push_name(bytes: &mut Vec<u8>, name: &[u8]) {
     bytes.extend_from_slice(name);
 }
 
-fn take_name(rest: &mut &[u8]) -> Option<Vec<u8>> {
+fn take_name<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let [length] = take(rest)?;
     let (name, behind) = rest.split_at_checked(length.into())?;
     *rest = behind;
-    Some(name.to_vec())
+    Some(name)
 }
 
 fn take<const N: usize>(rest: &mut &[u8]) -> Option<[u8; N]> {

@@ -116,7 +116,7 @@ fn object(folder: usize, name: &[u8], entered: Option<usize>, number: u32) -> Ob
         number,
         status,
         folder,
-        name: name.to_vec(),
+        name: name.into(),
         entered,
         chosen: true,
     }

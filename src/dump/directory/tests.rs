@@ -25,7 +25,7 @@ fn drawn() -> Vec<u8> {
 #[test]
 fn a_directory_is_written_as_the_format_draws_it() {
     let mut writer = Writer::new(2, 2);
-    writer.push(&entry(12, 8, b"file"));
+    writer.push(12, 8, b"file");
     assert_eq!(writer.finish(), drawn());
 }
 
@@ -57,7 +57,7 @@ fn a_directory_is_read_in_both_byte_orders_and_the_old_form() {
 fn entries_do_not_cross_chunks_and_the_last_fills_its_own() {
     let mut writer = Writer::new(2, 2);
     let names: Vec<Vec<u8>> = (0..9_u8).map(|at| vec![b'a' + at; 254 - usize::from(at)]).collect();
-    names.iter().for_each(|name| writer.push(&entry(7, 8, name)));
+    names.iter().for_each(|name| writer.push(7, 8, name));
     let bytes = writer.finish();
     assert_eq!(bytes.len() % CHUNK_BYTES, 0);
     for chunk in bytes.chunks(CHUNK_BYTES) {
@@ -103,7 +103,7 @@ proptest! {
     fn what_was_written_is_read(names in proptest::collection::vec(proptest::collection::vec(1..=255_u8, 1..=255), 0..60)) {
         let mut writer = Writer::new(5, 2);
         let names: Vec<Vec<u8>> = names.into_iter().filter(|name| is_name(name)).collect();
-        names.iter().zip(6..).for_each(|(name, number)| writer.push(&entry(number, 8, name)));
+        names.iter().zip(6..).for_each(|(name, number)| writer.push(number, 8, name));
         let read = decode(&writer.finish(), false, Form::Typed);
         prop_assert_eq!(read.damaged_chunks, 0);
         prop_assert_eq!(&read.entries[..2], &[entry(5, 4, b"."), entry(2, 4, b"..")]);

@@ -5,13 +5,13 @@
 
 use std::{
     collections::HashMap,
-    ffi::{CStr, CString},
+    ffi::CStr,
     path::{Path, PathBuf},
     sync::{Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use rustix::{
-    fs::{Dir, OFlags},
+    fs::{OFlags, RawDir},
     io::Errno,
 };
 
@@ -22,36 +22,79 @@ use crate::dump::{
 
 /// Names that are read ahead at most, unless one directory has more.
 const AHEAD_NAMES: usize = 1 << 17;
+/// Bytes of names that are asked for at a time.
+const NAMES_BYTES: usize = 32 << 10;
+
+/// What is in a directory, or why nobody knows.
+pub(super) type Listing = Result<Names, Errno>;
 
 /// Names in a directory in order, with the facts about what they stand for.
-pub(super) type Listing = Result<Vec<(CString, Result<Status, Errno>)>, Errno>;
+pub(super) struct Names {
+    /// All names, a zero byte behind each.
+    text: Vec<u8>,
+    found: Vec<(Name, Result<Status, Errno>)>,
+}
+
+/// Where a name is, without the zero byte behind it.
+#[derive(Clone, Copy)]
+struct Name {
+    start: usize,
+    end: usize,
+}
+
+impl Name {
+    fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.start..self.end]
+    }
+}
+
+impl Names {
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Each with the facts, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&[u8], &Result<Status, Errno>)> {
+        self.found.iter().map(|(name, status)| (name.of(&self.text), status))
+    }
+}
 
 /// Reads a directory; what is removed meanwhile and what is left out by its name is not in it.
 pub(super) fn list(tree: &Tree, path: &Path, selection: &Selection) -> Listing {
     let directory = tree.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY)?;
-    let names = names_of(&directory)?.into_iter();
-    let known = names
-        .filter(|name| !selection.leaves_out(name.to_bytes()))
-        .map(|name| {
-            let status = status_at(&directory, &name);
-            (name, status)
-        })
-        .filter(|(_, status)| *status != Err(Errno::NOENT));
-    Ok(known.collect())
+    let (text, names) = names_of(&directory, selection)?;
+    let mut found = Vec::with_capacity(names.len());
+    for name in names {
+        let terminated = CStr::from_bytes_with_nul(&text[name.start..=name.end]).map_err(|_| Errno::INVAL)?;
+        match status_at(&directory, terminated) {
+            Err(Errno::NOENT) => {}
+            status => found.push((name, status)),
+        }
+    }
+    Ok(Names { text, found })
 }
 
 /// Names in a directory, sorted, so that two walks over the same tree give the same tape.
-fn names_of(directory: &rustix::fd::OwnedFd) -> Result<Vec<CString>, Errno> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(directory)? {
+fn names_of(directory: &rustix::fd::OwnedFd, selection: &Selection) -> Result<(Vec<u8>, Vec<Name>), Errno> {
+    let (mut text, mut names) = (Vec::new(), Vec::new());
+    let mut buffer = Vec::with_capacity(NAMES_BYTES);
+    let mut entries = RawDir::new(directory, buffer.spare_capacity_mut());
+    while let Some(entry) = entries.next() {
         let entry = entry?;
-        let name: &CStr = entry.file_name();
-        if !matches!(name.to_bytes(), b"." | b"..") {
-            names.push(name.to_owned());
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") || selection.leaves_out(name.to_bytes()) {
+            continue;
         }
+        let start = text.len();
+        text.extend_from_slice(name.to_bytes_with_nul());
+        names.push(Name {
+            start,
+            end: text.len() - 1,
+        });
     }
-    names.sort_unstable();
-    Ok(names)
+    names.sort_unstable_by(|one, other| one.of(&text).cmp(other.of(&text)));
+    Ok((text, names))
 }
 
 /// What threads and the walk share.
@@ -62,6 +105,10 @@ struct Shared {
     ready: HashMap<usize, Listing>,
     /// Names in what is ready.
     names: usize,
+    /// Threads that wait for something to read.
+    idle: usize,
+    /// True while the walk waits for what another thread reads.
+    walk_waits: bool,
     /// True once the walk is over.
     over: bool,
 }
@@ -71,7 +118,10 @@ pub(super) struct Listings<'a> {
     tree: &'a Tree,
     selection: &'a Selection,
     shared: Mutex<Shared>,
-    changed: Condvar,
+    /// There is something to read, or the walk is over.
+    wanted: Condvar,
+    /// Something was read.
+    read: Condvar,
 }
 
 impl<'a> Listings<'a> {
@@ -81,7 +131,8 @@ impl<'a> Listings<'a> {
             tree,
             selection,
             shared: Mutex::default(),
-            changed: Condvar::new(),
+            wanted: Condvar::new(),
+            read: Condvar::new(),
         }
     }
 
@@ -89,17 +140,18 @@ impl<'a> Listings<'a> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn wait<'g>(&self, shared: MutexGuard<'g, Shared>) -> MutexGuard<'g, Shared> {
-        self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Asks for directories that come next, the first of them before all that were asked for.
     pub(super) fn ask(&self, directories: impl DoubleEndedIterator<Item = (usize, PathBuf)>) {
         let mut shared = self.lock();
-        let before = shared.waiting.len();
         shared.waiting.extend(directories.rev());
-        if shared.waiting.len() > before {
-            self.changed.notify_all();
+        self.call(&shared);
+    }
+
+    /// Calls threads that have nothing to do if there is more than the walk is about to read itself: a call that is not
+    /// needed costs as much as several objects.
+    fn call(&self, shared: &Shared) {
+        if shared.idle > 0 && shared.waiting.len() > 1 && shared.names < AHEAD_NAMES {
+            self.wanted.notify_all();
         }
     }
 
@@ -117,7 +169,12 @@ impl<'a> Listings<'a> {
                     drop(shared);
                     self.read(place, &path)
                 }
-                None => self.wait(shared),
+                None => {
+                    shared.idle += 1;
+                    let mut shared = self.wanted.wait(shared).unwrap_or_else(PoisonError::into_inner);
+                    shared.idle -= 1;
+                    shared
+                }
             };
         }
     }
@@ -125,9 +182,11 @@ impl<'a> Listings<'a> {
     fn read(&self, place: usize, path: &Path) -> MutexGuard<'_, Shared> {
         let listing = list(self.tree, path, self.selection);
         let mut shared = self.lock();
-        shared.names += listing.as_ref().map_or(0, Vec::len);
+        shared.names += listing.as_ref().map_or(0, Names::len);
         shared.ready.insert(place, listing);
-        self.changed.notify_all();
+        if shared.walk_waits {
+            self.read.notify_one();
+        }
         shared
     }
 
@@ -136,8 +195,11 @@ impl<'a> Listings<'a> {
         let mut shared = self.lock();
         loop {
             if let Some(listing) = shared.ready.remove(&place) {
-                shared.names -= listing.as_ref().map_or(0, Vec::len);
-                self.changed.notify_all();
+                let full = shared.names >= AHEAD_NAMES;
+                shared.names -= listing.as_ref().map_or(0, Names::len);
+                if full {
+                    self.call(&shared);
+                }
                 return listing;
             }
             // The one that is needed is the last, unless somebody reads it.
@@ -150,7 +212,12 @@ impl<'a> Listings<'a> {
                     drop(shared);
                     self.read(other, &path)
                 }
-                None => self.wait(shared),
+                None => {
+                    shared.walk_waits = true;
+                    let mut shared = self.read.wait(shared).unwrap_or_else(PoisonError::into_inner);
+                    shared.walk_waits = false;
+                    shared
+                }
             };
         }
     }
@@ -158,7 +225,7 @@ impl<'a> Listings<'a> {
     /// Lets the threads go.
     pub(super) fn end(&self) {
         self.lock().over = true;
-        self.changed.notify_all();
+        self.wanted.notify_all();
     }
 }
 

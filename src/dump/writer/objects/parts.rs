@@ -56,11 +56,8 @@ impl Writer<'_, '_> {
         let entries = object.entered.map(|folder| &walk.folders[folder].entries);
         for (name, child) in entries.into_iter().flatten() {
             let child: &Object = &walk.objects[*child];
-            writer.push(&directory::Entry {
-                number: child.number,
-                kind: u8::try_from(child.status.node.mode >> 12).unwrap_or(0),
-                name: name.clone(),
-            });
+            let kind = u8::try_from(child.status.node.mode >> 12).unwrap_or(0);
+            writer.push(child.number, kind, name);
         }
         writer.finish()
     }

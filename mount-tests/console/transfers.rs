@@ -34,7 +34,7 @@ fn finished(served: &Served) -> usize {
     served.events().matches(" TaskFinished: ").count()
 }
 
-/// D29, R46: a dump is begun from the page, and what is on the tape is what the command line finds there; a level that is
+/// D29: a dump is begun from the page, and what is on the tape is what the command line finds there; a level that is
 /// none, a tape elsewhere and a tree that is not absolute are refused, and who may only look may not dump.
 #[test]
 fn a_dump_is_begun_from_the_page() {
@@ -193,7 +193,7 @@ fn a_chain_is_restored_in_its_order() {
     assert_eq!(fs::read(format!("{into}/new")).unwrap(), b"later");
 }
 
-/// R29: a restore into the store tells that an array is overwritten, and the array is as it was dumped afterwards.
+/// A restore into the store tells that an array is overwritten, and asks for the name.
 #[test]
 fn a_restore_into_the_store_tells_of_the_arrays() {
     let served = Served::with_array(3);

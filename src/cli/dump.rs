@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     dump::{
-        context::{Context as Kept, Contexts},
+        context::{Context as Kept, Contexts, file_of},
         dumpdates::Dumpdates,
         writer::{Order, check, dump_kept},
     },
@@ -166,6 +166,9 @@ impl Arguments {
 
     fn order(&self, source: &Source) -> Result<Order> {
         let told = Variables::of(&self.variables)?;
+        let identity = identity();
+        // What the dump keeps of itself changes while it runs, also where the tree holds it.
+        let selection = told.selection()?.without_own(&file_of(&identity).to_string_lossy());
         let label = self.label.as_deref().or(told.get("DMP_NAME")).unwrap_or("none");
         Ok(Order {
             level: self.level.or(told.level()?).unwrap_or(0),
@@ -174,12 +177,12 @@ impl Arguments {
             label: label.to_owned(),
             host: host(),
             honour_nodump_from: self.honour_nodump_from,
-            identity: identity(),
+            identity,
             path: absolute(&self.path)?,
             update: self.update || told.flag("UPDATE")?.unwrap_or(false),
             scope: source.scope(),
             history: !self.no_history && told.flag("HIST")?.unwrap_or(true),
-            selection: told.selection()?,
+            selection,
         })
     }
 }

@@ -215,7 +215,7 @@ fn refuse<T>(parameter: &'static str, value: impl ToString, reason: impl ToStrin
 }
 
 /// Bytes from where the data of a member begin to the end of its device, which may have grown.
-pub(in crate::raid) fn room(member: &Member, superblock: &Superblock) -> Result<u64> {
+fn room(member: &Member, superblock: &Superblock) -> Result<u64> {
     let start = superblock.data_offset;
     let behind = [
         Some(superblock.own_area().end()),
@@ -240,7 +240,7 @@ pub(in crate::raid) fn room(member: &Member, superblock: &Superblock) -> Result<
 }
 
 /// As [`room`], of all members.
-fn rooms(control: &Control) -> Result<Vec<u64>> {
+pub(in crate::raid) fn rooms(control: &Control) -> Result<Vec<u64>> {
     let devices = control.devices.iter();
     devices.map(|device| room(&device.member, &device.superblock)).collect()
 }

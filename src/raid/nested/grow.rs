@@ -14,7 +14,7 @@ use crate::raid::{
     create::NewImage,
     error::{Error, Result},
     geometry::Geometry,
-    grow::room,
+    grow::rooms,
     rebuild::{Ending, Pace, Progress},
     reshape::Plan,
 };
@@ -122,9 +122,7 @@ impl Array {
             let reason = "its legs are used up to different sizes; make a new array and copy";
             return refuse("reshape", self.kind_name(), reason);
         }
-        let control = self.control();
-        let mut devices = control.devices.iter();
-        devices.try_for_each(|device| room(&device.member, &device.superblock).map(drop))
+        rooms(&self.control()).map(drop)
     }
 
     /// The images that each leg gets: those that it knows, and of the others so many that all legs have as many disks.
@@ -240,11 +238,8 @@ fn used_of_each(geometry: &Geometry) -> Option<u64> {
 fn due_bytes(roster: &Roster, control: &Control) -> Option<u64> {
     let geometry = roster.geometry();
     let used = used_of_each(geometry)?;
-    let rooms = roster.members().map(|(_, member)| {
-        let bytes = member.current_bytes().unwrap_or(0);
-        bytes.saturating_sub(member.data_offset_bytes())
-    });
-    let room = rooms.min().unwrap_or(0);
+    // None where a superblock stands behind the data, for those end there.
+    let room = rooms(control).ok()?.into_iter().min()?;
     let room = room - room % geometry.chunk_bytes().max(1);
     let mut devices = control.devices.iter();
     let untold = devices.any(|device| device.superblock.events != control.events);

@@ -5,11 +5,15 @@ use std::{ops::ControlFlow, path::Path};
 use super::*;
 use crate::{
     raid::{
-        Slot,
+        Sector, Slot,
         add::Added,
+        assemble::find,
         discover::{Discovery, discover, open, open_over},
         health::{ArrayState, DiskState},
-        metadata::identity::Time,
+        metadata::{
+            identity::Time,
+            superblock::{BadBlockFields, Version},
+        },
         rebuild::Ending,
         reshape::Plan,
         rig::dying,
@@ -458,4 +462,44 @@ fn disks_that_make_no_equal_legs_do_not_join() {
     assert!(at > 0);
     assert_eq!(array.size_bytes(), reshape.size_bytes);
     assert!(whole(&array)[..model.len()] == model);
+}
+
+/// An outer superblock of version 1.0, which Linux may have made, stands behind its data: it bounds them, whatever room the
+/// legs seem to have, and nothing grows over it.
+#[test]
+fn outer_superblocks_behind_their_data_stay() {
+    let directory = SimDirectory::new();
+    let array = made(&directory);
+    let mut data = pattern(&array);
+    array.write_at(&data, 0, false).unwrap();
+    array.stop(Time::new(2000, 0)).unwrap();
+    drop(array);
+    for leg in images(&directory).chunks(3) {
+        let leg = Arc::new(assemble(leg, Assembly::default()).unwrap());
+        let storage = Leg::new(Arc::clone(&leg));
+        let found = find(Path::new("leg"), &storage, 0).unwrap().unwrap();
+        let mut superblock = found.superblock;
+        superblock.super_offset = Version::V1_0.place(found.device).unwrap();
+        superblock.data_size = Sector(superblock.super_offset.0 - superblock.data_offset.0);
+        superblock.bad_blocks = BadBlockFields::default();
+        storage.write_all_at(&[0; 4096], 4096).unwrap();
+        storage
+            .write_all_at(&superblock.encode(), superblock.super_offset.0 * 512)
+            .unwrap();
+        leg.stop(Time::new(2500, 0)).unwrap();
+    }
+    // A chunk of each leg is less than whole now.
+    data.truncate(data.len() - (128 << 10));
+    let array = open(&discover(&images(&directory)).arrays[0], Assembly::default()).unwrap();
+    assert_eq!((array.size_bytes(), array.status().reshape), (data.len() as u64, None));
+    assert_eq!(array.reshape(&mut all).unwrap(), Ending::Complete);
+    for number in [6, 7] {
+        blank(&directory, number);
+    }
+    let refused = array.begin_reshape(&joining(&directory)).unwrap_err().to_string();
+    assert!(refused.contains("behind its data"), "{refused}");
+    array.stop(Time::new(3000, 0)).unwrap();
+    drop(array);
+    let array = open(&discover(&images(&directory)).arrays[0], Assembly::default()).unwrap();
+    assert!(whole(&array) == data);
 }

@@ -2,7 +2,7 @@
 //!
 //! [`record`] is the header of 1024 bytes that begins everything on a tape; [`directory`], [`inode_map`] and
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
-//! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it,
+//! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it (`ahead` does for it and the writer what comes next),
 //! [`selection`] leaves some of it out, [`images`] stand for arrays, `members` keeps those still that it meets as files,
 //! [`numbers`] gives numbers to that, [`writer`] puts it on the tape, [`dumpdates`] remembers it, [`context`] lets one that was stopped go on. The
 //! other way, [`reader`] takes a tape apart, and [`restore`] makes a tree of it; [`verify`] only reads, [`salvage`] takes
@@ -14,6 +14,7 @@
 //! header and the cells behind it; a *number* is what the tape calls an inode, small and dense; a *level* is 0 for
 //! everything, 1 to 31 for what changed since the *base*, the latest dump of a lower level.
 
+mod ahead;
 pub mod attributes;
 pub mod browse;
 pub mod catalog;

@@ -2,8 +2,8 @@
 //!
 //! [`record`] is the header of 1024 bytes that begins everything on a tape; [`directory`], [`inode_map`] and
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
-//! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it (`ahead` does for it and the writer what comes next),
-//! [`selection`] leaves some of it out, [`images`] stand for arrays, `members` keeps those still that it meets as files,
+//! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it (for it and for the
+//! writer `ahead` does what comes next), [`selection`] leaves some of it out, [`images`] stand for arrays, `members` keeps those still that it meets as files,
 //! [`numbers`] gives numbers to that, [`writer`] puts it on the tape, [`dumpdates`] remembers it, [`context`] lets one that was stopped go on. The
 //! other way, [`reader`] takes a tape apart, and [`restore`] makes a tree of it; [`verify`] only reads, [`salvage`] takes
 //! what can be had of a damaged one. [`catalog`] keeps what is where, so that single files are found without reading all, and [`browse`]

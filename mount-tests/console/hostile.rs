@@ -36,7 +36,7 @@ fn requests_for_other_hosts_are_turned_away() {
         assert!([400, 421].contains(&ask("/", &hosts)), "{hosts}");
     }
     assert_eq!(ask("http://evil.example/", &format!("Host: localhost:{port}\r\n")), 421);
-    assert_eq!(ask("/assets/style.css", "Host: evil.example\r\n"), 421);
+    assert_eq!(ask("/assets/console.js", "Host: evil.example\r\n"), 421);
 }
 
 #[test]
@@ -90,6 +90,15 @@ fn every_answer_says_what_a_browser_may_do_with_it() {
             "{policy}"
         );
         assert!(!policy.contains("unsafe"), "{policy}");
+        for (tag, source) in [("script", "script-src"), ("style", "style-src")] {
+            let named = policy.split(source).nth(1).unwrap().split(';').next().unwrap();
+            let begins = format!("<{tag}>");
+            let inside = reply.body.split(&begins).skip(1);
+            for text in inside.map(|rest| rest.split("</").next().unwrap()) {
+                let digest = data_encoding::BASE64.encode(&openssl::sha::sha256(text.as_bytes()));
+                assert!(named.contains(&digest), "{path} {tag}: {policy}");
+            }
+        }
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
         assert_eq!(reply.header("x-frame-options"), Some("DENY"));
     }

@@ -8,6 +8,7 @@ mod door;
 mod hostile;
 mod pages;
 mod story;
+mod transfers;
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

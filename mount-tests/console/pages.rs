@@ -39,6 +39,50 @@ fn maintenance_offers_what_the_state_allows() {
     assert_eq!(served.status()["arrays"][0]["name"], "r5");
 }
 
+/// R51: each step of recovery that a page can do is a link or a button there, for who may and while the state allows it; its
+/// command stays beside it.
+#[test]
+fn steps_of_recovery_are_links_and_buttons() {
+    let served = Served::with_array(4);
+    let [admin, operator, viewer] =
+        [("anna", "admin"), ("otto", "operate"), ("vera", "view")].map(|(user, role)| served.browser(user, role));
+    let first_page = |browser: &super::Browser<'_>| {
+        let page = browser.get("/").ends(200).body;
+        page.split("<ol class=\"steps\">")
+            .nth(1)
+            .map(|steps| steps.split("</ol>").next().unwrap().to_owned())
+    };
+    assert_eq!(first_page(&admin), None);
+    said(&["disk", "pull", &served.disk(1)]);
+    served.wait_for("Critical – missing disk");
+    let [all, some, few] = [&admin, &operator, &viewer].map(|browser| first_page(browser).unwrap());
+    for steps in [&all, &some, &few] {
+        assert!(
+            steps.contains("headstack disk insert") && steps.contains("href=\"/event\""),
+            "{steps}"
+        );
+    }
+    for word in [">Identify<", ">Add Disk<", ">Tapes<"] {
+        assert!(
+            all.contains(word) && some.contains(word) && !few.contains(word),
+            "{word}"
+        );
+    }
+    assert!(all.contains(">Insert<") && !some.contains(">Insert<"), "{all}");
+    let pressed = [("verb", "insert"), ("disk", "d1.img")];
+    admin.post("/lab/disk", &pressed).ends(303);
+    served.wait_for("Normal");
+    for disk in [1, 2] {
+        said(&["disk", "pull", &served.disk(disk)]);
+    }
+    served.wait_for("Disabled");
+    let steps = first_page(&operator).unwrap();
+    assert!(
+        steps.contains(">Rescan now<") && !steps.contains(">Add Disk<"),
+        "{steps}"
+    );
+}
+
 /// R07: an array is made with all options after a look at what is made and lost; one that is deleted asks for its name.
 #[test]
 fn arrays_are_made_and_deleted_after_a_look_at_what_is_lost() {

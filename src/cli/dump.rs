@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     dump::{
-        context::{Context as Kept, Contexts},
+        context::{Context as Kept, Contexts, file_of},
         dumpdates::Dumpdates,
         selection::Selection,
         writer::{Order, check, dump_kept},
@@ -168,7 +168,10 @@ impl Arguments {
     fn order(&self, source: &Source) -> Result<Order> {
         let told = Variables::of(&self.variables)?;
         let names = told.get("EXCLUDE").unwrap_or_default();
-        let mut selection = Selection::default().without(names)?;
+        let identity = identity();
+        // What the dump keeps of itself changes while it runs, also where the tree holds it.
+        let own = file_of(&identity);
+        let mut selection = Selection::default().without(names)?.without_own(&own.to_string_lossy());
         selection.no_lists = told.flag("NO_ACLS")?.unwrap_or(false);
         selection.ignore_inode_changes = told.flag("IGNORE_CTIME")?.unwrap_or(false);
         let label = self.label.as_deref().or(told.get("DMP_NAME")).unwrap_or("none");
@@ -179,7 +182,7 @@ impl Arguments {
             label: label.to_owned(),
             host: host(),
             honour_nodump_from: self.honour_nodump_from,
-            identity: identity(),
+            identity,
             path: absolute(&self.path)?,
             update: self.update || told.flag("UPDATE")?.unwrap_or(false),
             scope: source.scope(),

@@ -18,7 +18,7 @@ use clap::Args;
 use super::{
     dumping,
     exit::{Code, Failure},
-    output::{Cell, Column, FormOptions, Output, Table},
+    output::{Cell, Column, FormOptions, Output, Progress, Table, Unit},
     reels::{StateArgument, TapesArgument, host, tell},
 };
 use crate::{
@@ -127,8 +127,8 @@ impl Arguments {
         let choice = Choice::of(&wanted);
         let direct = self.mode.extract && !choice.is_all() && self.known(&reader)?.is_some();
         let destination = self.options.onto(self.destination()?, direct)?;
-        if self.options.dry_run {
-            return plan::tell_plan(&mut reader, &destination, &choice, self.mode.restore, self.form);
+        if let Some(look) = self.options.dry_run {
+            return plan::tell_plan(&mut reader, &destination, &choice, self.mode.restore, look, self.form);
         }
         let state = self.state.existing();
         let _session = match &state {
@@ -153,6 +153,8 @@ impl Arguments {
                 code => code,
             });
         }
+        let mut progress = Progress::new("restore", Unit::Bytes, reader.most_bytes(), false);
+        let mut reader = reader.telling(move |passed_bytes| progress.reach(passed_bytes));
         let Restored { objects, troubles, .. } = if self.mode.restore {
             restore_chain(&mut reader, &destination)?
         } else {

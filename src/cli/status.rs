@@ -17,7 +17,11 @@ use super::{
     store::ask_if_running,
 };
 use crate::{
-    controller::{Store, explain::steps, interface::StoreAsk},
+    controller::{
+        Store,
+        explain::{steps, texts},
+        interface::StoreAsk,
+    },
     raid::{
         discover::{Discovery, discover},
         health::ArrayState,
@@ -210,7 +214,7 @@ fn at_rest(store: &Store, found: &Discovery) -> Result<Map<String, Value>> {
             "name": set.name,
             "state": state.name(),
             "explanation": state.explanation(),
-            "steps": steps(set, state, &place_of(set)),
+            "steps": texts(steps(set, state, &place_of(set))),
         })
     });
     let advice: Vec<Value> = advice.collect();

@@ -1,9 +1,10 @@
 //! The frame of every page: head, navigation, what the last change said, the page itself and the footer with the version.
 //!
-//! What is inside `live` is fetched again when something has happened; forms that are filled in stand outside of it.
+//! What is inside `live` is fetched again when something has happened; forms that are filled in stand outside of it. A page
+//! is painted from what it brings along itself, the style in it: scripts are asked for once it is seen.
 
 use axum::response::{Html, IntoResponse as _, Response};
-use maud::{DOCTYPE, Markup, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use serde_json::Value;
 
 use super::{
@@ -29,6 +30,11 @@ const TABS: [(&str, &str); 10] = [
 ];
 
 const HTMX: &str = r#"{"includeIndicatorStyles":false,"allowEval":false,"allowScriptTags":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
+
+/// The style of every page.
+pub const STYLE: &str = include_str!("assets/style.css");
+/// What asks for the scripts of a page when it has been painted.
+pub const LATER: &str = include_str!("assets/later.js");
 
 /// A page of a user who is logged in.
 pub fn page(visit: &Visit, tab: &str, status: &Value, body: Markup) -> Response {
@@ -72,8 +78,13 @@ fn capital(text: &str) -> String {
 
 /// A part of a page that is fetched again when something has happened.
 pub fn live(visit: &Visit, body: Markup) -> Markup {
+    live_at(visit.path(), body)
+}
+
+/// The same of a part that the page of another path has too.
+pub fn live_at(path: &str, body: Markup) -> Markup {
     html! {
-        div #live hx-get=(visit.path()) hx-trigger="store from:body" hx-select="#live" hx-select-oob="#health" hx-swap="outerHTML" {
+        div #live hx-get=(path) hx-trigger="store from:body" hx-select="#live" hx-select-oob="#health" hx-swap="outerHTML" {
             (body)
         }
     }
@@ -113,15 +124,13 @@ fn whole(title: &str, body: Markup) -> Markup {
                 meta name="htmx-config" content=(HTMX);
                 title { (title) " – Headstack" }
                 link rel="icon" href="/assets/mark.svg" type="image/svg+xml";
-                link rel="stylesheet" href="/assets/style.css";
-                @if body.0.contains("data-plot") {
-                    link rel="stylesheet" href="/assets/uPlot.min.css";
-                    script src="/assets/uPlot.iife.min.js" defer {}
-                }
-                script src="/assets/htmx.min.js" defer {}
-                script src="/assets/console.js" defer {}
+                style { (PreEscaped(STYLE)) }
             }
-            body { (body) }
+            body {
+                (body)
+                @if body.0.contains("data-plot") { link rel="stylesheet" href="/assets/uPlot.min.css"; }
+                script { (PreEscaped(LATER)) }
+            }
         }
     }
 }

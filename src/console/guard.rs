@@ -9,7 +9,10 @@
 //! | no session | the page to log in; 401 where no page is wanted |
 //! | a change without the session's token | 403 |
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
 
 use axum::{
     body::{Body, to_bytes},
@@ -18,7 +21,8 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Redirect, Response},
 };
-use openssl::memcmp;
+use data_encoding::BASE64;
+use openssl::{memcmp, sha::sha256};
 use tokio::time::timeout;
 
 use super::{
@@ -32,9 +36,17 @@ use super::{
 
 /// Longest form.
 const FORM_MAX_BYTES: usize = 64 << 10;
-/// What a page may load, and from where: from here alone.
-const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
-    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// What a page may load, and from where: from here alone. Of what stands in a page itself only the console's own style and
+/// script count, which are known by their digests.
+static POLICY: LazyLock<HeaderValue> = LazyLock::new(|| {
+    let [script, style] = [frame::LATER, frame::STYLE].map(|text| BASE64.encode(&sha256(text.as_bytes())));
+    let policy = format!(
+        "default-src 'none'; script-src 'self' 'sha256-{script}'; style-src 'self' 'sha256-{style}'; img-src 'self'; \
+         connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+    );
+    // It is ASCII; without it a page loads nothing at all.
+    HeaderValue::try_from(policy).unwrap_or(HeaderValue::from_static("default-src 'none'"))
+});
 /// Name of the field of a form that has the session's token.
 pub const TOKEN: &str = "token";
 
@@ -110,7 +122,6 @@ pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Ne
     }
     let headers = response.headers_mut();
     let mut set = |name: &'static str, value: &'static str| headers.insert(name, HeaderValue::from_static(value));
-    set("content-security-policy", POLICY);
     set("x-content-type-options", "nosniff");
     set("x-frame-options", "DENY");
     // With none at all browsers would call the origin of a form "null".
@@ -123,6 +134,7 @@ pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Ne
     if !is_asset {
         set("cache-control", "no-store");
     }
+    headers.insert(header::CONTENT_SECURITY_POLICY, POLICY.clone());
     response
 }
 

@@ -122,6 +122,8 @@ pub enum Name {
     TaskFinished,
     /// It ended otherwise.
     TaskFailed,
+    /// It was stopped by an operator.
+    TaskStopped,
     /// It was due while it could not run.
     TaskMissed,
     /// An array was left out of a dump.

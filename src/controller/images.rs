@@ -9,7 +9,7 @@ mod clones;
 mod dumped;
 mod restored;
 
-use std::os::unix::net::UnixStream;
+use std::{os::unix::net::UnixStream, path::PathBuf};
 
 pub use dumped::images_of;
 pub use restored::taker;
@@ -20,20 +20,30 @@ use super::{
     client,
     error::{Error, Result},
     interface::{Ask, StoreAsk},
-    socket::path_of,
+    socket,
     store::Store,
 };
 use crate::{
+    dump::images::{ENDING, path_of},
     nbd::watch_starts,
     raid::{
         assemble::Image,
-        discover::{Discovery, discover},
+        discover::{ArraySet, Discovery, discover},
     },
 };
 
+/// Paths on a tape that a restore into a store writes over: those of the arrays that it has.
+///
+/// # Errors
+/// The disks of the store cannot be read.
+pub fn paths_in(store: &Store) -> Result<Vec<PathBuf>> {
+    let path = |set: &ArraySet| path_of(&format!("{}{ENDING}", set.name));
+    Ok(found_in(store)?.arrays.iter().map(path).collect())
+}
+
 /// A connection to the controller of a store; none where it does not run.
 fn controller(store: &Store) -> Option<UnixStream> {
-    client::connect(&path_of(&store.socket()))
+    client::connect(&socket::path_of(&store.socket()))
 }
 
 /// Asks the controller of a store; none where it does not run.

@@ -13,7 +13,7 @@ use super::{
     log::Query,
     notify::NotifyAsk,
     order::Order,
-    schedule::ScheduleAsk,
+    schedule::{ScheduleAsk, task::Restore},
 };
 use crate::raid::rebuild::Progress;
 
@@ -205,6 +205,9 @@ pub enum StoreAsk {
         /// Text in their path, or with `./` before it a path from the root of what was dumped.
         text: String,
     },
+    /// What a restore would do: what the tape holds, and what would be overwritten, `overwritten`; `refusal` where the verb
+    /// would not do it so. A restore itself is a task of the schedule.
+    PlanRestore(Restore),
     /// All events forgotten.
     ClearEvents,
     /// An event for a test of what is told about events.

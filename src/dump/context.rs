@@ -172,16 +172,7 @@ impl Context {
     /// Its identity, as UUIDs are written.
     #[must_use]
     pub fn id(&self) -> String {
-        let hex = data_encoding::HEXLOWER.encode(&self.order.identity);
-        let mut parts = Vec::new();
-        let mut rest = hex.as_str();
-        for length in [8, 4, 4, 4] {
-            let (part, behind) = rest.split_at(length);
-            parts.push(part);
-            rest = behind;
-        }
-        parts.push(rest);
-        parts.join("-")
+        id_of(&self.order.identity)
     }
 
     /// What keeps it from going on, if its snapshot is there or not.
@@ -475,6 +466,19 @@ impl Keeper {
             reason,
         }
     }
+}
+
+/// An identity, as UUIDs are written.
+fn id_of(identity: &[u8; 16]) -> String {
+    let hex = data_encoding::HEXLOWER.encode(identity);
+    let parts = [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| hex.get(part).unwrap_or_default());
+    parts.join("-")
+}
+
+/// Name of the file that the context of a dump of this identity is in, beside the dump dates.
+#[must_use]
+pub fn file_of(identity: &[u8; 16]) -> PathBuf {
+    name(&id_of(identity), "json")
 }
 
 fn name(id: &str, kind: &str) -> PathBuf {

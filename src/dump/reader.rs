@@ -171,6 +171,13 @@ impl Reader {
         self.complete
     }
 
+    /// Lets somebody be told how much of the tapes was passed since the dump began, in bytes; see [`Reader::most_bytes`].
+    #[must_use]
+    pub fn telling(mut self, watch: impl FnMut(u64) + Send + 'static) -> Self {
+        self.blocks.tell(Box::new(watch));
+        self
+    }
+
     /// Keeps what is read, for [`Reader::take_copy`].
     #[must_use]
     pub fn copying(mut self) -> Self {

@@ -71,6 +71,16 @@ impl Selection {
         Ok(self)
     }
 
+    /// The selection that leaves out files of one name more, which nobody told.
+    #[must_use]
+    pub fn without_own(mut self, name: &str) -> Self {
+        self.names.push(Pattern {
+            text: name.to_owned(),
+            stars: (false, false),
+        });
+        self
+    }
+
     /// True where an object of this name is left out.
     #[must_use]
     pub fn leaves_out(&self, name: &[u8]) -> bool {

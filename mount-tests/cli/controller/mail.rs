@@ -329,6 +329,52 @@ fn a_kill_before_the_mail_is_sent_loses_nothing() {
     assert_eq!(server.mails().len(), 1, "what follows is gathered");
 }
 
+/// R42: a server that knows one recipient and not another mails the one all events; the other's are kept, and it is told
+/// once whom and why.
+#[test]
+fn a_recipient_who_is_refused_for_good_holds_no_other_up() {
+    let store = Store::new(0);
+    let gone = "gone@example.com";
+    let Some(server) = Server::start(&["--nobody", gone]) else {
+        return;
+    };
+    store.mail_through(&server, &[]);
+    for address in [gone, "op@example.com"] {
+        store
+            .notify(&["recipient", "add", address, "--level", "information,warning,error"])
+            .text();
+    }
+    let controller = store.serve();
+    headstack(&["event", "test", "--store", &store.path()]).text();
+    store.wait_for_event("NotifyFailed");
+    wait_until("the mail", || {
+        server.texts("op@example.com").concat().contains("TestMessage")
+    });
+    let log = store.log();
+    let failed: Vec<&String> = log.iter().filter(|line| line.contains("NotifyFailed")).collect();
+    assert_eq!(failed.len(), 1, "{failed:?}");
+    assert!(
+        failed[0].contains(gone) && failed[0].contains("(550): 5.1.1 there is nobody"),
+        "{failed:?}"
+    );
+    let shown = store.notify(&["show", "--json"]).json();
+    let queue = shown["destinations"].as_array().unwrap();
+    let of = |address: &str| queue.iter().find(|to| to["to"] == address).unwrap();
+    assert_eq!(
+        (&of(gone)["troubled"], &of("op@example.com")["troubled"]),
+        (&true.into(), &false.into())
+    );
+    assert!(of(gone)["waiting"].as_u64() >= Some(1), "{shown}");
+    store.notify(&["recipient", "test", gone]).fails(69, &["550"]);
+    assert!(
+        server
+            .mails()
+            .iter()
+            .all(|mail| mail["to"] == serde_json::json!(["op@example.com"]))
+    );
+    assert_eq!(end(controller), Some(0));
+}
+
 /// R41: a mail server that takes the connection and says nothing holds neither the arrays nor the end of the controller up.
 #[test]
 fn a_mail_server_that_hangs_holds_nobody_up() {

@@ -20,7 +20,7 @@ use crate::{
     },
     controller::{
         Store,
-        explain::{Place, steps},
+        explain::{Place, steps, texts},
         interface::StoreAsk,
     },
     raid::{discover::ArraySet, health::ArrayState},
@@ -82,7 +82,7 @@ fn explained(set: &ArraySet) -> Result<Map<String, Value>> {
         ("name".to_owned(), json!(set.name)),
         ("state".to_owned(), json!(state.name())),
         ("explanation".to_owned(), json!(state.explanation())),
-        ("steps".to_owned(), json!(steps(set, state, &place_of(set)))),
+        ("steps".to_owned(), json!(texts(steps(set, state, &place_of(set))))),
     ]))
 }
 

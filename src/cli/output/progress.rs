@@ -1,12 +1,14 @@
 //! How far a long job is: a bar on a terminal, else one line for each tenth.
 //!
-//! It is told on standard error, for jobs that take long enough to be waited for, and never with `-q`.
+//! It is told on standard error, for jobs that take long enough to be waited for, and never with `-q`. The controller, whose
+//! environment asks for it, is told of each hundredth of any job, in numbers.
 
 use std::io::{self, IsTerminal};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::complain;
+use crate::controller::schedule::verbs::{PROGRESS, PROGRESS_WORD};
 
 /// What a job's size is counted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +42,8 @@ pub struct Progress {
     what: String,
     total: u64,
     done: u64,
-    told_tenths: u64,
+    /// Tenths or hundredths that were told.
+    told: u64,
     face: Face,
 }
 
@@ -48,6 +51,7 @@ pub struct Progress {
 enum Face {
     Hidden,
     Lines,
+    Numbers,
     Bar(ProgressBar),
 }
 
@@ -55,7 +59,9 @@ impl Progress {
     /// Progress of `what` towards `total`; small jobs tell nothing unless `always`, and none does with `-q`.
     pub fn new(what: impl Into<String>, unit: Unit, total: u64, always: bool) -> Self {
         let wanted = total > 0 && (always || total >= unit.worth_showing()) && log::log_enabled!(log::Level::Warn);
-        let face = if !wanted {
+        let face = if total > 0 && std::env::var_os(PROGRESS).is_some() {
+            Face::Numbers
+        } else if !wanted {
             Face::Hidden
         } else if io::stderr().is_terminal() {
             Face::Bar(bar(unit, total))
@@ -66,7 +72,7 @@ impl Progress {
             what: what.into(),
             total,
             done: 0,
-            told_tenths: 0,
+            told: 0,
             face,
         }
     }
@@ -91,14 +97,25 @@ impl Progress {
             Face::Hidden => {}
             Face::Bar(bar) => bar.set_position(self.done),
             Face::Lines => {
-                let tenths = u128::from(self.done.min(self.total)) * 10 / u128::from(self.total);
-                let tenths = u64::try_from(tenths).unwrap_or(10);
-                if tenths > self.told_tenths {
-                    self.told_tenths = tenths;
-                    complain(&format!("headstack: {}: {}0 %", self.what, tenths));
+                if let Some(tenths) = self.next_of(10) {
+                    complain(&format!("headstack: {}: {tenths}0 %", self.what));
+                }
+            }
+            Face::Numbers => {
+                if self.next_of(100).is_some() {
+                    complain(&format!("{PROGRESS_WORD} {} {}", self.done.min(self.total), self.total));
                 }
             }
         }
+    }
+
+    /// How many of so many parts are done, where more are than were told.
+    fn next_of(&mut self, parts: u64) -> Option<u64> {
+        let done = u128::from(self.done.min(self.total)) * u128::from(parts) / u128::from(self.total);
+        let done = u64::try_from(done).unwrap_or(parts);
+        let is_next = done > self.told;
+        self.told = done.max(self.told);
+        is_next.then_some(done)
     }
 }
 

@@ -48,9 +48,18 @@ pub(super) struct Options {
     /// Blocking factor that the tape is expected to have
     #[arg(short, long, value_name = "FACTOR")]
     blocks: Option<u32>,
-    /// Tell what the restore needs and what is missing, and restore nothing
-    #[arg(long)]
-    pub(super) dry_run: bool,
+    /// Tell what the restore needs and what is missing, and restore nothing; of names alone the tapes are not read to their end
+    #[arg(long, value_name = "OF", value_enum, num_args = 0..=1, require_equals = true, default_missing_value = "all")]
+    pub(super) dry_run: Option<Look>,
+}
+
+/// What a plan is told of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Look {
+    /// Everything on the tapes
+    All,
+    /// The names, which come first on a tape
+    Names,
 }
 
 /// A path and its new name, both cleaned as paths of the tape are.

@@ -1,9 +1,13 @@
 //! What a restore needs and what of it is missing, told before anything is made.
 //!
-//! The tapes are read to their end for it, so what they do not hold is known.
+//! The tapes are read to their end for it, so what they do not hold is known; or only to the end of the names, which is
+//! soon done and tells what would be overwritten.
+
+use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::options::Look;
 use crate::{
     cli::{
         dump::time_of,
@@ -11,12 +15,17 @@ use crate::{
         output::{Cell, FormOptions, Output},
         reels::tell,
     },
+    controller::{Store, images::paths_in},
     dump::{
         catalog::scan,
         reader::Reader,
+        record::Header,
         restore::{Catalogue, Choice, Destination, last_restored},
     },
 };
+
+/// Names that a document has of what would be overwritten, at most.
+const NAMES_MAX: usize = 100;
 
 /// Tells of a restore of `choice`; `chain` is true where it goes on top of what is there.
 ///
@@ -27,22 +36,72 @@ pub(super) fn tell_plan(
     destination: &Destination,
     choice: &Choice,
     chain: bool,
+    look: Look,
     form: FormOptions,
 ) -> Result<Code> {
     let label = reader.label().clone();
     let mut names = Catalogue::read(reader)?;
     let listed = names.list();
-    reader.rewind()?;
-    let scanned = scan(reader)?;
-    let damaged = tell(&scanned.troubles);
+    let arrays = match Store::open(destination.path()) {
+        Ok(store) => paths_in(&store)?,
+        Err(_) => Vec::new(),
+    };
+    let chosen = || {
+        let here = listed.iter().filter(|(_, target)| names.here.contains(target.number));
+        here.filter(|(path, _)| choice.takes(path))
+    };
+    let (objects, size_bytes, damaged) = if look == Look::All {
+        reader.rewind()?;
+        let scanned = scan(reader)?;
+        let size_bytes = Cell::Bytes(reader.dump_bytes()?);
+        (scanned.objects, size_bytes, tell(&scanned.troubles))
+    } else {
+        (chosen().count() as u64, Cell::None, tell(&names.troubles))
+    };
     let restored = last_restored(destination)?;
     let base_missing = chain && label.base_date_s != 0 && restored != Some(label.base_date_s);
-    let clashes: Vec<_> = listed
-        .iter()
-        .filter(|(path, target)| !target.is_directory && choice.takes(path) && names.here.contains(target.number))
-        .filter(|(path, _)| destination.has(path))
+    let clashes: Vec<&PathBuf> = chosen()
+        .filter(|(path, target)| !target.is_directory && (destination.has(path) || arrays.contains(path)))
+        .map(|(path, _)| path)
         .collect();
     let clashing = if label.base_date_s == 0 { clashes.len() } else { 0 };
+    let output = Output::new("restore", form);
+    let mut facts = facts_of(&label);
+    facts.extend([
+        ("base_is_restored", Cell::Flag(!base_missing)),
+        ("directory", Cell::path(destination.path())),
+        ("volumes", Cell::Number(reader.volumes().into())),
+        ("objects", Cell::Number(objects)),
+        ("size_bytes", size_bytes),
+        ("clashes", Cell::Number(clashing as u64)),
+    ]);
+    if output.is_json() {
+        let names = clashes.iter().take(NAMES_MAX).map(|path| path.to_string_lossy());
+        facts.push(("overwritten", Cell::Json(names.collect())));
+    }
+    output.record(&facts)?;
+    if look == Look::All && !reader.is_complete() {
+        let message = format!("volume {} of the dump is missing", reader.volumes() + 1);
+        return Err(Failure::new(Code::NotFound, message, "again with -f for each volume, in order").into());
+    }
+    if base_missing {
+        let level = label.label.level;
+        let message = format!("level {level} needs the dump of its base restored here first");
+        let remedy = "the tapes of the chain in the order of their dates";
+        return Err(Failure::new(Code::Refused, message, remedy).into());
+    }
+    if clashing > 0 {
+        for path in &clashes {
+            log::warn!("{}: would be overwritten", path.display());
+        }
+        let message = format!("{clashing} files would be overwritten");
+        return Err(Failure::new(Code::Exists, message, "another directory, or --rename").into());
+    }
+    Ok(damaged)
+}
+
+/// What a label tells of its dump.
+fn facts_of(label: &Header) -> Vec<(&'static str, Cell)> {
     let time = |date_s: i64| {
         if date_s == 0 {
             Cell::None
@@ -50,43 +109,12 @@ pub(super) fn tell_plan(
             Cell::Time(time_of(date_s))
         }
     };
-    let text = |bytes: &[u8]| Cell::text(String::from_utf8_lossy(bytes).into_owned());
-    let facts = [
+    let path = String::from_utf8_lossy(&label.label.filesystem).into_owned();
+    vec![
         ("level", Cell::Number(u64::try_from(label.label.level).unwrap_or(0))),
         ("date", time(label.date_s)),
         ("base", time(label.base_date_s)),
-        ("base_is_restored", Cell::Flag(!base_missing)),
-        ("path", text(&label.label.filesystem)),
-        ("directory", Cell::path(destination.path())),
+        ("path", Cell::text(path)),
         ("blocking_factor", Cell::Number(label.factor.into())),
-        ("volumes", Cell::Number(reader.volumes().into())),
-        ("objects", Cell::Number(scanned.objects)),
-        ("size_bytes", Cell::Bytes(reader.dump_bytes()?)),
-        ("clashes", Cell::Number(clashing as u64)),
-    ];
-    Output::new("restore", form).record(&facts)?;
-    if !reader.is_complete() {
-        let message = format!("volume {} of the dump is missing", reader.volumes() + 1);
-        return Err(Failure::new(Code::NotFound, message, "again with -f for each volume, in order").into());
-    }
-    if base_missing {
-        let message = format!(
-            "level {} needs the dump of its base restored here first",
-            label.label.level
-        );
-        return Err(Failure::new(
-            Code::Refused,
-            message,
-            "the tapes of the chain in the order of their dates",
-        )
-        .into());
-    }
-    if clashing > 0 {
-        for (path, _) in &clashes {
-            log::warn!("{}: would be overwritten", path.display());
-        }
-        let message = format!("{clashing} files would be overwritten");
-        return Err(Failure::new(Code::Exists, message, "another directory, or --rename").into());
-    }
-    Ok(damaged)
+    ]
 }

@@ -17,7 +17,7 @@ use crate::{
     controller::{
         order::Mending,
         schedule::{
-            ScheduleAsk,
+            self, ScheduleAsk,
             task::{Deed, Missed},
         },
     },
@@ -29,6 +29,7 @@ pub enum Verb {
     Verify(Verify),
     Rebuild(Rebuild),
     Dump(Dump),
+    Restore(Restore),
     Drill(Drill),
 }
 
@@ -69,7 +70,9 @@ pub struct Rebuild {
 Examples:
   headstack sched add dump /srv/data -f /srv/store/tapes/data.tap --daily 03:00 --store /srv/store
   headstack sched add dump /srv/data -f /srv/store/tapes/data.tap --level 0,1,1,1,1,1,1 --daily 03:00
-      a full dump each seventh run, what changed since the last full one in between")]
+      a full dump each seventh run, what changed since the last full one in between
+  headstack sched add dump /srv/data -f /srv/store/tapes/data.tap --now
+      at once; 'headstack sched ls' says how far it is, 'headstack sched stop' ends it")]
 pub struct Dump {
     /// Root of the tree
     #[arg(value_name = "PATH", value_hint = clap::ValueHint::DirPath)]
@@ -80,6 +83,31 @@ pub struct Dump {
     /// Level, or a cycle of them, one a run
     #[arg(long, value_name = "LEVELS", value_delimiter = ',', default_value = "0")]
     level: Vec<u8>,
+    #[command(flatten)]
+    task: Task,
+}
+
+/// Bring a dump, or parts of it, back
+///
+/// Files that are there are overwritten: 'headstack restore --dry-run' tells which.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack sched add restore -f /srv/store/tapes/data.tap -D /srv/new --now --store /srv/store
+  headstack sched add restore -f /srv/store/tapes/data.tap -s 2 -D /srv/new etc/hosts --now")]
+pub struct Restore {
+    /// The tape; once for each volume of a set, in order
+    #[arg(short = 'f', long = "file", value_name = "TAPE", required = true, value_hint = clap::ValueHint::FilePath)]
+    tapes: Vec<PathBuf>,
+    /// Tape file that the dump is in, from 1
+    #[arg(short = 's', long = "fileno", value_name = "FILENO", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    file: u32,
+    /// Directory that is restored into
+    #[arg(short = 'D', long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    directory: PathBuf,
+    /// Objects to restore, as the listing of the dump names them; everything by default
+    #[arg(value_name = "PATH")]
+    paths: Vec<PathBuf>,
     #[command(flatten)]
     task: Task,
 }
@@ -121,6 +149,9 @@ struct Task {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 struct When {
+    /// At once; the task is forgotten some time after it has ended
+    #[arg(long)]
+    now: bool,
     /// At one time, 'YYYY-MM-DD HH:MM:SS'
     #[arg(long, value_name = "TIME")]
     once: Option<String>,
@@ -140,6 +171,9 @@ struct When {
 
 impl When {
     fn text(self) -> String {
+        if self.now {
+            return "now".to_owned();
+        }
         let given = [
             ("once", self.once),
             ("daily", self.daily),
@@ -162,6 +196,15 @@ impl Verb {
                 let (source, tape) = (absolute(dump.path)?, absolute(dump.tape)?);
                 let levels = dump.level;
                 (Deed::Dump { source, tape, levels }, dump.task)
+            }
+            Self::Restore(restore) => {
+                let deed = schedule::task::Restore {
+                    tapes: restore.tapes.into_iter().map(absolute).collect::<Result<_>>()?,
+                    file: restore.file,
+                    into: absolute(restore.directory)?,
+                    paths: restore.paths,
+                };
+                (Deed::Restore(deed), restore.task)
             }
             Self::Drill(drill) => {
                 let (tape, sample) = (absolute(drill.tape)?, drill.sample);

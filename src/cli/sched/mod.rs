@@ -39,6 +39,12 @@ Examples:
   headstack sched history verify_1 --store /srv/store
       tells what came of it")]
     Run(One),
+    /// Stop the run of a task that is under way
+    #[command(after_help = "\
+Examples:
+  headstack sched stop dump_1 --store /srv/store
+      a dump that was stopped is kept, and 'headstack context resume' goes on with it")]
+    Stop(One),
     History(History),
 }
 
@@ -116,6 +122,10 @@ impl Verb {
             Self::Run(one) => {
                 asked(&one.store.open(None)?, ScheduleAsk::Run { name: one.name })?;
                 done("sched run", one.json, "the task begins")
+            }
+            Self::Stop(one) => {
+                asked(&one.store.open(None)?, ScheduleAsk::Stop { name: one.name })?;
+                done("sched stop", one.json, "the run is told to end")
             }
             Self::History(history) => history.run(),
         }

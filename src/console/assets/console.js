@@ -33,7 +33,7 @@
     const ink = getComputedStyle(document.body), colour = (name) => ink.getPropertyValue(name).trim();
     const axis = { stroke: colour("--soft"), grid: { stroke: colour("--line"), width: 1 }, ticks: { stroke: colour("--line"), width: 1 } };
     const options = {
-      width: place.clientWidth, height: 260, scales: { x: { time: unit > 0, ...(numbers.length < 2 && { range: (plot, low, high) => [low - 60, high + 60] }) } }, axes: [axis, { ...axis, size: 80 }],
+      width: place.clientWidth, height: 260, scales: { x: { time: unit > 0, ...(numbers.length < 2 && { range: (plot, low) => [low - 60, low + 60] }) } }, axes: [axis, { ...axis, size: 80 }],
       series: [{}, { label: place.dataset.label, stroke: colour("--accent"), width: 1.6, fill: colour("--calm-wash") }],
     };
     const plot = new uPlot(options, [numbers.map((point) => point[0] / (unit || 1)), numbers.map((point) => point[1])], place);

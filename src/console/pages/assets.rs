@@ -1,4 +1,4 @@
-//! Files that pages load: the style sheet, the scripts, the mark. They are part of the program.
+//! Files that pages load: the scripts, the style of plots, the mark. They are part of the program.
 //!
 //! There is nothing to build and nothing to install: what a browser gets is in the executable, with the licences of others
 //! beside it in the source.
@@ -15,8 +15,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 const STYLE: &str = "text/css; charset=utf-8";
 
 /// Name, type and bytes.
-const FILES: [(&str, &str, &[u8]); 6] = [
-    ("style.css", STYLE, include_bytes!("../assets/style.css")),
+const FILES: [(&str, &str, &[u8]); 5] = [
     ("console.js", SCRIPT, include_bytes!("../assets/console.js")),
     ("htmx.min.js", SCRIPT, include_bytes!("../assets/htmx.min.js")),
     (

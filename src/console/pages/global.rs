@@ -5,13 +5,18 @@
 
 use axum::response::Response;
 use maud::{Markup, html};
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::logical;
-use crate::console::{
-    frame, icons,
-    visit::{Problem, Visit},
-    words::{duration, file_name, list, size, size_of, text},
+use super::{logical, runs};
+use crate::{
+    console::{
+        frame, icons,
+        users::Role,
+        visit::{Problem, Visit},
+        words::{duration, file_name, list, size, size_of, text},
+    },
+    controller::{Action, ArrayState, explain::Way},
 };
 
 /// `GET /`.
@@ -21,7 +26,8 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
         &visit,
         html! {
             h1 { "Global View" }
-            (troubles(&status))
+            (troubles(&visit, &status))
+            (runs::under_way(&visit, &status))
             section.panel {
                 h2 { "Logical Device Information" }
                 (logical::table(&status))
@@ -43,7 +49,7 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
 }
 
 /// What is not well, the worst first: the controller explains each array that is not, with the steps that bring it back.
-fn troubles(status: &Value) -> Markup {
+fn troubles(visit: &Visit, status: &Value) -> Markup {
     let mut advice: Vec<&Value> = list(status, "advice").iter().collect();
     advice.sort_by_key(|advice| std::cmp::Reverse(icons::array_state(text(advice, "state"))));
     let lost: Vec<&str> = list(status, "disks")
@@ -57,7 +63,7 @@ fn troubles(status: &Value) -> Markup {
     ];
     html! {
         @if advice.is_empty() && cards.iter().all(|(key, _)| list(status, key).is_empty()) { p.allwell { "All arrays are well." } }
-        @for (number, advice) in advice.iter().enumerate() { (trouble(status, advice, if number == 0 { &lost } else { &[] })) }
+        @for (number, advice) in advice.iter().enumerate() { (trouble(visit, status, advice, if number == 0 { &lost } else { &[] })) }
         @for (key, title) in cards {
             @for text in list(status, key).iter().filter_map(Value::as_str) {
                 section.trouble-card.bad { h2 { (title) } p { (text) } }
@@ -70,7 +76,7 @@ fn troubles(status: &Value) -> Markup {
 }
 
 /// One array that is not well.
-fn trouble(status: &Value, advice: &Value, lost: &[&str]) -> Markup {
+fn trouble(visit: &Visit, status: &Value, advice: &Value, lost: &[&str]) -> Markup {
     let state = icons::array_state(text(advice, "state"));
     let name = text(advice, "name");
     let array = list(status, "arrays")
@@ -83,14 +89,42 @@ fn trouble(status: &Value, advice: &Value, lost: &[&str]) -> Markup {
                 (text(advice, "explanation"))
                 @if !lost.is_empty() { " Missing: " strong { (lost.join(", ")) } "." }
             }
-            @if let Some(array) = array.filter(|array| !array["work"].is_null()) { (logical::work(array)) }
+            @if let Some(array) = array.filter(|array| !array["work"].is_null()) { (logical::work(&array["work"])) }
             @if array.is_some() { p { a.button.primary id={ "t-" (name) } href={ "/logical/array/" (name) } { "Maintenance" } } }
             details open {
                 summary { "What to do, step by step" }
-                ol.steps { @for step in list(advice, "steps") { li { (step.as_str().unwrap_or_default()) } } }
+                ol.steps { @for (number, step) in list(advice, "steps").iter().enumerate() {
+                    li {
+                        (step.as_str().unwrap_or_default())
+                        @let ways = advice["ways"][number].as_array().into_iter().flatten();
+                        @let ways = ways.filter_map(|way| Way::deserialize(way).ok());
+                        @for way in ways { " " (by(visit, name, array.map(|_| state), &way)) }
+                    }
+                } }
             }
         }
     }
+}
+
+/// The same step on a page, where the user's role and the array's state allow it.
+fn by(visit: &Visit, name: &str, state: Option<ArrayState>, way: &Way) -> Markup {
+    let allows = |action| state.is_some_and(|state| state.allows(action));
+    let array = |rest: &str| format!("/logical/array/{name}/{rest}");
+    let (operates, administers) = (visit.may(Role::Operate), visit.may(Role::Admin));
+    html! { @match way {
+        Way::Events => { a.button href="/event" { "Events" } }
+        Way::BackUp if operates => { a.button href="/tapes" { "Tapes" } }
+        Way::Identify(disk) if operates => { (frame::button(visit, "/physical/identify", "Identify", &[("disk", disk)])) }
+        Way::Rescan if operates => { (frame::button(visit, "/rescan", "Rescan now", &[])) }
+        Way::Insert(disk) if administers => { (frame::button(visit, "/lab/disk", "Insert", &[("verb", "insert"), ("disk", disk)])) }
+        Way::AddDisk if operates && allows(Action::AddDisk) => { a.button href=(array("add")) { "Add Disk" } }
+        Way::Rebuild if operates && allows(Action::Rebuild) => { (frame::button(visit, &array("rebuild"), "Rebuild", &[])) }
+        Way::Resume if operates && allows(Action::Rebuild) => { (frame::button(visit, &array("rebuild"), "Rebuild", &[])) }
+        Way::Resume if operates && (allows(Action::ResumeReshape) || allows(Action::ResumeInitialization)) => {
+            (frame::button(visit, &array("resume"), "Resume", &[]))
+        }
+        _ => {}
+    } }
 }
 
 fn disks(status: &Value) -> Markup {

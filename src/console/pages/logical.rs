@@ -44,7 +44,7 @@ pub fn table(status: &Value) -> Markup {
                         td data-label="Type" { (level(text(array, "level"))) }
                         td.number data-label="Capacity" { (size_of(array, "size_bytes")) }
                         td data-label="Status" { (icons::array(icons::array_state(text(array, "state")))) }
-                        td data-label="Work" { (work(array)) }
+                        td data-label="Work" { (work(&array["work"])) }
                         td.actions { a.button id={ "m-" (name) } href={ "/logical/array/" (name) } { "Maintenance" } }
                     }
                 }
@@ -60,9 +60,8 @@ pub fn level(name: &str) -> String {
         .map_or_else(|| name.to_uppercase(), |number| format!("RAID {number}"))
 }
 
-/// What is being done to an array, and how far it is.
-pub fn work(array: &Value) -> Markup {
-    let work = &array["work"];
+/// What is being done, and how far it is.
+pub fn work(work: &Value) -> Markup {
     let numbers = (work["done_bytes"].as_u64(), work["whole_bytes"].as_u64());
     html! {
         @if let Some(kind) = work["kind"].as_str() {

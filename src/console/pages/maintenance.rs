@@ -66,7 +66,7 @@ fn information(array: &Value) -> Markup {
             dt { "Capacity" } dd { (size_of(array, "size_bytes")) }
             dt { "Status" } dd { (text(array, "status")) }
             dt { "Meaning" } dd { (state_of(array).explanation()) }
-            dt { "Work" } dd { (logical::work(array)) }
+            dt { "Work" } dd { (logical::work(&array["work"])) }
             dt { "UUID" } dd { code { (text(array, "uuid")) } }
         }
     }

@@ -7,6 +7,7 @@ mod assets;
 mod change;
 mod create;
 mod disks;
+mod dump;
 mod enter;
 mod event;
 mod global;
@@ -16,6 +17,8 @@ mod logical;
 mod mail;
 mod maintenance;
 mod physical;
+mod restore;
+mod runs;
 mod schedule;
 mod series;
 mod setting;
@@ -79,6 +82,9 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/series/{kind}/{name}", get(series::browse))
         .route("/plot/{kind}/{name}", get(series::plot))
         .route("/tapes", get(tapes::page))
+        .route("/tapes/dump", post(dump::begin))
+        .route("/tapes/restore", get(restore::page).post(restore::begin))
+        .route("/tapes/runs", get(runs::page).post(runs::stop))
         .route("/lab", get(lab::page))
         .route("/lab/disk", post(lab::disk))
         .route("/lab/scenario", post(lab::replay))

@@ -24,6 +24,9 @@ use crate::{
     },
 };
 
+/// Kind of tasks that restore.
+const RESTORE: &str = "restore";
+
 const DAYS: [&str; 7] = [
     "Monday",
     "Tuesday",
@@ -67,8 +70,7 @@ fn tasks(visit: &Visit, facts: &Value) -> Markup {
                                     @if task["last"].is_null() { "–" } @else { (text(&task["last"], "outcome")) " " span.hint { (text(&task["last"], "text")) } }
                                 }
                                 td.actions { @if visit.may(Role::Operate) {
-                                    (frame::button(visit, "/shi/schedule", "Run", &[("verb", "run"), ("name", name)]))
-                                    " "
+                                    @if text(task, "kind") != RESTORE { (frame::button(visit, "/shi/schedule", "Run", &[("verb", "run"), ("name", name)])) " " }
                                     (frame::button(visit, "/shi/schedule", "Remove", &[("verb", "remove"), ("name", name)]))
                                 } }
                             }
@@ -121,10 +123,11 @@ pub async fn change(visit: Visit) -> Result<Response, Problem> {
     let name = form.given("name").map(str::to_owned);
     let named = name.clone().unwrap_or_default();
     let (ask, what) = match form.text("verb") {
-        "run" => (
-            ScheduleAsk::Run { name: named.clone() },
-            format!("ran the task {named}"),
-        ),
+        "run" => {
+            refuse_restore(&visit, &named).await?;
+            let what = format!("ran the task {named}");
+            (ScheduleAsk::Run { name: named }, what)
+        }
         "remove" => (
             ScheduleAsk::Remove { name: named.clone() },
             format!("removed the task {named}"),
@@ -152,6 +155,20 @@ pub async fn change(visit: Visit) -> Result<Response, Problem> {
         .change(Role::Operate, &what, Ask::Store(StoreAsk::Schedule(ask)))
         .await?;
     Ok(visit.done("/shi/schedule", format!("Done: {what}.")))
+}
+
+/// Refuses to run a restore again from here, where nobody is told what it overwrites.
+async fn refuse_restore(visit: &Visit, name: &str) -> Result<(), Problem> {
+    let facts = Value::Object(visit.ask_store(StoreAsk::Schedule(ScheduleAsk::Show)).await?);
+    let mut tasks = list(&facts, "tasks").iter();
+    if tasks.any(|task| text(task, "name") == name && text(task, "kind") == RESTORE) {
+        let message = format!("the task {name} is a restore, which may overwrite something");
+        return Err(Problem::conflict(
+            message,
+            "a new one from the page of tapes, which says what",
+        ));
+    }
+    Ok(())
 }
 
 /// When, as the schedule reads it.

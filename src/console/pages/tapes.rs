@@ -6,9 +6,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::{dump, restore, runs};
 use crate::{
     console::{
         frame,
+        users::Role,
         visit::{Problem, Visit},
         words::{count, file_name, list, moment, size_of, text},
     },
@@ -21,7 +23,9 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
     let facts = Value::Object(visit.ask_store(StoreAsk::Tapes).await?);
     let body = html! {
         h1 { "Tapes" }
-        (reels(&facts))
+        (runs::of_tapes(&visit, &status).await?)
+        @if visit.may(Role::Operate) { (dump::card(&visit, &status, &facts)) }
+        (reels(&visit, &facts))
         section.panel {
             h2 { "Catalogue" }
             (search(&visit))
@@ -41,7 +45,12 @@ fn day(seconds: &Value) -> Markup {
     moment(micros)
 }
 
-fn reels(facts: &Value) -> Markup {
+/// The way to restore a dump, for those who may.
+fn way_back<'a>(visit: &Visit, tapes: impl Iterator<Item = &'a str>, file: &Value, path: Option<&str>) -> Markup {
+    html! { @if visit.may(Role::Admin) { a.button href=(restore::address(tapes, file, path)) { "Restore" } } }
+}
+
+fn reels(visit: &Visit, facts: &Value) -> Markup {
     html! {
         section.panel {
             h2 { "Reels" }
@@ -55,14 +64,17 @@ fn reels(facts: &Value) -> Markup {
                             td data-label="Dumps" {
                                 @if let Some(damage) = tape["damage"].as_str() { span.trouble { (damage) } }
                                 @for dump in list(tape, "dumps") {
-                                    div { "file " (dump["file"]) ": level " (dump["level"]) " of " code { (text(dump, "path")) } ", " (day(&dump["date_s"])) }
+                                    div.reel {
+                                        span { "file " (dump["file"]) ": level " (dump["level"]) " of " code { (text(dump, "path")) } ", " (day(&dump["date_s"])) }
+                                        @if dump["volume"] == 1 { (way_back(visit, [text(tape, "name")].into_iter(), &dump["file"], None)) }
+                                    }
                                 }
                             }
                         }
                     }
                 }
             }
-            @if list(facts, "tapes").is_empty() { p.hint { "There are none: " code { "headstack dump -0 -u -f STORE/tapes/full.tap PATH" } } }
+            @if list(facts, "tapes").is_empty() { p.hint { "There are none yet." } }
         }
     }
 }
@@ -70,16 +82,15 @@ fn reels(facts: &Value) -> Markup {
 fn catalogue(visit: &Visit, facts: &Value) -> Markup {
     let wanted = visit.query().text("q").trim().to_lowercase();
     let known = list(facts, "catalogue").iter().filter(|dump| {
-        let tapes = list(dump, "tapes").iter().filter_map(Value::as_str);
         wanted.is_empty()
-            || tapes
+            || tapes_in(dump)
                 .chain([text(dump, "path"), text(dump, "key")])
                 .any(|word| word.to_lowercase().contains(&wanted))
     });
     let known: Vec<&Value> = known.collect();
     html! {
         table.cards #catalogue {
-            thead { tr { th { "Path" } th.number { "Level" } th { "Date" } th { "Since" } th.number { "Objects" } th { "Tapes" } } }
+            thead { tr { th { "Path" } th.number { "Level" } th { "Date" } th { "Since" } th.number { "Objects" } th { "Tapes" } th {} } }
             tbody {
                 @for dump in &known {
                     tr {
@@ -89,17 +100,21 @@ fn catalogue(visit: &Visit, facts: &Value) -> Markup {
                         td data-label="Since" { @if dump["base_s"].as_i64().unwrap_or(0) == 0 { "the beginning" } @else { (day(&dump["base_s"])) } }
                         td.number data-label="Objects" { (count(dump["objects"].as_u64().unwrap_or(0))) }
                         td data-label="Tapes" { (tapes_of(dump)) }
+                        td.actions { (way_back(visit, tapes_in(dump), &dump["file"], None)) }
                     }
                 }
-                @if known.is_empty() { tr { td colspan="6" { span.hint { "No dump is known by that." } } } }
+                @if known.is_empty() { tr { td colspan="7" { span.hint { "No dump is known by that." } } } }
             }
         }
     }
 }
 
+fn tapes_in(dump: &Value) -> impl Iterator<Item = &str> {
+    list(dump, "tapes").iter().filter_map(Value::as_str)
+}
+
 fn tapes_of(dump: &Value) -> String {
-    let names = list(dump, "tapes").iter().filter_map(Value::as_str).map(file_name);
-    names.collect::<Vec<_>>().join(" ")
+    tapes_in(dump).map(file_name).collect::<Vec<_>>().join(" ")
 }
 
 fn search(visit: &Visit) -> Markup {
@@ -128,7 +143,7 @@ async fn files(visit: &Visit) -> Result<Markup, Problem> {
         }
         @if found.is_empty() { p.hint { "No dump in the catalogue has a file by that." } } @else {
             table.cards #files {
-                thead { tr { th { "File" } th { "Dump of" } th.number { "Level" } th { "Date" } th { "Tapes" } th.number { "Tape file" } } }
+                thead { tr { th { "File" } th { "Dump of" } th.number { "Level" } th { "Date" } th { "Tapes" } th.number { "Tape file" } th {} } }
                 tbody { @for file in found {
                     tr {
                         td data-label="File" { code { (text(file, "path")) } }
@@ -137,11 +152,11 @@ async fn files(visit: &Visit) -> Result<Markup, Problem> {
                         td data-label="Date" { (day(&file["date_s"])) }
                         td data-label="Tapes" { (tapes_of(file)) }
                         td.number data-label="Tape file" { (file["file"]) }
+                        td.actions { (way_back(visit, tapes_in(file), &file["file"], Some(text(file, "path")))) }
                     }
                 } }
             }
             @if facts["more"] == true { p.hint { "There are more; another word finds fewer." } }
-            p.hint { "To have one back: " code { "headstack restore -x -f TAPE -s TAPE-FILE FILE" } }
         }
     })
 }

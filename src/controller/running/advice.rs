@@ -46,6 +46,7 @@ impl Inner {
         let state = self.state_of(set);
         let actions: Vec<&str> = state.actions().iter().map(|action| action.name()).collect();
         let steps = steps(set, state, &self.place_of(found, set));
+        let (texts, ways): (Vec<_>, Vec<_>) = steps.into_iter().map(|step| (step.text, step.ways)).unzip();
         Map::from_iter([
             ("name".to_owned(), json!(set.name)),
             ("uuid".to_owned(), json!(set.uuid.to_string())),
@@ -53,7 +54,8 @@ impl Inner {
             ("status".to_owned(), json!(state.status())),
             ("explanation".to_owned(), json!(state.explanation())),
             ("actions".to_owned(), json!(actions)),
-            ("steps".to_owned(), json!(steps)),
+            ("steps".to_owned(), json!(texts)),
+            ("ways".to_owned(), json!(ways)),
         ])
     }
 

@@ -95,6 +95,7 @@ impl Inner {
                 let text = metrics::text(&self.facts());
                 return Ok(Map::from_iter([("text".to_owned(), text.into())]));
             }
+            StoreAsk::PlanRestore(restore) => return self.plan_restore(&restore),
             StoreAsk::Tapes => return library::tapes(&self.store),
             StoreAsk::Set { key, value } => return self.set(&key, &value),
             StoreAsk::Events { query, wait_s } => return self.events(query, wait_s),

@@ -5,6 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
+use rustix::process::geteuid;
 use serde_json::{Map, Value, json};
 
 use super::{Inner, locked};
@@ -21,6 +22,17 @@ use crate::{
         partition::is_on,
     },
 };
+
+/// Name of the user that the controller runs as, or its number where it has none.
+fn user() -> String {
+    let number = geteuid().as_raw().to_string();
+    let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let mut lines = accounts.lines().map(|line| line.split(':').collect::<Vec<_>>());
+    let found = lines.find(|fields| fields.get(2) == Some(&number.as_str()));
+    found
+        .and_then(|fields| Some((*fields.first()?).to_owned()))
+        .unwrap_or(number)
+}
 
 /// Events that are shown with the status.
 const EVENTS_SHOWN: usize = 5;
@@ -77,6 +89,8 @@ impl Inner {
             "nameless": nameless,
             "disks": disks,
             "spares": remembered.spares,
+            "runs": self.schedule.under_way(),
+            "user": user(),
             "settings": remembered.settings,
             "controllers": neighbours::all(),
             "telemetry_trouble": self.telemetry.trouble(),

@@ -14,10 +14,12 @@ use serde_json::{Map, Value};
 use super::Inner;
 use crate::{
     controller::{
-        error::Result,
+        error::{Error, Kind, Result},
         schedule::{
             Arrays, Job, ScheduleAsk,
-            run::{Verbs, done},
+            run::{done, planned},
+            task::Restore,
+            verbs::Verbs,
         },
         served::keeper_of,
     },
@@ -52,6 +54,23 @@ impl Inner {
         answered
     }
 
+    /// What a restore would do, which does nothing yet.
+    pub(super) fn plan_restore(&self, restore: &Restore) -> Result<Map<String, Value>> {
+        restore.check(&self.store)?;
+        let refused = |reason| Error::refused(Kind::Refused, reason, "another tape, file or directory");
+        match planned(restore, &self.verbs()).map_err(refused)? {
+            Value::Object(facts) => Ok(facts),
+            _ => Ok(Map::new()),
+        }
+    }
+
+    fn verbs(&self) -> Verbs {
+        Verbs {
+            program: PathBuf::from(PROGRAM),
+            state: self.store.state().path().to_path_buf(),
+        }
+    }
+
     /// Logs what those who tell events and the schedule have to say themselves.
     pub(super) fn tell_own_events(&self) {
         let mut events = self.notifier.own_events();
@@ -72,10 +91,7 @@ impl Inner {
         let keepers = self.served.all();
         let array = job.task.deed.array();
         let keeper = array.and_then(|array| keeper_of(&keepers, Some(array)).ok()).cloned();
-        let verbs = Verbs {
-            program: PathBuf::from(PROGRAM),
-            state: self.store.state().path().to_path_buf(),
-        };
+        let verbs = self.verbs();
         let schedule = Arc::clone(&self.schedule);
         let (name, job) = (job.task.name.clone(), job.clone());
         let thread = thread::Builder::new().name("task".to_owned()).spawn(move || {

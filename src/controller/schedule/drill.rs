@@ -12,7 +12,11 @@ use std::{
 
 use serde_json::Value;
 
-use super::run::{Ending, Verbs};
+use super::{
+    run::{document, restored},
+    task::Restore,
+    verbs::{Course, Verbs},
+};
 
 /// Names of one restore, so that its command does not grow too long.
 const NAMES_MAX: usize = 200;
@@ -20,7 +24,7 @@ const NAMES_MAX: usize = 200;
 /// The newest dump of a tape.
 struct Newest {
     /// The tape file that it is in.
-    file: String,
+    file: u32,
     /// Root of the tree that was dumped.
     root: PathBuf,
 }
@@ -37,9 +41,9 @@ struct Found {
 ///
 /// # Errors
 /// What could not be restored, or did not come back as it was.
-pub fn drill(tape: &Path, sample: u32, verbs: &Verbs, ending: &Ending) -> Result<String, String> {
-    let newest = newest(tape, verbs, ending)?;
-    let names = leaves(&listed(tape, &newest, verbs, ending)?);
+pub fn drill(tape: &Path, sample: u32, verbs: &Verbs, course: &Course) -> Result<String, String> {
+    let newest = newest(tape, verbs, course)?;
+    let names = leaves(&listed(tape, &newest, verbs, course)?);
     if names.is_empty() {
         return Err(format!("{}: its newest dump holds no files", tape.display()));
     }
@@ -48,7 +52,13 @@ pub fn drill(tape: &Path, sample: u32, verbs: &Verbs, ending: &Ending) -> Result
     let scratch = Scratch::make(&verbs.state)?;
     let mut found = Found::default();
     for some in chosen.chunks(NAMES_MAX) {
-        restore(tape, &newest, &scratch.0, some, verbs, ending)?;
+        let restore = Restore {
+            tapes: vec![tape.to_path_buf()],
+            file: newest.file,
+            into: scratch.0.clone(),
+            paths: some.to_vec(),
+        };
+        restored(&restore, verbs, course)?;
         for name in some {
             compare(&scratch.0.join(name), &newest.root.join(name), name, &mut found)?;
         }
@@ -86,13 +96,13 @@ impl Drop for Scratch {
     }
 }
 
-fn newest(tape: &Path, verbs: &Verbs, ending: &Ending) -> Result<Newest, String> {
+fn newest(tape: &Path, verbs: &Verbs, course: &Course) -> Result<Newest, String> {
     let words: Vec<OsString> = vec!["tape".into(), "ls".into(), "--json".into(), tape.into()];
-    let told = document(&verbs.run(&words, ending)?)?;
+    let told = document(&verbs.run(&words, course)?)?;
     let files = told["files"].as_array().into_iter().flatten();
     let mut dumps = files.filter_map(|file| {
         let root = Path::new(file["path"].as_str()?).to_path_buf();
-        let file = file["file"].as_u64()?.to_string();
+        let file = u32::try_from(file["file"].as_u64()?).ok()?;
         Some(Newest { file, root })
     });
     dumps
@@ -100,48 +110,24 @@ fn newest(tape: &Path, verbs: &Verbs, ending: &Ending) -> Result<Newest, String>
         .ok_or_else(|| format!("{}: there is no dump on it", tape.display()))
 }
 
-/// Options that choose the newest dump.
-fn of_dump(tape: &Path, newest: &Newest, verbs: &Verbs) -> Vec<OsString> {
-    vec![
+fn listed(tape: &Path, newest: &Newest, verbs: &Verbs, course: &Course) -> Result<Vec<PathBuf>, String> {
+    let words: Vec<OsString> = vec![
+        "restore".into(),
+        "-t".into(),
         "--json".into(),
         "--state".into(),
         verbs.state.clone().into(),
-        "-s".into(),
-        newest.file.clone().into(),
+        format!("-s{}", newest.file).into(),
         "-f".into(),
         tape.into(),
-    ]
-}
-
-fn listed(tape: &Path, newest: &Newest, verbs: &Verbs, ending: &Ending) -> Result<Vec<PathBuf>, String> {
-    let mut words: Vec<OsString> = vec!["restore".into(), "-t".into()];
-    words.extend(of_dump(tape, newest, verbs));
-    let told = document(&verbs.run(&words, ending)?)?;
+    ];
+    let told = document(&verbs.run(&words, course)?)?;
     let objects = told["objects"].as_array().into_iter().flatten();
     let name = |object: &Value| {
         let path = Path::new(object["path"].as_str()?);
         Some(path.strip_prefix(".").unwrap_or(path).to_path_buf())
     };
     Ok(objects.filter_map(name).collect())
-}
-
-fn restore(
-    tape: &Path,
-    newest: &Newest,
-    scratch: &Path,
-    names: &[PathBuf],
-    verbs: &Verbs,
-    ending: &Ending,
-) -> Result<(), String> {
-    let mut words: Vec<OsString> = vec!["restore".into(), "-x".into()];
-    words.extend(of_dump(tape, newest, verbs));
-    words.extend(["-D".into(), scratch.into(), "--".into()]);
-    words.extend(names.iter().map(OsString::from));
-    verbs.run(&words, ending).map(drop)
-}
-
-fn document(printed: &[u8]) -> Result<Value, String> {
-    serde_json::from_slice(printed).map_err(|error| format!("what a verb printed cannot be read: {error}"))
 }
 
 /// The paths that lead to no other one: files, and directories without any. Names that are not text are left out.

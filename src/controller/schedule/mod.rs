@@ -7,6 +7,8 @@
 mod drill;
 pub mod run;
 pub mod task;
+mod told;
+pub mod verbs;
 pub mod when;
 
 use std::{
@@ -24,9 +26,11 @@ use super::{
     event::{Event, Name},
     store::Store,
 };
-use run::Ending;
 pub use task::ScheduleAsk;
 use task::{Book, Deed, Entry, Missed, Outcome, Run, Task};
+use told::{history, shown};
+use verbs::Course;
+use when::When;
 
 /// How late a run may begin before it counts as missed, in seconds.
 const LATE_S: i64 = 60;
@@ -56,7 +60,7 @@ struct State {
 /// A run that is under way.
 #[derive(Default)]
 struct Running {
-    ending: Ending,
+    course: Course,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -67,8 +71,8 @@ pub struct Job {
     pub task: Task,
     /// Runs that ended well before.
     pub done: u64,
-    /// Ends it before its time.
-    pub ending: Ending,
+    /// Tells how far it is, and ends it before its time.
+    pub course: Course,
 }
 
 /// What new tasks can be about, and what tasks need to run.
@@ -96,6 +100,14 @@ impl Schedule {
                 run.outcome = Outcome::Interrupted;
                 run.ended = Some(now);
                 "the controller ended in the midst of it".clone_into(&mut run.text);
+            }
+            if entry.task.when == When::Now && entry.runs.is_empty() {
+                entry.add_run(Run {
+                    began: now,
+                    ended: Some(now),
+                    outcome: Outcome::Missed,
+                    text: "the controller ended before it began".to_owned(),
+                });
             }
             // A clock that was wrong once does not hold a task up for years.
             if entry.from.as_second() > now.as_second() + AHEAD_S {
@@ -142,6 +154,14 @@ impl Schedule {
                 state.asked.push(name);
                 Ok(Map::new())
             }
+            ScheduleAsk::Stop { name } => {
+                let running = state.running.get(&name).ok_or_else(|| {
+                    let message = format!("no run of a task {} is under way", name.escape_debug());
+                    Error::refused(Kind::NotFound, message, "'headstack sched ls'")
+                })?;
+                running.course.ask();
+                Ok(Map::new())
+            }
             ScheduleAsk::Add {
                 name,
                 deed,
@@ -150,8 +170,10 @@ impl Schedule {
             } => {
                 suits(&deed, arrays)?;
                 let mut book = state.book.clone();
-                let name = book.add(name, deed, &when, missed, now)?;
+                let name = book.add(&self.store, name, deed, &when, missed, now)?;
+                let at_once = book.entry(&name)?.task.when == When::Now;
                 self.change(&mut state, book, format!("the task {name} was added: {when}"))?;
+                state.asked.extend(at_once.then(|| name.clone()));
                 Ok(Map::from_iter([("name".to_owned(), json!(name))]))
             }
             ScheduleAsk::Remove { name } => {
@@ -168,6 +190,24 @@ impl Schedule {
         state.book = book;
         state.outbox.push(Event::new(Name::SettingChanged, sentence));
         Ok(())
+    }
+
+    /// The runs that are under way, with how far they are.
+    pub fn under_way(&self) -> Vec<Value> {
+        let state = self.lock();
+        let entries = state.book.tasks.iter();
+        let told = entries.filter_map(|entry| {
+            let reached = state.running.get(&entry.task.name)?.course.reached();
+            Some(json!({
+                "task": entry.task.name,
+                "kind": entry.task.deed.name(),
+                "object": entry.task.deed.object(),
+                "began": entry.runs.back().map(|run| run.began),
+                "done_bytes": reached.map(|reached| reached.done_bytes),
+                "whole_bytes": reached.map(|reached| reached.whole_bytes),
+            }))
+        });
+        told.collect()
     }
 
     /// The runs that are to begin now. They count as begun: [`Schedule::ended`] is to be told of each.
@@ -208,7 +248,7 @@ impl Schedule {
                 let job = Job {
                     task: entry.task.clone(),
                     done: entry.done,
-                    ending: Ending::default(),
+                    course: Course::default(),
                 };
                 let text = format!(
                     "the task {name} begins: {} of {}",
@@ -216,8 +256,8 @@ impl Schedule {
                     job.task.deed.object()
                 );
                 outbox.push(of_array(Event::new(Name::TaskStarted, text), &job.task));
-                let ending = job.ending.clone();
-                running.insert(name, Running { ending, thread: None });
+                let course = job.course.clone();
+                running.insert(name, Running { course, thread: None });
                 jobs.push(job);
             }
         }
@@ -247,13 +287,18 @@ impl Schedule {
         let now = self.clock.now();
         let mut state = self.lock();
         let running = state.running.remove(&task.name);
-        let interrupted = running.is_some_and(|running| running.ending.is_asked());
+        let interrupted = running.is_some_and(|running| running.course.is_asked());
         let (outcome, event, text) = match result {
             Ok(text) => (Outcome::Done, Name::TaskFinished, text),
-            Err(_) if interrupted => (
+            Err(_) if interrupted && state.ending => (
                 Outcome::Interrupted,
                 Name::TaskFailed,
                 "the controller ended in the midst of it".to_owned(),
+            ),
+            Err(text) if interrupted => (
+                Outcome::Interrupted,
+                Name::TaskStopped,
+                format!("it was stopped: {text}"),
             ),
             Err(text) => (Outcome::Failed, Name::TaskFailed, text),
         };
@@ -278,7 +323,7 @@ impl Schedule {
             .running
             .values_mut()
             .filter_map(|running| {
-                running.ending.ask();
+                running.course.ask();
                 running.thread.take()
             })
             .collect();
@@ -353,7 +398,7 @@ fn suits(deed: &Deed, arrays: &dyn Arrays) -> Result<()> {
             "a verify is for redundant arrays that are Normal",
         ),
         Deed::Rebuild { array } => (array, arrays.critical(), "a rebuild is for arrays that are Critical"),
-        Deed::Dump { .. } | Deed::Drill { .. } => return Ok(()),
+        Deed::Dump { .. } | Deed::Restore(_) | Deed::Drill { .. } => return Ok(()),
     };
     if fit.contains(array) {
         return Ok(());
@@ -372,14 +417,12 @@ fn suits(deed: &Deed, arrays: &dyn Arrays) -> Result<()> {
 /// # Errors
 /// [`Kind::Unavailable`] for what needs one; those of [`Book`].
 pub fn answer_alone(store: &Store, clock: &dyn Clock, ask: ScheduleAsk) -> Result<Map<String, Value>> {
-    let needs_arrays = matches!(
-        &ask,
-        ScheduleAsk::Add {
-            deed: Deed::Rebuild { .. },
-            ..
-        }
-    );
-    if needs_arrays || matches!(ask, ScheduleAsk::Run { .. }) {
+    let needs_controller = match &ask {
+        ScheduleAsk::Add { deed, when, .. } => matches!(deed, Deed::Rebuild { .. }) || when.parse() == Ok(When::Now),
+        ScheduleAsk::Run { .. } | ScheduleAsk::Stop { .. } => true,
+        _ => false,
+    };
+    if needs_controller {
         let message = format!("{}: its controller does not run", store.root().display());
         let remedy = format!("'headstack serve {}'", store.root().display());
         return Err(Error::refused(Kind::Unavailable, message, remedy));
@@ -398,7 +441,7 @@ pub fn answer_alone(store: &Store, clock: &dyn Clock, ask: ScheduleAsk) -> Resul
             when,
             missed,
         } => {
-            let name = book.add(name, deed, &when, missed, clock.now())?;
+            let name = book.add(store, name, deed, &when, missed, clock.now())?;
             book.save(store)?;
             Ok(Map::from_iter([("name".to_owned(), json!(name))]))
         }
@@ -407,55 +450,8 @@ pub fn answer_alone(store: &Store, clock: &dyn Clock, ask: ScheduleAsk) -> Resul
             book.save(store)?;
             Ok(Map::new())
         }
-        ScheduleAsk::Run { .. } => Ok(Map::new()),
+        ScheduleAsk::Run { .. } | ScheduleAsk::Stop { .. } => Ok(Map::new()),
     }
-}
-
-fn shown(book: &Book, clock: &dyn Clock) -> Map<String, Value> {
-    let (now, zone) = (clock.now(), clock.zone());
-    let task = |entry: &Entry| {
-        let next = entry.task.when.next(entry.from.max(now), &zone);
-        let last = entry.runs.back();
-        json!({
-            "name": entry.task.name,
-            "deed": entry.task.deed,
-            "kind": entry.task.deed.name(),
-            "object": entry.task.deed.object(),
-            "when": entry.task.when,
-            "missed": entry.task.missed,
-            "next": next.map(|next| next.to_string()),
-            "next_local": next.map(|next| next.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S %:z").to_string()),
-            "running": last.is_some_and(|run| run.outcome == Outcome::Running),
-            "last": last,
-        })
-    };
-    let tasks: Vec<Value> = book.tasks.iter().map(task).collect();
-    let zone = zone
-        .iana_name()
-        .map_or_else(|| now.to_zoned(zone.clone()).strftime("%:z").to_string(), str::to_owned);
-    Map::from_iter([("tasks".to_owned(), json!(tasks)), ("zone".to_owned(), json!(zone))])
-}
-
-/// The runs of a task, or of all, the newest first.
-fn history(book: &mut Book, name: Option<&str>) -> Result<Map<String, Value>> {
-    if let Some(name) = name {
-        book.entry(name)?;
-    }
-    let wanted = book
-        .tasks
-        .iter()
-        .filter(|entry| name.is_none_or(|name| name == entry.task.name));
-    let mut runs: Vec<(&str, &Run)> = wanted
-        .flat_map(|entry| entry.runs.iter().map(|run| (entry.task.name.as_str(), run)))
-        .collect();
-    runs.sort_by_key(|(_, run)| std::cmp::Reverse(run.began));
-    let fact = |(task, run): &(&str, &Run)| {
-        let mut fact = json!(run);
-        fact["task"] = json!(task);
-        fact
-    };
-    let facts: Vec<Value> = runs.iter().map(fact).collect();
-    Ok(Map::from_iter([("runs".to_owned(), json!(facts))]))
 }
 
 #[cfg(test)]

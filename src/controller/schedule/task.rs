@@ -3,7 +3,11 @@
 //! The file says from which time on a task's next time is looked for, so that no run is forgotten or done twice, whenever
 //! the controller ends.
 
-use std::{collections::VecDeque, path::PathBuf};
+use std::{
+    collections::VecDeque,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -27,6 +31,10 @@ const TASKS_MAX: usize = 256;
 pub const RUNS_MAX: usize = 50;
 /// Longest name in bytes.
 const NAME_MAX_BYTES: usize = 64;
+/// Tasks that were run at once and have ended, at most: older ones are forgotten.
+const ENDED_MAX: usize = 20;
+/// Paths of a restore at most.
+const PATHS_MAX: usize = 1000;
 /// Levels of a cycle at most.
 const CYCLE_MAX: usize = 64;
 
@@ -55,6 +63,8 @@ pub enum Deed {
         /// Levels, one a run, from the first again after the last.
         levels: Vec<u8>,
     },
+    /// Brings a dump, or parts of it, back.
+    Restore(Restore),
     /// Restores a random sample of the newest dump of a tape and compares it.
     Drill {
         /// The tape.
@@ -64,6 +74,79 @@ pub enum Deed {
     },
 }
 
+/// A restore.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Restore {
+    /// The tapes, one a volume.
+    pub tapes: Vec<PathBuf>,
+    /// The tape file that the dump is in, from 1.
+    pub file: u32,
+    /// The directory that is restored into.
+    pub into: PathBuf,
+    /// What is restored, by paths from the root of the dump; all of it where there are none.
+    pub paths: Vec<PathBuf>,
+}
+
+impl Restore {
+    /// The words of the verb: the whole dump goes on top of what the dumps before it left, parts go where they were.
+    pub fn words(&self, state: &Path, more: Option<&str>) -> Vec<OsString> {
+        let mode = if self.paths.is_empty() { "-r" } else { "-x" };
+        let mut words: Vec<OsString> = ["restore", mode, "--json", "--state"].map(Into::into).into();
+        words.extend([
+            state.into(),
+            format!("-s{}", self.file).into(),
+            "-D".into(),
+            self.into.clone().into(),
+        ]);
+        words.extend(more.map(Into::into));
+        for tape in &self.tapes {
+            words.extend(["-f".into(), tape.into()]);
+        }
+        words.push("--".into());
+        words.extend(self.paths.iter().map(OsString::from));
+        words
+    }
+
+    /// Refuses what cannot be restored, or not there.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for paths that are not absolute or too many; [`Kind::Refused`] for a directory that what the
+    /// controller remembers is in.
+    pub fn check(&self, store: &Store) -> Result<()> {
+        let relative = self.tapes.iter().chain([&self.into]).find(|path| !path.is_absolute());
+        if let Some(path) = relative {
+            return Err(refused_relative(path));
+        }
+        let flaw = match self.paths.len() {
+            _ if self.tapes.is_empty() => Some("no tape is named".to_owned()),
+            count if count > PATHS_MAX => Some(format!("{count} paths are too many, the most is {PATHS_MAX}")),
+            _ => None,
+        };
+        if let Some(flaw) = flaw {
+            return Err(Error::refused(
+                Kind::Usage,
+                flaw,
+                "one tape or more, and fewer paths, or none for all",
+            ));
+        }
+        let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        if real(&self.into).starts_with(real(store.state().path())) {
+            let message = format!(
+                "{} is where the controller keeps users and settings",
+                self.into.display()
+            );
+            return Err(Error::refused(Kind::Refused, message, "another directory"));
+        }
+        Ok(())
+    }
+}
+
+fn refused_relative(path: &Path) -> Error {
+    let message = format!("{}: the controller has another working directory", path.display());
+    Error::refused(Kind::Usage, message, "an absolute path")
+}
+
 impl Deed {
     /// Its name, with which names of tasks begin.
     pub const fn name(&self) -> &'static str {
@@ -71,6 +154,7 @@ impl Deed {
             Self::Verify { .. } => "verify",
             Self::Rebuild { .. } => "rebuild",
             Self::Dump { .. } => "dump",
+            Self::Restore(_) => "restore",
             Self::Drill { .. } => "drill",
         }
     }
@@ -79,7 +163,7 @@ impl Deed {
     pub fn array(&self) -> Option<&str> {
         match self {
             Self::Verify { array, .. } | Self::Rebuild { array } => Some(array),
-            Self::Dump { .. } | Self::Drill { .. } => None,
+            Self::Dump { .. } | Self::Restore(_) | Self::Drill { .. } => None,
         }
     }
 
@@ -88,29 +172,30 @@ impl Deed {
         match self {
             Self::Verify { array, .. } | Self::Rebuild { array } => array.clone(),
             Self::Dump { source, tape, .. } => format!("{} to {}", source.display(), tape.display()),
+            Self::Restore(restore) => {
+                let tapes: Vec<String> = restore.tapes.iter().map(|tape| tape.display().to_string()).collect();
+                format!(
+                    "{} file {} to {}",
+                    tapes.join(" "),
+                    restore.file,
+                    restore.into.display()
+                )
+            }
             Self::Drill { tape, .. } => tape.display().to_string(),
         }
     }
 
-    fn check(&self) -> Result<()> {
-        let refused = |message: String, remedy: &str| Err(Error::refused(Kind::Usage, message, remedy));
+    fn check(&self, store: &Store) -> Result<()> {
         match self {
             Self::Dump { levels, .. }
                 if levels.is_empty() || levels.len() > CYCLE_MAX || levels.iter().any(|level| *level > 31) =>
             {
-                refused(
-                    "a dump takes levels of 0 to 31".to_owned(),
-                    "one such as 0, or a cycle such as 0,1,1,1",
-                )
+                let remedy = "one such as 0, or a cycle such as 0,1,1,1";
+                Err(Error::refused(Kind::Usage, "a dump takes levels of 0 to 31", remedy))
             }
-            Self::Dump { source, tape, .. } if !(source.is_absolute() && tape.is_absolute()) => refused(
-                format!("{}: the controller has another working directory", self.object()),
-                "absolute paths",
-            ),
-            Self::Drill { tape, .. } if !tape.is_absolute() => refused(
-                format!("{}: the controller has another working directory", tape.display()),
-                "an absolute path",
-            ),
+            Self::Dump { source: path, .. } if !path.is_absolute() => Err(refused_relative(path)),
+            Self::Dump { tape, .. } | Self::Drill { tape, .. } if !tape.is_absolute() => Err(refused_relative(tape)),
+            Self::Restore(restore) => restore.check(store),
             _ => Ok(()),
         }
     }
@@ -154,7 +239,7 @@ pub enum Outcome {
     Failed,
     /// It was left out.
     Missed,
-    /// The controller ended in the midst of it.
+    /// It was stopped, or the controller ended in the midst of it.
     Interrupted,
 }
 
@@ -189,6 +274,11 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// True while a run is under way.
+    pub fn is_running(&self) -> bool {
+        self.runs.back().is_some_and(|run| run.outcome == Outcome::Running)
+    }
+
     /// Adds a run; the oldest are forgotten.
     pub fn add_run(&mut self, run: Run) {
         self.runs.push_back(run);
@@ -229,6 +319,11 @@ pub enum ScheduleAsk {
     },
     /// A run at once.
     Run {
+        /// Name of the task.
+        name: String,
+    },
+    /// The end of the run that is under way.
+    Stop {
         /// Name of the task.
         name: String,
     },
@@ -274,16 +369,18 @@ impl Book {
     /// [`Kind::Exists`] where the name is taken; [`Kind::Usage`] for a name, a time or a deed that cannot be.
     pub fn add(
         &mut self,
+        store: &Store,
         name: Option<String>,
         deed: Deed,
         when: &str,
         missed: Missed,
         now: Timestamp,
     ) -> Result<String> {
-        deed.check()?;
+        deed.check(store)?;
         let when: When = when.parse().map_err(|error: super::when::NoTime| {
             Error::refused(Kind::Usage, error.to_string(), "'headstack sched add --help'")
         })?;
+        self.forget();
         let taken = |name: &str| self.tasks.iter().any(|entry| entry.task.name == name);
         let name = match name {
             Some(name) => name,
@@ -317,6 +414,22 @@ impl Book {
             runs: VecDeque::new(),
         });
         Ok(name)
+    }
+
+    /// Forgets tasks that were run at once and have ended, but for the last ones.
+    fn forget(&mut self) {
+        let ended = |entry: &Entry| entry.task.when == When::Now && !entry.is_running();
+        let mut excess = self
+            .tasks
+            .iter()
+            .filter(|entry| ended(entry))
+            .count()
+            .saturating_sub(ENDED_MAX - 1);
+        self.tasks.retain(|entry| {
+            let goes = excess > 0 && ended(entry);
+            excess -= usize::from(goes);
+            !goes
+        });
     }
 
     /// Takes a task away.

@@ -1,4 +1,4 @@
-use std::sync::PoisonError;
+use std::{path::PathBuf, sync::PoisonError};
 
 use jiff::tz::TimeZone;
 
@@ -254,4 +254,72 @@ fn a_cycle_goes_on_with_each_run_that_ends_well() {
     assert_eq!(done, [0, 1, 1, 2]);
     let state = bench.schedule.state.lock().unwrap_or_else(PoisonError::into_inner);
     assert!(state.running.is_empty());
+}
+
+/// R48: what is to be done at once is, once; a controller that ended before does not do it later, and of those that have
+/// ended the oldest are forgotten.
+#[test]
+fn what_is_done_at_once_is_done_once() {
+    let mut bench = Bench::new("2026-01-01T00:00:00Z", "UTC");
+    let name = bench.add(verify(), "now", Missed::Skip).unwrap();
+    let jobs = bench.at("2026-01-01T00:00:00Z");
+    assert_eq!(jobs.len(), 1);
+    jobs[0].course.reach(crate::raid::rebuild::Progress {
+        done_bytes: 1,
+        whole_bytes: 4,
+    });
+    let under_way = bench.schedule.under_way();
+    assert_eq!(
+        (under_way[0]["task"].as_str(), under_way[0]["done_bytes"].as_u64()),
+        (Some("verify_1"), Some(1))
+    );
+    bench.ask(ScheduleAsk::Stop { name: name.clone() }).unwrap();
+    assert!(jobs[0].course.is_asked());
+    bench.schedule.ended(&jobs[0].task, Err("half of it".to_owned()));
+    assert_eq!(bench.runs(), [Outcome::Interrupted]);
+    assert!(bench.events().contains(&Name::TaskStopped));
+    let stopped = bench.ask(ScheduleAsk::Stop { name });
+    assert_eq!(stopped.unwrap_err().judge().0, Kind::NotFound);
+    assert_eq!(bench.runs_at("2027-01-01T00:00:00Z"), 0);
+    bench.add(verify(), "now", Missed::Skip).unwrap();
+    bench.restarted();
+    assert_eq!(bench.runs_at("2027-01-02T00:00:00Z"), 0);
+    assert_eq!(bench.runs(), [Outcome::Missed, Outcome::Interrupted]);
+    for _ in 0..50 {
+        bench.add(verify(), "now", Missed::Skip).unwrap();
+        assert_eq!(bench.runs_at("2027-01-02T00:00:00Z"), 1);
+    }
+    assert_eq!(bench.runs().len(), 20);
+    let alone = |ask| answer_alone(&bench.store, &*bench.clock, ask).unwrap_err().judge().0;
+    let add = ScheduleAsk::Add {
+        name: None,
+        deed: verify(),
+        when: "now".to_owned(),
+        missed: Missed::Skip,
+    };
+    assert_eq!(alone(add), Kind::Unavailable);
+}
+
+/// What a restore cannot be is refused before it is a task.
+#[test]
+fn a_restore_stays_out_of_the_controllers_own_directory() {
+    let bench = Bench::new("2026-01-01T00:00:00Z", "UTC");
+    let restore = |tape: &str, into: PathBuf, paths: usize| {
+        let restore = task::Restore {
+            tapes: vec![tape.into()],
+            file: 1,
+            into,
+            paths: vec!["a".into(); paths],
+        };
+        let added = bench.add(Deed::Restore(restore), "now", Missed::Skip);
+        added.map_err(|error| error.judge().0)
+    };
+    let place = bench.place.path();
+    assert_eq!(restore("t.tap", place.join("x"), 1), Err(Kind::Usage));
+    assert_eq!(restore("/t.tap", "x".into(), 1), Err(Kind::Usage));
+    assert_eq!(restore("/t.tap", place.join("x"), 1001), Err(Kind::Usage));
+    assert_eq!(restore("/t.tap", place.join("s/state"), 1), Err(Kind::Refused));
+    std::os::unix::fs::symlink(place.join("s/state"), place.join("link")).unwrap();
+    assert_eq!(restore("/t.tap", place.join("link"), 1), Err(Kind::Refused));
+    assert_eq!(restore("/t.tap", place.join("x"), 1000), Ok("restore_1".to_owned()));
 }

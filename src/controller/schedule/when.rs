@@ -6,6 +6,7 @@
 //!
 //! | text | due |
 //! |---|---|
+//! | `now` | at once, and never again |
 //! | `once 2026-01-31 23:00:00` | then |
 //! | `daily 02:00:00` | every day |
 //! | `weekly sunday 02:00:00` | on that day of each week |
@@ -26,6 +27,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum When {
+    /// At once, when it is added.
+    Now,
     /// At one time.
     Once(DateTime),
     /// Every day.
@@ -89,6 +92,7 @@ impl When {
         };
         let tomorrow = |date: Date| date.tomorrow().ok();
         match self {
+            Self::Now => None,
             Self::Once(civil) => Some(*civil).filter(fits),
             Self::Daily(at) => days(tomorrow, *at).find(fits),
             Self::Weekly(weekday, at) => days(tomorrow, *at).find(|civil| civil.weekday() == *weekday && fits(civil)),
@@ -134,6 +138,7 @@ impl FromStr for When {
         let rest = rest.trim();
         let parts = || rest.split_once(' ').map(|(day, at)| (day, at.trim()));
         match word {
+            "now" if rest.is_empty() => Ok(Self::Now),
             "once" => {
                 let parsed = parts().and_then(|(date, at)| Some((date.parse::<Date>().ok()?, clock_time(at)?)));
                 let (date, at) = parsed.ok_or_else(|| wrong("a time is YYYY-MM-DD HH:MM:SS, 24 hours"))?;
@@ -164,7 +169,7 @@ impl FromStr for When {
                     .map_err(|error: croner::errors::CronError| wrong(&error.to_string()))?;
                 Ok(Self::Cron(Box::new(cron)))
             }
-            _ => Err(wrong("it begins with once, daily, weekly, monthly or cron")),
+            _ => Err(wrong("it begins with now, once, daily, weekly, monthly or cron")),
         }
     }
 }
@@ -184,6 +189,7 @@ impl fmt::Display for When {
                 .map_or("", |(name, _)| name)
         };
         match self {
+            Self::Now => f.write_str("now"),
             Self::Once(civil) => write!(f, "once {}", civil.strftime("%Y-%m-%d %H:%M:%S")),
             Self::Daily(at) => write!(f, "daily {}", at.strftime("%H:%M:%S")),
             Self::Weekly(weekday, at) => write!(f, "weekly {} {}", name(weekday), at.strftime("%H:%M:%S")),
@@ -358,7 +364,7 @@ mod tests {
         }
         for text in [
             "",
-            "now",
+            "now 02:00",
             "once 2026-02-30 00:00:00",
             "once 2026-01-31",
             "daily 24:00:01",

@@ -57,7 +57,14 @@ pub(super) struct Blocks {
     copy: Option<Vec<u8>>,
     /// True where volumes that are not there are passed over.
     lenient: bool,
+    /// Is told how much of the volumes was passed since the dump began, in bytes.
+    watch: Option<Watch>,
+    /// What lies before the volume that is read, in bytes.
+    before_bytes: u64,
 }
+
+/// Is told a number of bytes.
+pub(super) type Watch = Box<dyn FnMut(u64) + Send>;
 
 impl Blocks {
     pub(super) fn open(volumes: Volumes, file: u32) -> Result<Self> {
@@ -93,7 +100,14 @@ impl Blocks {
             record_at: 0,
             copy: None,
             lenient: false,
+            watch: None,
+            before_bytes: 0,
         }
+    }
+
+    /// Lets somebody be told how much was passed.
+    pub(super) fn tell(&mut self, watch: Watch) {
+        self.watch = Some(watch);
     }
 
     /// Lets volumes that are not there be passed over.
@@ -288,6 +302,9 @@ impl Blocks {
                 None => {}
             }
             self.record_at = self.tape.position().offset_bytes;
+            if let Some(watch) = &mut self.watch {
+                watch((self.before_bytes + self.record_at).saturating_sub(self.start.offset_bytes));
+            }
             let found = if std::mem::take(&mut self.drained) {
                 Found::End
             } else {
@@ -346,6 +363,7 @@ impl Blocks {
         loop {
             match self.volumes.open(next) {
                 Ok(tape) => {
+                    self.before_bytes += self.tape.position().offset_bytes;
                     self.tape = tape;
                     (self.volume, self.file) = (next, 0);
                     self.volume_start = self.ordinal;

@@ -2,7 +2,8 @@
 //!
 //! [`lookup`] finds places by name, [`listing`] lists directories, [`attributes`] says what stat shows, [`open`] opens, closes
 //! and syncs, `io` reads and writes, [`xattr`] is for extended attributes and [`flags`] for ioctls,
-//! [`lifecycle`] makes, renames and removes, [`control`] runs `ctl`, [`locks`] keeps series for one process, [`report`] writes `stats` and `.stats`.
+//! [`lifecycle`] makes, renames and removes, [`control`] runs `ctl`, [`locks`] keeps series for one process, [`report`]
+//! writes `stats` and `.stats`.
 //!
 //! No method calls the kernel. Where an operation makes what the kernel has cached untrue, it returns *stale* things
 //! with its result: the adapter has the kernel drop them first and answers the request then, from a thread of its own.

@@ -18,7 +18,7 @@ use super::{
     outbox::{Data, Reply},
     pool::{Job, guarded},
     request::{Operation, Range, Refusal, Terms},
-    spin::{CountedReader, Spin, SpinHabit},
+    spin::{CountedReader, Spin, SpinHabit, Wager},
 };
 use crate::{
     nbd::{
@@ -40,8 +40,9 @@ const CROWDED_READ_BYTES: u64 = 256 << 10;
 const INLINE_WRITE_BYTES: u64 = 64 << 10;
 /// A write that takes longer was not made in memory.
 const SLOW_WRITE: Duration = Duration::from_micros(200);
-/// Writes that go to the pool after a slow one, before another is tried here.
-const WRITES_AFTER_SLOW: u32 = 256;
+/// Most writes in a row that go to the pool before another is tried here. A single slow one says little: the processor may
+/// have been taken away meanwhile.
+const HANDED_OVER_MAX: u32 = 255;
 /// Shortest rest of a payload that is received in place, in bytes.
 const IN_PLACE_BYTES: usize = 16 << 10;
 /// What a request counts for besides its data, in bytes.
@@ -83,8 +84,8 @@ struct Reader {
     used: usize,
     head: Vec<u8>,
     expect: Expect,
-    /// Writes that go to the pool before another is tried here.
-    hand_over_writes: u32,
+    /// Whether small writes are as quick as memory.
+    quick_writes: Wager,
     spin: SpinHabit,
 }
 
@@ -109,7 +110,7 @@ pub(in crate::nbd) fn transmit(connection: Connection) -> Result<(), Lost> {
         used: 0,
         head: Vec::new(),
         expect: Expect::Request,
-        hand_over_writes: 0,
+        quick_writes: Wager::new(HANDED_OVER_MAX),
         spin: SpinHabit::default(),
     };
     let counted = CountedReader::new();
@@ -282,12 +283,10 @@ impl Reader {
     fn dispatch(&mut self, request: Request, operation: Operation, payload: Option<Buffer>) {
         if let Operation::Write { range, fua: false } = operation
             && range.length_bytes <= INLINE_WRITE_BYTES
+            && self.quick_writes.is_made()
         {
-            if self.hand_over_writes == 0 {
-                self.write_here(&request, operation, payload);
-                return;
-            }
-            self.hand_over_writes -= 1;
+            self.write_here(&request, operation, payload);
+            return;
         }
         let data = match operation {
             Operation::Read(range) => usize::try_from(range.length_bytes).unwrap_or(usize::MAX),
@@ -308,13 +307,11 @@ impl Reader {
         }
     }
 
-    /// Makes a small write; where that turns out to be slow, the next ones go to the pool.
+    /// Makes a small write, and learns from it whether the next are made here, too.
     fn write_here(&mut self, request: &Request, operation: Operation, payload: Option<Buffer>) {
         let start = Instant::now();
         let reply = self.connection.execute(request, operation, payload, 0);
-        if start.elapsed() > SLOW_WRITE {
-            self.hand_over_writes = WRITES_AFTER_SLOW;
-        }
+        self.quick_writes.learn(start.elapsed() <= SLOW_WRITE);
         self.gather(&reply.head);
     }
 

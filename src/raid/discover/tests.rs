@@ -9,7 +9,7 @@ use crate::{
         assemble::find,
         create::{Initialisation, NewImage, Wish, create},
         reshape::Plan,
-        rig::{Make, Rig},
+        rig::{Make, Rig, contents},
     },
     storage::{Access, Directory, SimDirectory},
 };
@@ -304,4 +304,19 @@ fn a_reshape_at_rest_tells_where_it_goes() {
     );
     assert_eq!((rest.size_bytes, rest.whole_bytes), (size / 2 * 3, size / 2 * 3));
     assert!(0 < rest.done_bytes && rest.done_bytes < rest.whole_bytes, "{rest:?}");
+}
+
+/// The size that superblocks of a RAID 0 have, and do not need, is none that anything is reckoned from.
+#[test]
+fn raid_0_is_not_reckoned_from_a_size_that_it_does_not_use() {
+    let (rig, array, bytes) = Rig::filled(Make::new(Level::Raid0, 2, 8));
+    drop(array);
+    for n in 0..2 {
+        let mut superblock = rig.superblock(n);
+        superblock.size = Sector(u64::MAX);
+        let place = superblock.super_offset.0 * SECTOR_BYTES;
+        rig.open(n).write_all_at(&superblock.encode(), place).unwrap();
+    }
+    let array = rig.assemble(0..2).unwrap();
+    assert!(contents(&array) == bytes);
 }

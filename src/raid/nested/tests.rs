@@ -435,13 +435,27 @@ fn disks_that_make_no_equal_legs_do_not_join() {
     };
     assert!(refused(member).contains("members of it already"));
     assert_eq!((array.status().reshape, array.status().members.len()), (None, 6));
-    let before = array.size_bytes();
+    let mut model = pattern(&array);
+    array.write_at(&model, 0, false).unwrap();
     array.begin_reshape(&all_of).unwrap();
     let reshape = array.status().reshape.unwrap();
     assert_eq!((reshape.slots, reshape.done_bytes, reshape.running), (8, 0, false));
     assert_eq!(array.state(), ArrayState::ReshapeStopped);
     array.begin_reshape(&all_of).unwrap();
-    assert_eq!(array.size_bytes(), before);
-    array.reshape(&mut all).unwrap();
+    // While the legs move the array is as large as it was, and written and read as ever.
+    let mut at = 0;
+    array
+        .reshape(&mut |_| {
+            at = (at + 1_234_567) % (model.len() - 50_000);
+            array
+                .write_at(&[at.to_le_bytes()[0]; 50_000], at as u64, false)
+                .unwrap();
+            model[at..at + 50_000].fill(at.to_le_bytes()[0]);
+            assert!(whole(&array) == model, "written at {at}");
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(at > 0);
     assert_eq!(array.size_bytes(), reshape.size_bytes);
+    assert!(whole(&array)[..model.len()] == model);
 }

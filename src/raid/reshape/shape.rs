@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::stored;
 use crate::raid::{
-    SECTOR_BYTES, Slot,
+    Slot,
     geometry::{Geometry, ReshapeView},
     member::Member,
     metadata::superblock::Superblock,
@@ -68,5 +68,7 @@ pub(in crate::raid) fn moved(member: &Member, superblock: &Superblock) -> Arc<Me
     let shift = i64::from(stored::shift(superblock));
     let start = superblock.data_offset.checked_offset(shift);
     let start = start.unwrap_or(superblock.data_offset);
-    Arc::new(member.moved(start.0 * SECTOR_BYTES, superblock.size.0 * SECTOR_BYTES))
+    // At levels without redundancy nothing has looked at the size, which they do not use.
+    let bytes = superblock.size.bytes().unwrap_or(0);
+    Arc::new(member.moved(start.bytes().unwrap_or(0), bytes))
 }

@@ -1,9 +1,10 @@
 """A mail server for tests, made of aiosmtpd: prints its port, then each mail that it takes as one line of JSON.
 
 usage: receive.py [--starttls | --implicit] [--cert FILE --key FILE] [--login NAME:PASSWORD] [--refuse FILE]
+                  [--nobody ADDRESS]
 
-Where the file of --refuse exists, its text is the answer to every recipient, such as "451 later". With --login nobody
-may send a mail without it.
+Where the file of --refuse exists, its text is the answer to every recipient, such as "451 later". The one of --nobody is
+refused for good. With --login nobody may send a mail without it.
 """
 import argparse
 import asyncio
@@ -15,13 +16,16 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 
 class Handler:
-    def __init__(self, refuse):
+    def __init__(self, refuse, nobody):
         self.refuse = refuse
+        self.nobody = nobody
 
     async def handle_RCPT(self, server, session, envelope, address, options):
         if self.refuse and os.path.exists(self.refuse):
             with open(self.refuse, encoding="utf-8") as file:
                 return file.read().strip()
+        if address == self.nobody:
+            return "550 5.1.1 there is nobody of that name"
         envelope.rcpt_tos.append(address)
         return "250 OK"
 
@@ -41,7 +45,7 @@ async def main():
     parser = argparse.ArgumentParser()
     for flag in ("--starttls", "--implicit"):
         parser.add_argument(flag, action="store_true")
-    for option in ("--cert", "--key", "--login", "--refuse"):
+    for option in ("--cert", "--key", "--login", "--refuse", "--nobody"):
         parser.add_argument(option)
     given = parser.parse_args()
     context = None
@@ -55,7 +59,7 @@ async def main():
 
     def serve():
         return SMTP(
-            Handler(given.refuse),
+            Handler(given.refuse, given.nobody),
             hostname="mail.test",
             tls_context=context if given.starttls else None,
             authenticator=authenticate if given.login else None,

@@ -1,0 +1,255 @@
+//! Dumps and restores that are begun, watched and stopped from a page.
+//!
+//! What a page did is looked at with the command line: the tape, the files, the events, the context of a dump that stopped.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::{Browser, Served, run, said, wait_until};
+
+/// A store with a console, and a tree beside it.
+fn with_tree() -> Served {
+    let served = Served::with_array(3);
+    let tree = served.root.path().join("tree");
+    fs::create_dir_all(tree.join("letters")).unwrap();
+    fs::write(tree.join("letters/needle"), b"hay").unwrap();
+    fs::write(tree.join("other"), b"straw").unwrap();
+    served
+}
+
+fn path_of(served: &Served, name: &str) -> String {
+    served.root.path().join(name).to_str().unwrap().to_owned()
+}
+
+/// Begins a dump of the tree and waits for its end.
+fn dump(served: &Served, browser: &Browser<'_>, level: &str) {
+    let before = finished(served);
+    let form = [("tree", &*path_of(served, "tree")), ("level", level), ("tape", "full")];
+    browser.post("/tapes/dump", &form).ends(303);
+    wait_until("the dump has ended", || finished(served) > before);
+}
+
+fn finished(served: &Served) -> usize {
+    served.events().matches(" TaskFinished: ").count()
+}
+
+/// D29, R46: a dump is begun from the page, and what is on the tape is what the command line finds there; a level that is
+/// none, a tape elsewhere and a tree that is not absolute are refused, and who may only look may not dump.
+#[test]
+fn a_dump_is_begun_from_the_page() {
+    let served = with_tree();
+    let browser = served.browser("otto", "operate");
+    let page = browser.get("/tapes").ends(200).body;
+    assert!(
+        page.contains("Start Dump") && page.contains(&format!("value=\"{}\"", served.store())),
+        "{page}"
+    );
+    let tree = path_of(&served, "tree");
+    let try_with = |tree: &str, level: &str, tape: &str| {
+        let form = [("tree", tree), ("level", level), ("tape", tape)];
+        browser.post("/tapes/dump", &form).status
+    };
+    for (tree, level, tape) in [
+        ("tree", "0", "full"),
+        (&*tree, "32", "full"),
+        (&*tree, "256", "full"),
+        (&*tree, "", "full"),
+        (&*tree, "0", "../state/full"),
+        (&*tree, "0", "/tmp/full"),
+        (&*tree, "0", ".."),
+        (&*tree, "0", ".hidden"),
+    ] {
+        assert_eq!(try_with(tree, level, tape), 400, "{tree} {level} {tape}");
+    }
+    dump(&served, &browser, "0");
+    let listed = said(&["tape", "ls", served.file("tapes/full.tap").to_str().unwrap(), "--json"]);
+    let listed: Value = serde_json::from_str(&listed).unwrap();
+    assert_eq!(
+        (&listed["files"][0]["level"], &listed["files"][0]["path"]),
+        (&0.into(), &tree.as_str().into())
+    );
+    assert!(
+        served
+            .events()
+            .contains(&format!("otto: began a dump of {tree} to full.tap"))
+    );
+    let page = browser.get("/tapes").ends(200).body;
+    assert!(
+        page.contains("a dump of level 0") && !page.contains(">Restore<"),
+        "{page}"
+    );
+    let viewer = served.browser("vera", "view");
+    let page = viewer.get("/tapes").ends(200).body;
+    assert!(!page.contains("Start Dump"), "{page}");
+    viewer
+        .post("/tapes/dump", &[("tree", &tree), ("level", "0"), ("tape", "x")])
+        .ends(403);
+    viewer.post("/tapes/runs", &[("task", "dump_1")]).ends(403);
+    // The task is one of the schedule's, for the command line too.
+    let tasks = said(&["sched", "ls", "--store", &served.store()]);
+    assert!(tasks.contains("dump_1") && tasks.contains("now"), "{tasks}");
+}
+
+/// A restore says first what it would overwrite, and asks for the name; it needs an admin, and never writes where the
+/// controller keeps its users.
+#[test]
+fn a_restore_says_what_it_overwrites_and_asks_for_the_name() {
+    let served = with_tree();
+    let browser = served.browser("anna", "admin");
+    dump(&served, &browser, "0");
+    let page = browser.get("/tapes?q=needle").ends(200).body;
+    let link = page.split("href=\"").find(|rest| rest.contains("path=")).unwrap();
+    let link = link.split('"').next().unwrap().replace("&amp;", "&");
+    let page = browser.get(&link).ends(200).body;
+    assert!(page.contains("./letters/needle") && page.contains("full.tap"), "{page}");
+    let into = path_of(&served, "back");
+    let form = |into: &str, more: &[(&str, &str)]| {
+        let fields = [
+            ("tape", "full.tap"),
+            ("file", "1"),
+            ("path", "./letters/needle"),
+            ("into", into),
+        ];
+        browser.post("/tapes/restore", &[&fields[..], more].concat())
+    };
+    // It has to be there.
+    assert!(form(&into, &[]).ends(409).body.contains("No such file"));
+    fs::create_dir(&into).unwrap();
+    let plan = form(&into, &[]).ends(200).body;
+    assert!(plan.contains("Nothing that is there is overwritten"), "{plan}");
+    assert!(fs::read_dir(&into).unwrap().next().is_none(), "a plan writes nothing");
+    let before = finished(&served);
+    form(&into, &[("confirmed", "1")]).ends(303);
+    wait_until("the restore has ended", || finished(&served) > before);
+    assert_eq!(fs::read(format!("{into}/letters/needle")).unwrap(), b"hay");
+    assert!(!fs::exists(format!("{into}/other")).unwrap());
+    // What is there now would be overwritten.
+    fs::write(format!("{into}/letters/needle"), b"mine").unwrap();
+    let plan = form(&into, &[]).ends(200).body;
+    assert!(
+        plan.contains("what it holds now is lost")
+            && plan.contains("letters/needle")
+            && plan.contains("name=\"typed\""),
+        "{plan}"
+    );
+    form(&into, &[("confirmed", "1")]).ends(409);
+    form(&into, &[("confirmed", "1"), ("typed", "tree")]).ends(409);
+    assert_eq!(fs::read(format!("{into}/letters/needle")).unwrap(), b"mine");
+    form(&into, &[("confirmed", "1"), ("typed", "back")]).ends(303);
+    wait_until("the file is back", || {
+        fs::read(format!("{into}/letters/needle")).is_ok_and(|bytes| bytes == b"hay")
+    });
+    for forbidden in [
+        &*format!("{}/state", served.store()),
+        &format!("{}/tapes/../state/", served.store()),
+    ] {
+        form(forbidden, &[]).ends(409);
+        form(forbidden, &[("confirmed", "1"), ("typed", "state")]).ends(409);
+    }
+    form("back", &[]).ends(400);
+    let elsewhere = [("tape", "../../tree/other"), ("file", "1"), ("into", &*into)];
+    browser.post("/tapes/restore", &elsewhere).ends(400);
+    browser.post_with("/tapes/restore", &elsewhere, "").ends(403);
+    // What would overwrite something is not run again by a button that does not say so.
+    let again = browser.post("/shi/schedule", &[("verb", "run"), ("name", "restore_1")]);
+    assert!(again.ends(409).body.contains("may overwrite"));
+    let operator = served.browser("otto", "operate");
+    operator.get(&link).ends(403);
+    operator
+        .post(
+            "/tapes/restore",
+            &[("tape", "full.tap"), ("file", "1"), ("into", &into)],
+        )
+        .ends(403);
+}
+
+/// A whole dump and its increment come back in their order; an increment without its base is not offered.
+#[test]
+fn a_chain_is_restored_in_its_order() {
+    let served = with_tree();
+    let browser = served.browser("anna", "admin");
+    dump(&served, &browser, "0");
+    fs::write(path_of(&served, "tree/new"), b"later").unwrap();
+    dump(&served, &browser, "1");
+    let into = path_of(&served, "back");
+    fs::create_dir(&into).unwrap();
+    let fields = |file| {
+        [
+            ("tape", "full.tap"),
+            ("file", file),
+            ("into", &*into),
+            ("confirmed", "1"),
+        ]
+    };
+    let plan = browser.post("/tapes/restore", &fields("2")[..3]).ends(200).body;
+    assert!(plan.contains("base") && !plan.contains(">Restore</button>"), "{plan}");
+    for (file, came) in [("1", "other"), ("2", "new")] {
+        let before = finished(&served);
+        browser.post("/tapes/restore", &fields(file)).ends(303);
+        wait_until("the restore has ended", || finished(&served) > before);
+        assert!(fs::exists(format!("{into}/{came}")).unwrap(), "{came}");
+    }
+    assert_eq!(fs::read(format!("{into}/new")).unwrap(), b"later");
+}
+
+/// R29: a restore into the store tells that an array is overwritten, and the array is as it was dumped afterwards.
+#[test]
+fn a_restore_into_the_store_tells_of_the_arrays() {
+    let served = Served::with_array(3);
+    let browser = served.browser("anna", "admin");
+    let form = [("tree", &*served.store()), ("level", "0"), ("tape", "all")];
+    browser.post("/tapes/dump", &form).ends(303);
+    wait_until("the dump has ended", || finished(&served) > 0);
+    let form = [
+        ("tape", "all.tap"),
+        ("file", "1"),
+        ("path", "arrays/r5.img"),
+        ("into", &*served.store()),
+    ];
+    let plan = browser.post("/tapes/restore", &form).ends(200).body;
+    assert!(
+        plan.contains("<code>arrays/r5.img</code>") && plan.contains("name=\"typed\""),
+        "{plan}"
+    );
+}
+
+/// A run that is under way is on the pages with how far it is, and is stopped from there or by the command line; a dump that
+/// is stopped can go on.
+#[test]
+fn a_run_is_watched_and_stopped() {
+    let served = with_tree();
+    let browser = served.browser("otto", "operate");
+    let tree = served.root.path().join("tree");
+    let large = fs::File::create(tree.join("large")).unwrap();
+    // A hole takes no room on a tape: what is written does.
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(7), 1 << 30), &mut &large).unwrap();
+    for stop in ["page", "verb"] {
+        let form = [("tree", tree.to_str().unwrap()), ("level", "0"), ("tape", stop)];
+        browser.post("/tapes/dump", &form).ends(303);
+        let under_way = || served.status()["runs"][0].clone();
+        wait_until("the dump tells how far it is", || {
+            under_way()["done_bytes"].as_u64() > Some(0)
+        });
+        let task = under_way()["task"].as_str().unwrap().to_owned();
+        let page = browser.get("/").ends(200).body;
+        assert!(page.contains("Under way") && page.contains("<progress"), "{page}");
+        if stop == "page" {
+            browser.post("/tapes/runs", &[("task", &task)]).ends(303);
+        } else {
+            said(&["sched", "stop", &task, "--store", &served.store()]);
+        }
+        wait_until("the run has ended", || under_way().is_null());
+        let history = said(&["sched", "history", &task, "--store", &served.store()]);
+        assert!(
+            history.contains("interrupted") && history.contains("it was stopped"),
+            "{history}"
+        );
+        assert!(served.events().contains(&format!("TaskStopped: the task {task}")));
+        browser.post("/tapes/runs", &[("task", &task)]).ends(404);
+    }
+    let page = browser.get("/tapes").ends(200).body;
+    assert!(page.contains("2 entries were displayed"), "{page}");
+    let failed = run(&["sched", "stop", "dump_1", "--store", &served.store()], "");
+    assert_eq!(failed.status.code(), Some(66), "{failed:?}");
+}

@@ -2,8 +2,8 @@
 //!
 //! [`record`] is the header of 1024 bytes that begins everything on a tape; [`directory`], [`inode_map`] and
 //! [`attributes`] are what directories, the two maps and extended attributes look like behind one. They take and give
-//! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it,
-//! [`selection`] leaves some of it out, [`images`] stand for arrays, `members` keeps those still that it meets as files,
+//! bytes. On top of them a dump is made: [`tree`] is what is dumped, [`walker`] finds what is in it (for it and for the
+//! writer `ahead` does what comes next), [`selection`] leaves some of it out, [`images`] stand for arrays, `members` keeps those still that it meets as files,
 //! [`numbers`] gives numbers to that, [`writer`] puts it on the tape, [`dumpdates`] remembers it, [`context`] lets one that was stopped go on. The
 //! other way, [`reader`] takes a tape apart, and [`restore`] makes a tree of it; [`verify`] only reads, [`salvage`] takes
 //! what can be had of a damaged one. [`catalog`] keeps what is where, so that single files are found without reading all, and [`browse`]
@@ -14,6 +14,7 @@
 //! header and the cells behind it; a *number* is what the tape calls an inode, small and dense; a *level* is 0 for
 //! everything, 1 to 31 for what changed since the *base*, the latest dump of a lower level.
 
+mod ahead;
 pub mod attributes;
 pub mod browse;
 pub mod catalog;

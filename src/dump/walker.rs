@@ -12,12 +12,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    thread,
 };
 
 use rustix::{fs::FileType, io::Errno};
 
-use self::listing::{Ended, Listing, Listings};
+use self::listing::{Listing, Listings, listings};
 use super::{
     ROOT,
     error::{Error, Result, Trouble},
@@ -26,9 +25,6 @@ use super::{
     selection::Selection,
     tree::{Status, Tree, joined},
 };
-
-/// More threads than these wait for each other in the kernel.
-const THREADS_MAX: usize = 4;
 
 /// An object of the tree, once however many names it has.
 #[derive(Debug)]
@@ -121,15 +117,8 @@ impl Walk {
             entries: Vec::new(),
             unread: false,
         });
-        let listings = Listings::new(tree, leave_out.selection);
-        let helpers = thread::available_parallelism().map_or(1, |cores| cores.get().min(THREADS_MAX)) - 1;
-        thread::scope(|scope| {
-            let _ended = Ended(&listings);
-            for _ in 0..helpers {
-                scope.spawn(|| listings.help());
-            }
-            walk.go(tree, &listings, numbers, leave_out, stop)
-        })?;
+        let listings = listings(tree, leave_out.selection);
+        listings.helped(|| walk.go(tree, &listings, numbers, leave_out, stop))?;
         Ok(walk)
     }
 

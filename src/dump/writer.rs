@@ -4,7 +4,6 @@
 //! in whatever way, and [`resume`] goes on. Behind every object stand its extended attributes, so that stock `restore`
 //! finds them; what does not fit there goes behind the end of the dump, where only we look.
 
-mod ahead;
 mod data;
 mod load;
 mod objects;

@@ -5,7 +5,7 @@
 //! restore tells of too, and an object that nobody told of is what it was.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::{OsStr, OsString},
     fs,
     os::unix::{ffi::OsStrExt as _, fs::FileTypeExt as _},
@@ -315,6 +315,8 @@ fn browse(names: &mut Reader, reader: Reader, places: &Places, left: Option<&Con
         return;
     };
     let mut folders = vec![(ROOT, PathBuf::new())];
+    // A hostile directory may name itself, or one above it.
+    let mut entered = BTreeSet::from([ROOT]);
     let mut seen = 0;
     while let Some((folder, path)) = folders.pop() {
         let names: Vec<(PathBuf, u32)> = browser
@@ -325,7 +327,9 @@ fn browse(names: &mut Reader, reader: Reader, places: &Places, left: Option<&Con
             seen += 1;
             let facts = browser.facts(number);
             if browser.is_directory(number) {
-                folders.push((number, path));
+                if entered.insert(number) {
+                    folders.push((number, path));
+                }
                 continue;
             }
             let Ok(Some(facts)) = facts else { continue };

@@ -5,7 +5,7 @@
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -18,10 +18,16 @@ use crate::dump::{
     attributes::Attribute,
     images::Images,
     tree::{self, Status, Tree},
+    walker::Walk,
 };
 
 /// Files up to this length are read at once, in bytes.
 const SMALL_BYTES: u64 = 128 << 10;
+
+/// Objects that a thread loads at a time: enough that handing them over costs little.
+pub(super) const BATCH: usize = 16;
+/// Batches that are loaded ahead, which bounds memory and descriptors.
+pub(super) const BATCHES: usize = 8;
 
 /// An object as it was found.
 pub(super) struct Loaded {
@@ -83,6 +89,17 @@ pub(super) fn load(tree: &Tree, path: &Path, walked: &Status) -> Result<Loaded, 
         body,
         attributes,
     })
+}
+
+/// Reads objects of a walk by their places, each with its path; nothing is loaded of what is not read.
+pub(super) fn load_batch(tree: &Tree, walk: &Walk, places: &[usize]) -> Vec<(PathBuf, Option<Result<Loaded, Errno>>)> {
+    let next = |at: &usize| {
+        let object = &walk.objects[*at];
+        let path = walk.path_of_object(object);
+        let loaded = (!object.status.mount_root).then(|| load(tree, &path, &object.status));
+        (path, loaded)
+    };
+    places.iter().map(next).collect()
 }
 
 /// What is no object of the host: an image, or the directory of images.

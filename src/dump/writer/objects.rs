@@ -11,7 +11,6 @@ use std::{
     os::fd::AsFd as _,
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering},
-    thread,
 };
 
 use rustix::{
@@ -21,12 +20,12 @@ use rustix::{
 
 use super::{
     Notice, Order, Watch,
-    ahead::{Ahead, Next},
     data::{Cells, SEGMENT_BYTES, Source, choose_cells, missing},
-    load::{Body, Loaded, is_sparse, load},
+    load::{BATCH, BATCHES, Body, Loaded, is_sparse, load, load_batch},
 };
 use crate::dump::{
     TAPE_BLOCK_BYTES,
+    ahead::Ahead,
     catalog::Places,
     context::{
         Keeper, RESTART_PASS, Reels,
@@ -183,23 +182,19 @@ impl<'a, 'w> Writer<'a, 'w> {
             self.end_file(&within)?;
         }
         let (tree, plan) = (self.tree, self.plan.clone());
-        thread::scope(|scope| {
-            let mut ahead = Ahead::start(scope, tree, &plan, self.files_done);
-            for at in plan.files.iter().skip(self.files_done) {
-                self.pause(None)?;
-                let Some(Next { path, loaded }) = ahead.next() else {
-                    break;
-                };
-                match loaded {
-                    Some(loaded) => {
-                        if matches!(&loaded, Ok(loaded) if matches!(loaded.body, Body::Image)) {
-                            self.mark_image()?;
-                        }
-                        self.write_object(*at, &path, loaded)?;
+        let batches = plan.files.get(self.files_done..).unwrap_or_default().chunks(BATCH);
+        let ahead = Ahead::new(|batch: &&[usize]| load_batch(tree, &plan.walk, batch), |_| 1, BATCHES);
+        ahead.ask(batches.clone().enumerate());
+        ahead.helped(|| {
+            for (place, batch) in batches.enumerate() {
+                for (at, (path, loaded)) in batch.iter().zip(ahead.take(place)) {
+                    self.pause(None)?;
+                    match loaded {
+                        Some(loaded) => self.write_object(*at, &path, loaded)?,
+                        None => self.write_junction(*at, &path)?,
                     }
-                    None => self.write_junction(*at, &path)?,
+                    self.files_done += 1;
                 }
-                self.files_done += 1;
             }
             Ok(())
         })
@@ -262,6 +257,9 @@ impl<'a, 'w> Writer<'a, 'w> {
 
     /// Writes an object with all that belongs to it; what is lost of it is for the next increment.
     fn write_object(&mut self, at: usize, path: &Path, loaded: Result<Loaded, Errno>) -> Result<()> {
+        if matches!(&loaded, Ok(loaded) if matches!(loaded.body, Body::Image)) {
+            self.mark_image()?;
+        }
         let told = self.troubles.len();
         self.write_loaded(at, path, loaded)?;
         self.note_losses(at, told);

@@ -1,7 +1,8 @@
 //! Small files made by several threads at once: most of their time is the host's, which makes more than one at a time.
 //!
-//! The tape is read by one thread, which gives away each small file with all that belongs to it. Whatever goes wrong comes
-//! back in the order of the tape, so that a restore says the same however many threads there were.
+//! The tape is read by one thread, which gives away small files with all that belongs to them, some at a time, and makes them
+//! itself where all others have enough to do: nobody waits while there is work. Whatever goes wrong comes back in the order of
+//! the tape, so that a restore says the same however many threads there were.
 
 use std::{
     path::PathBuf,
@@ -9,7 +10,7 @@ use std::{
     thread::Scope,
 };
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use rustix::io::Errno;
 
 use super::is_full;
@@ -21,8 +22,10 @@ use crate::dump::{
 
 /// Longest file that is given away, in bytes; longer ones are written as they come.
 pub(super) const SMALL_BYTES: u64 = 64 * 1024;
-/// Files that wait for a thread, at most.
-const WAITING: usize = 64;
+/// Files that are given away at a time: a thread that is woken for one costs as much as the file.
+const BATCH: usize = 16;
+/// Batches that wait for a thread, at most.
+const WAITING: usize = 8;
 /// Threads that make files, at most.
 const THREADS_MAX: usize = 4;
 
@@ -45,17 +48,41 @@ pub(super) enum Failure {
 }
 
 type Report = (u64, PathBuf, Failure);
+type Batch = Vec<(u64, Job)>;
 
 /// Threads that make files.
 pub(super) struct Crew<'a> {
-    jobs: Sender<(u64, Job)>,
+    /// What is gathered to be given away.
+    batch: Batch,
+    jobs: Sender<Batch>,
+    waiting: Receiver<Batch>,
     reports: Receiver<Report>,
-    full: &'a AtomicBool,
+    maker: Maker<'a>,
     taken: u64,
 }
 
+/// What makes files.
+#[derive(Clone)]
+struct Maker<'a> {
+    destination: &'a Destination,
+    exact: bool,
+    full: &'a AtomicBool,
+    report: Sender<Report>,
+}
+
+impl Maker<'_> {
+    fn make_all(&self, batch: Batch) {
+        for (at, job) in batch {
+            if let Err(failure) = make(self.destination, &job, self.exact, self.full) {
+                // Whoever does not listen any more has failed for another reason.
+                let _ = self.report.send((at, job.path, failure));
+            }
+        }
+    }
+}
+
 impl<'a> Crew<'a> {
-    /// Hires as many as there are processors; none where one thread has to do all.
+    /// Hires as many as there are processors besides; none where one thread has to do all.
     pub(super) fn hire<'scope>(
         scope: &'scope Scope<'scope, '_>,
         destination: &'a Destination,
@@ -71,23 +98,24 @@ impl<'a> Crew<'a> {
         if threads < 2 || destination.is_store() {
             return None;
         }
-        let (jobs, waiting) = bounded::<(u64, Job)>(WAITING);
+        let (jobs, waiting) = bounded::<Batch>(WAITING);
         let (report, reports) = unbounded();
-        for _ in 0..threads {
-            let (waiting, report) = (waiting.clone(), report.clone());
-            scope.spawn(move || {
-                for (at, job) in waiting {
-                    if let Err(failure) = make(destination, &job, exact, full) {
-                        // Whoever does not listen any more has failed for another reason.
-                        let _ = report.send((at, job.path, failure));
-                    }
-                }
-            });
+        let maker = Maker {
+            destination,
+            exact,
+            full,
+            report,
+        };
+        for _ in 1..threads {
+            let (waiting, maker) = (waiting.clone(), maker.clone());
+            scope.spawn(move || waiting.into_iter().for_each(|batch| maker.make_all(batch)));
         }
         Some(Self {
+            batch: Batch::new(),
             jobs,
+            waiting,
             reports,
-            full,
+            maker,
             taken: 0,
         })
     }
@@ -95,19 +123,37 @@ impl<'a> Crew<'a> {
     /// Gives a file away.
     pub(super) fn give(&mut self, job: Job) {
         self.taken += 1;
-        // They listen until this is dropped.
-        let _ = self.jobs.send((self.taken, job));
+        self.batch.push((self.taken, job));
+        if self.batch.len() < BATCH {
+            return;
+        }
+        match self.jobs.try_send(std::mem::take(&mut self.batch)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(batch) | TrySendError::Disconnected(batch)) => self.maker.make_all(batch),
+        }
     }
 
     /// True once there is no room for more.
     pub(super) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.maker.full.load(Ordering::Relaxed)
     }
 
-    /// Waits until all is made; gives what went wrong in the order of the tape.
+    /// Makes what is left, and waits until all is made; gives what went wrong in the order of the tape.
     pub(super) fn dismiss(self) -> impl Iterator<Item = (PathBuf, Failure)> {
-        drop(self.jobs);
-        let mut reports: Vec<Report> = self.reports.into_iter().collect();
+        let Self {
+            batch,
+            jobs,
+            waiting,
+            reports,
+            maker,
+            ..
+        } = self;
+        drop(jobs);
+        waiting.into_iter().for_each(|batch| maker.make_all(batch));
+        maker.make_all(batch);
+        // Those of the others go when they are done.
+        drop(maker);
+        let mut reports: Vec<Report> = reports.into_iter().collect();
         reports.sort();
         reports.into_iter().map(|(_, path, failure)| (path, failure))
     }

@@ -100,8 +100,8 @@ fn tree(place: &Place, images: Images) -> Tree {
 }
 
 /// D38, D40: stopped at any place of pass 4 a dump goes on to the bytes of one that was not stopped, which are those that an
-/// image has now: where it changed, or others may have written to it, it is written anew as a whole, and the dump is
-/// refused where that began on an earlier tape.
+/// image has now: where it changed, or others may have written to it, it is written anew as a whole, also from an earlier tape
+/// on, when what was on the later ones gives way.
 #[test]
 fn a_dump_stopped_in_an_image_has_no_halves_of_two() {
     let (old, new) = (pattern(7), pattern(11));
@@ -116,7 +116,7 @@ fn a_dump_stopped_in_an_image_has_no_halves_of_two() {
         let whole = volumes(&place, "whole", container, small);
         let expected = dump(&now, &order(0), whole, &mut dates(&place, "a"), &mut |_| ()).unwrap();
         let contexts = Contexts::of(place.host("state"));
-        let (mut stops, mut refused) = (0, 0);
+        let mut stops = 0;
         for step in (1..).step_by(2) {
             let tapes = volumes(&place, &format!("stopped{step}"), container, small);
             let mut dates = dates(&place, "b");
@@ -135,20 +135,12 @@ fn a_dump_stopped_in_an_image_has_no_halves_of_two() {
                 resume_with(&mut keeper, true, images(bytes, then_s, served), &mut dates, watch)
             });
             keeper.remove().unwrap();
-            if small && matches!(done, Err(Error::NotRestartable { .. })) {
-                assert_ne!(what, "the same", "stopped at {step}");
-                refused += 1;
-                continue;
-            }
             assert_eq!(done.unwrap(), expected, "{what}, stopped at {step}");
             let tapes = place.path("tapes");
             let what = format!("{what} {container:?} {small}, stopped at {step}");
             assert_same_files(&tapes.join(format!("stopped{step}")), &tapes.join("whole"), &what);
         }
-        assert!(
-            stops >= 4 && refused < stops,
-            "{what}: {stops} stops, {refused} refused"
-        );
+        assert!(stops >= 4, "{what}: {stops} stops");
     }
 }
 

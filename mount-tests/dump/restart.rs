@@ -245,6 +245,63 @@ fn a_dump_that_stops_in_its_catalogue_goes_on() {
     }
 }
 
+/// D38: killed anywhere behind its last mark, tapes later too, a dump goes on to the same bytes: what it left on those gives
+/// way, and what others have on them stays.
+#[test]
+fn what_a_killed_dump_left_on_later_tapes_gives_way() {
+    let place = Place::new();
+    let path = place.path("tree");
+    fill(&path);
+    let tree = Tree::open(&path).unwrap();
+    fs::create_dir(place.path("other")).unwrap();
+    let other = Tree::open(&place.path("other")).unwrap();
+    let of_others = Order {
+        now_s: 1_800_000_000,
+        ..order(0)
+    };
+    let prepared = |name: &str| {
+        let tapes = volumes(&place, name, Container::Tap, true);
+        let second = Volumes {
+            names: Names::Listed(vec!["t002".into()]),
+            ..tapes.clone()
+        };
+        dump(&other, &of_others, second, &mut dates(&place, name), &mut |_| ()).unwrap();
+        tapes
+    };
+    let expected = dump(
+        &tree,
+        &order(0),
+        prepared("whole"),
+        &mut dates(&place, "a"),
+        &mut |_| (),
+    )
+    .unwrap();
+    assert!(expected.volumes > 3, "{expected:?}");
+    let contexts = Contexts::of(place.host("state"));
+    let tapes = prepared("killed");
+    let mut dates = dates(&place, "b");
+    let mut keeper = contexts.begin(Context::new(order(0), path, &tapes)).unwrap();
+    let id = keeper.context().id();
+    let stopped = until(1, |watch| {
+        dump_kept(&tree, &order(0), tapes.clone(), &mut dates, Some(&mut keeper), watch)
+    });
+    assert!(matches!(stopped, Err(Error::Interrupted { .. })), "{stopped:?}");
+    let mark = place.path(&format!("state/context-{id}.mark"));
+    let early = fs::read(&mark).unwrap();
+    // Twice to its end: the second time there is nothing to be written that is not there already.
+    for steps in [1, 2, 4, 8, 16, 32, 64, u64::MAX, 16, u64::MAX] {
+        drop(keeper);
+        fs::write(&mark, &early).unwrap();
+        keeper = contexts.take(&id).unwrap();
+        let result = until(steps, |watch| resume(&mut keeper, true, &mut dates, watch));
+        if steps == u64::MAX {
+            assert_eq!(result.unwrap(), expected);
+            let tapes = place.path("tapes");
+            assert_same_files(&tapes.join("killed"), &tapes.join("whole"), "killed");
+        }
+    }
+}
+
 /// A dump that stopped before pass 4 is refused, and one whose tape was written meanwhile, and one whose chain went on.
 #[test]
 fn what_was_changed_meanwhile_is_refused() {

@@ -159,9 +159,6 @@ pub enum Hindrance {
     /// Another dump has given numbers to new objects of the same chain.
     #[error("another dump of its chain was made since")]
     Chain,
-    /// It stopped in an image that is another by now, and began on a tape before.
-    #[error("an array that it was writing changed since, and begins on an earlier tape")]
-    Image,
 }
 
 /// An object that is not as it was dumped.

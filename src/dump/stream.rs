@@ -97,12 +97,14 @@ pub(super) struct Stream {
     /// Tape file that it is in on the first volume, from 1.
     first_file: u32,
     notes: Option<Notes>,
+    /// True where a process before may have begun the volumes that come.
+    resumed: bool,
 }
 
 impl Stream {
     /// Begins a dump on volume 1 of a set; `noting` says whether it is noted what is on it and where.
     pub(super) fn begin(mut volumes: Volumes, label: Header, noting: bool) -> Result<Self> {
-        let tape = volumes.append_with_room(1)?;
+        let tape = volumes.append_with_room(1, |_| false)?;
         let notes = if noting {
             let earlier = volumes.index(1)?.unwrap_or_default();
             Some(Notes {
@@ -129,6 +131,7 @@ impl Stream {
             objects: 0,
             first_file,
             notes,
+            resumed: false,
         };
         stream.begin_volume()?;
         Ok(stream)
@@ -157,6 +160,7 @@ impl Stream {
             objects: standing.objects,
             first_file: standing.first_file,
             notes,
+            resumed: true,
         })
     }
 
@@ -326,7 +330,9 @@ impl Stream {
         }
         self.tape.finish()?;
         self.volume += 1;
-        self.tape = self.volumes.append_with_room(self.volume)?;
+        let label = volume_label(&self.label, self.volume);
+        let is_left = |record: &[u8]| self.resumed && begins_volume(record, &label);
+        self.tape = self.volumes.append_with_room(self.volume, is_left)?;
         self.begin_volume()
     }
 
@@ -334,10 +340,7 @@ impl Stream {
         self.warned = false;
         self.last.clear();
         self.behind = None;
-        let mut header = self.label.clone();
-        header.kind = Kind::Tape;
-        header.flags |= FLAG_NEW_HEADER;
-        header.volume = self.volume;
+        let mut header = volume_label(&self.label, self.volume);
         header.tape_block = self.blocks;
         header.first_block = self.blocks;
         (header.number, header.count) = self.in_progress;
@@ -358,4 +361,30 @@ impl Stream {
         }
         Ok(())
     }
+}
+
+/// The label of a volume, before it says where the dump stands.
+fn volume_label(label: &Header, volume: u32) -> Header {
+    let mut header = label.clone();
+    header.kind = Kind::Tape;
+    header.flags |= FLAG_NEW_HEADER;
+    header.volume = volume;
+    header
+}
+
+/// True where a record begins the volume of a dump that a label says, wherever the dump stood.
+fn begins_volume(record: &[u8], label: &Header) -> bool {
+    let told = |bytes: &[u8]| {
+        let block = bytes.first_chunk::<TAPE_BLOCK_BYTES>()?;
+        let header = Header::decode(block).ok()?;
+        Some((
+            header.kind,
+            header.volume,
+            header.date_s,
+            header.base_date_s,
+            header.label,
+        ))
+    };
+    let own = told(&label.encode());
+    own.is_some() && told(record) == own
 }

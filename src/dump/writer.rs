@@ -279,11 +279,7 @@ pub fn resume_with(
     let tree = Tree::open(&context.tree)?.with_images(images);
     let (plan, numbers, mut mark) = keeper.kept()?;
     if is_torn(&tree, &plan, &mark) {
-        let before = keeper.kept_before_image()?;
-        if before.standing.volume != mark.standing.volume {
-            return Err(refuse(Hindrance::Image));
-        }
-        mark = before;
+        mark = keeper.kept_before_image()?;
     }
     let header = label_of(&context.order, context.date_s, context.base.as_ref());
     let (_held, busy) = members::hold(&tree, &plan.walk);

@@ -194,12 +194,16 @@ impl Volumes {
     }
 
     /// Opens a volume for writing as [`Volumes::append`] does, the next one in its place where it has no room for a record: the
-    /// full one is no part of the set then.
+    /// full one is no part of the set then. A last tape file that begins with a record which `is_left` knows is what a killed
+    /// writer left of this one, and is written anew.
     ///
     /// # Errors
     /// As [`Volumes::append`].
-    pub fn append_with_room(&mut self, number: u32) -> Result<Box<dyn BlockWrite>> {
+    pub fn append_with_room(&mut self, number: u32, is_left: impl Fn(&[u8]) -> bool) -> Result<Box<dyn BlockWrite>> {
         loop {
+            if let Some(left) = self.left(number, &is_left)? {
+                return Ok(left);
+            }
             let tape = self.append(number)?;
             let rest = (!tape.has_room(self.record_bytes))
                 .then(|| self.names.without(number))
@@ -209,6 +213,20 @@ impl Volumes {
             log::warn!("{}: is full, the next tape is taken", full.display());
             self.names = rest;
         }
+    }
+
+    /// A SIMH image where its last tape file begins, if that is what is left of one.
+    fn left(&self, number: u32, is_left: impl Fn(&[u8]) -> bool) -> Result<Option<Box<dyn BlockWrite>>> {
+        let path = match (&self.names, self.container) {
+            (Names::Piped(_), _) | (_, Container::Flat) => return Ok(None),
+            _ => self.name(number)?,
+        };
+        if self.directory.stat(&path).is_err() || self.container_of(&path)? == Container::Flat {
+            return Ok(None);
+        }
+        let mut image = TapImage::open(&*self.directory, &path, Access::ReadWrite, self.limits)?;
+        let left = image.to_own_file(is_left)?;
+        Ok(left.then(|| Box::new(image) as Box<dyn BlockWrite>))
     }
 
     /// What the index at the end of a volume says; none where it has none or is not there.

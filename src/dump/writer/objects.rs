@@ -204,9 +204,7 @@ impl<'a, 'w> Writer<'a, 'w> {
     fn pause(&mut self, within: Option<(u64, &Header)>) -> Result<()> {
         let stopped = self.check_stop(RESTART_PASS);
         let blocks = self.stream.blocks();
-        // Behind a mark on a tape before, what is on the next one already could not be told from other dumps.
-        let next_volume = self.volume != self.stream.volume();
-        if stopped.is_err() || next_volume || blocks - self.marked_at >= MARK_BLOCKS {
+        if stopped.is_err() || blocks - self.marked_at >= MARK_BLOCKS {
             self.mark(within)?;
         }
         (self.watch.notice)(&Notice::Written(blocks));

@@ -5,7 +5,7 @@
 
 use super::TapImage;
 use crate::tape::{
-    Error, Position, Result,
+    BlockRead as _, Error, Found, Position, Result,
     format::{WORD_BYTES, Word, padded},
     image::objects::Object,
 };
@@ -123,6 +123,30 @@ impl TapImage {
             self.position = last.0;
         }
         Ok(())
+    }
+
+    /// Goes to where the last tape file begins, but for an index, if `is_own` knows its first record; true where it does.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`]; what the host says.
+    pub fn to_own_file(&mut self, is_own: impl Fn(&[u8]) -> bool) -> Result<bool> {
+        self.to_end_of_data()?;
+        let end = self.position;
+        let behind = match end.record {
+            // No file has begun there.
+            Some(0) if end.file > 1 => 1 + u32::from(self.index_before(end.offset_bytes)?.is_some()),
+            Some(0) => 1,
+            _ => 0,
+        };
+        let Some(file) = end.file.checked_sub(behind) else {
+            return Ok(false);
+        };
+        self.to_file(file)?;
+        let start = self.position;
+        let mut record = Vec::new();
+        let own = self.read_record(&mut record)? == Found::Record && is_own(&record);
+        self.position = start;
+        Ok(own)
     }
 
     /// Passes one object forward, and all that says nothing before it.

@@ -1,8 +1,7 @@
 //! Image objects on their way to the tape: read through whoever has them, as large files are.
 //!
 //! An image is opened when its turn comes and closed behind its last segment, so what it is a moment of is its own. Where a
-//! dump was stopped in the midst of one that is another by now, it begins that image anew, or is refused
-//! where that was on an earlier tape: halves of two would be neither.
+//! dump was stopped in the midst of one that is another by now, it begins that image anew: halves of two would be neither.
 
 use std::path::Path;
 

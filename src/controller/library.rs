@@ -2,7 +2,13 @@
 //!
 //! It is read where it stands; nothing is opened for writing but the database, which the controller has open anyway.
 
-use std::{ops::ControlFlow, path::Path, sync::Arc, time::SystemTime};
+use std::{
+    collections::BTreeMap,
+    ops::ControlFlow,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::SystemTime,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -217,7 +223,7 @@ pub fn find_files(store: &Store, text: &str) -> Result<Map<String, Value>> {
 ///
 /// # Errors
 /// The directories of the store cannot be read. A tape that is damaged is listed with what is wrong.
-pub fn tapes(store: &Store) -> Result<Map<String, Value>> {
+pub fn tapes(store: &Store, reels: &Reels) -> Result<Map<String, Value>> {
     let path = store.tapes();
     let directory = HostDirectory::open(&path).map_err(Error::host(&path))?;
     let mut listed = directory.list(Path::new("")).map_err(Error::host(&path))?;
@@ -228,13 +234,8 @@ pub fn tapes(store: &Store) -> Result<Map<String, Value>> {
             .is_some_and(|ending| ending == ENDING);
         entry.exact && entry.kind == EntryKind::File && ends
     };
-    let tapes = listed.iter().filter(is_tape).map(|entry| {
-        let mut told = tape_facts(&directory, Path::new(&entry.name))
-            .unwrap_or_else(|error| Map::from_iter([("damage".to_owned(), json!(error.to_string()))]));
-        told.insert("name".to_owned(), json!(entry.name));
-        Value::Object(told)
-    });
-    let tapes: Vec<Value> = tapes.collect();
+    let names = listed.iter().filter(is_tape).map(|entry| entry.name.as_str());
+    let tapes = reels.told(&directory, names);
     let state = store.state();
     let known = Catalog::new(Arc::clone(state)).entries().unwrap_or_default();
     let contexts = Contexts::of(Arc::clone(state)).all().unwrap_or_default();
@@ -253,6 +254,43 @@ pub fn tapes(store: &Store) -> Result<Map<String, Value>> {
         ("catalogue".to_owned(), json!(known)),
         ("contexts".to_owned(), contexts.collect()),
     ]))
+}
+
+/// What tapes were told to hold, by their names, as they were when they were read: passing over a long one takes its time.
+#[derive(Debug, Default)]
+pub struct Reels(Mutex<BTreeMap<String, Reel>>);
+
+#[derive(Debug)]
+struct Reel {
+    as_of: (u64, SystemTime),
+    facts: Map<String, Value>,
+}
+
+impl Reels {
+    /// Facts of these tapes; those that changed since are read again.
+    fn told<'n>(&self, directory: &HostDirectory, names: impl Iterator<Item = &'n str>) -> Vec<Value> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = std::mem::take(&mut *known);
+        let mut all = Vec::new();
+        for name in names {
+            let stat = directory.stat(Path::new(name)).ok();
+            let as_of = stat.map(|stat| (stat.size_bytes, stat.modified));
+            let same = before.remove(name).filter(|reel| Some(reel.as_of) == as_of);
+            let facts = same.map_or_else(|| reel_facts(directory, name), |reel| reel.facts);
+            all.push(Value::Object(facts.clone()));
+            if let Some(as_of) = as_of {
+                known.insert(name.to_owned(), Reel { as_of, facts });
+            }
+        }
+        all
+    }
+}
+
+fn reel_facts(directory: &HostDirectory, name: &str) -> Map<String, Value> {
+    let mut facts = tape_facts(directory, Path::new(name))
+        .unwrap_or_else(|error| Map::from_iter([("damage".to_owned(), json!(error.to_string()))]));
+    facts.insert("name".to_owned(), json!(name));
+    facts
 }
 
 fn tape_facts(directory: &HostDirectory, path: &Path) -> Result<Map<String, Value>, crate::tape::Error> {
@@ -290,4 +328,30 @@ fn tape_facts(directory: &HostDirectory, path: &Path) -> Result<Map<String, Valu
         ("size_bytes".to_owned(), json!(tape.size_bytes()?)),
         ("dumps".to_owned(), dumps.into()),
     ]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tape_that_changed_is_told_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let directory = HostDirectory::open(folder.path()).unwrap();
+        let reels = Reels::default();
+        let told = |names: &[&str]| {
+            let all = reels.told(&directory, names.iter().copied());
+            all.iter().map(|reel| reel["size_bytes"].as_u64()).collect::<Vec<_>>()
+        };
+        for name in ["a.tap", "b.tap"] {
+            std::fs::write(folder.path().join(name), [0; 8]).unwrap();
+        }
+        assert_eq!(told(&["a.tap", "b.tap"]), [Some(8), Some(8)]);
+        std::fs::write(folder.path().join("a.tap"), [0; 12]).unwrap();
+        assert_eq!(told(&["a.tap", "b.tap"]), [Some(12), Some(8)]);
+        std::fs::remove_file(folder.path().join("b.tap")).unwrap();
+        assert_eq!(told(&["a.tap"]), [Some(12)]);
+        std::fs::write(folder.path().join("b.tap"), [0; 4]).unwrap();
+        assert_eq!(told(&["a.tap", "b.tap"]), [Some(12), Some(4)]);
+    }
 }

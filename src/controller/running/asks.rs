@@ -96,7 +96,7 @@ impl Inner {
                 return Ok(Map::from_iter([("text".to_owned(), text.into())]));
             }
             StoreAsk::PlanRestore(restore) => return self.plan_restore(&restore),
-            StoreAsk::Tapes => return library::tapes(&self.store),
+            StoreAsk::Tapes => return library::tapes(&self.store, &self.reels),
             StoreAsk::Set { key, value } => return self.set(&key, &value),
             StoreAsk::Events { query, wait_s } => return self.events(query, wait_s),
             StoreAsk::Notify(ask) => return self.notifier.answer(ask),

@@ -34,6 +34,7 @@ use super::{
     event::{Event, Name},
     hook,
     interface::{Ask, Tell},
+    library::Reels,
     log::Log,
     notify::Notifier,
     order::on_host,
@@ -92,6 +93,7 @@ struct Inner {
     schedule: Arc<Schedule>,
     /// Moments of arrays that are being read.
     moments: Moments,
+    reels: Reels,
     bell: Mutex<Bell>,
     rung: Condvar,
     began: Instant,
@@ -179,6 +181,7 @@ impl Controller {
             notifier,
             schedule,
             moments: Moments::default(),
+            reels: Reels::default(),
             bell: Mutex::default(),
             rung: Condvar::new(),
             began: Instant::now(),

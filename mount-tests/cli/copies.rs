@@ -41,10 +41,20 @@ fn a_tree_is_copied_through_no_tape() {
     let file = reels.place.at("new/top");
     let refused = run(&mut copy(&reels, &file), b"");
     assert!(refused.code != 0 && refused.err.contains("top"), "{refused:?}");
-    assert!(fs::read_dir(&reels.state).unwrap().all(|entry| {
-        let name = entry.unwrap().file_name();
-        !name.to_string_lossy().starts_with("context")
-    }));
+    let left_by = |state: &Path| {
+        let names = fs::read_dir(state).unwrap().map(|entry| entry.unwrap().file_name());
+        names
+            .filter(|name| name.to_string_lossy().starts_with("context"))
+            .count()
+    };
+    assert_eq!(left_by(Path::new(&reels.state)), 0);
+    // What it keeps of itself is not copied, where the tree holds that.
+    let own = Path::new(&reels.tree).join("state");
+    fs::create_dir(&own).unwrap();
+    let beside = reels.place.at("beside");
+    let words = ["copy", "--json", "--state", own.to_str().unwrap(), &reels.tree, &beside];
+    assert_eq!(headstack(&words).json()["troubles"], 0);
+    assert_eq!(left_by(&Path::new(&beside).join("state")), 0);
 }
 
 /// D50, D59: what a restore is told of its target a copy takes too, and what is left out of a dump: other names with leave, lists up

@@ -146,6 +146,7 @@ impl Arguments {
     }
 
     fn order(&self, source: &Source) -> Result<Order> {
+        let identity = identity();
         Ok(Order {
             level: 0,
             now_s: now_s()?,
@@ -153,12 +154,12 @@ impl Arguments {
             label: "copy".into(),
             host: host(),
             honour_nodump_from: 1,
-            identity: identity(),
+            identity,
             path: absolute(&self.tree)?,
             update: false,
             scope: source.scope(),
             history: false,
-            selection: Variables::of(&self.variables)?.selection()?,
+            selection: Variables::of(&self.variables)?.selection(&identity)?,
         })
     }
 

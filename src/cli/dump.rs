@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     dump::{
-        context::{Context as Kept, Contexts, file_of},
+        context::{Context as Kept, Contexts},
         dumpdates::Dumpdates,
         writer::{Order, check, dump_kept},
     },
@@ -167,8 +167,7 @@ impl Arguments {
     fn order(&self, source: &Source) -> Result<Order> {
         let told = Variables::of(&self.variables)?;
         let identity = identity();
-        // What the dump keeps of itself changes while it runs, also where the tree holds it.
-        let selection = told.selection()?.without_own(&file_of(&identity).to_string_lossy());
+        let selection = told.selection(&identity)?;
         let label = self.label.as_deref().or(told.get("DMP_NAME")).unwrap_or("none");
         Ok(Order {
             level: self.level.or(told.level()?).unwrap_or(0),

@@ -477,10 +477,10 @@ fn id_of(identity: &[u8; 16]) -> String {
     parts.join("-")
 }
 
-/// Name of the file that the context of a dump of this identity is in, beside the dump dates.
+/// How the names of all files begin that the context of a dump of this identity is in, beside the dump dates.
 #[must_use]
-pub fn file_of(identity: &[u8; 16]) -> PathBuf {
-    name(&id_of(identity), "json")
+pub fn beginning_of(identity: &[u8; 16]) -> String {
+    format!("context-{}.", id_of(identity))
 }
 
 fn name(id: &str, kind: &str) -> PathBuf {

@@ -71,12 +71,12 @@ impl Selection {
         Ok(self)
     }
 
-    /// The selection that leaves out files of one name more, which nobody told.
+    /// The selection that leaves out what else begins so, which nobody told.
     #[must_use]
-    pub fn without_own(mut self, name: &str) -> Self {
+    pub fn without_own(mut self, beginning: String) -> Self {
         self.names.push(Pattern {
-            text: name.to_owned(),
-            stars: (false, false),
+            text: beginning,
+            stars: (false, true),
         });
         self
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::{
     cli::exit::{Code, Failure},
-    dump::selection::Selection,
+    dump::{context::beginning_of, selection::Selection},
 };
 
 /// Names that are known.
@@ -90,12 +90,14 @@ impl Variables {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// What is left out.
+    /// What is left out, with what the dump of this identity keeps of itself: that changes while it runs, also where the
+    /// tree holds it.
     ///
     /// # Errors
     /// Names or words that make no sense.
-    pub fn selection(&self) -> Result<Selection> {
-        let mut selection = Selection::default().without(self.get("EXCLUDE").unwrap_or_default())?;
+    pub fn selection(&self, identity: &[u8; 16]) -> Result<Selection> {
+        let names = self.get("EXCLUDE").unwrap_or_default();
+        let mut selection = Selection::default().without(names)?.without_own(beginning_of(identity));
         selection.no_lists = self.flag("NO_ACLS")?.unwrap_or(false);
         selection.ignore_inode_changes = self.flag("IGNORE_CTIME")?.unwrap_or(false);
         Ok(selection)

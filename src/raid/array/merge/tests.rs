@@ -13,6 +13,8 @@ use crate::{
 };
 
 const CHUNK: u64 = 64 << 10;
+/// How often a test of streams goes over an array.
+const LAPS: u64 = 3;
 
 /// Yields until something is so.
 fn await_that(what: &str, is_so: impl Fn() -> bool) {
@@ -154,7 +156,6 @@ fn streams_of_several_threads_are_whole() {
         let what = format!("{level} x {members}, chunks of {chunk_kib} KiB, requests of {request}");
         let (rig, array, mut bytes) = Rig::filled(Make::new(level, members, chunk_kib));
         let steps = array.size_bytes() / request;
-        let end = 3 * steps;
         if fails {
             let (data, writes) = (rig.place(1, 0), AtomicU64::new(0));
             rig.directory.set_rule(move |operation| {
@@ -165,23 +166,26 @@ fn streams_of_several_threads_are_whole() {
             });
         }
         let written = |step: u64| pattern(request + step).split_off(usize::try_from(step).unwrap());
-        let next = AtomicU64::new(0);
-        thread::scope(|scope| {
-            for _ in 0..4 {
-                scope.spawn(|| {
-                    loop {
-                        let step = next.fetch_add(1, Ordering::Relaxed);
-                        if step >= end {
-                            break;
+        // A lap ends before the next begins: of two writes to one place that are under way at once either may be the last.
+        for lap in 0..LAPS {
+            let next = AtomicU64::new(lap * steps);
+            thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        loop {
+                            let step = next.fetch_add(1, Ordering::Relaxed);
+                            if step >= (lap + 1) * steps {
+                                break;
+                            }
+                            let fua = step.is_multiple_of(7);
+                            array.write_at(&written(step), step % steps * request, fua).unwrap();
                         }
-                        let fua = step.is_multiple_of(7);
-                        array.write_at(&written(step), step % steps * request, fua).unwrap();
-                    }
-                });
-            }
-        });
+                    });
+                }
+            });
+        }
         rig.directory.clear_rule();
-        for step in end - steps..end {
+        for step in (LAPS - 1) * steps..LAPS * steps {
             let at = usize::try_from(step % steps * request).unwrap();
             let part = written(step);
             bytes[at..][..part.len()].copy_from_slice(&part);

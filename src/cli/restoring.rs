@@ -8,7 +8,10 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::Result;
 use clap::Args;
 
-use super::exit::{Code, Failure};
+use super::{
+    dump::variables::is_yes,
+    exit::{Code, Failure},
+};
 use crate::{
     controller::{
         Store,
@@ -65,15 +68,6 @@ fn rename(text: &str) -> Result<(PathBuf, PathBuf), String> {
 /// What the environment says, where it says anything.
 fn said(name: &'static str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
-}
-
-/// Yes or no, as backup applications say it.
-fn is_yes(name: &'static str, value: &str) -> Result<bool> {
-    match value.to_ascii_uppercase().as_str() {
-        "Y" | "T" => Ok(true),
-        "N" | "F" => Ok(false),
-        _ => Err(Failure::new(Code::Usage, format!("{name}={value}"), "Y or N").into()),
-    }
 }
 
 impl TargetOptions {

@@ -6,7 +6,7 @@ use std::{
     collections::BTreeMap,
     ops::ControlFlow,
     path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex},
     time::SystemTime,
 };
 
@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::{
     error::{Error, Kind, Result},
     interface::Span,
+    locked,
     store::Store,
     telemetry::Telemetry,
 };
@@ -269,7 +270,7 @@ struct Reel {
 impl Reels {
     /// Facts of these tapes; those that changed since are read again.
     fn told<'n>(&self, directory: &HostDirectory, names: impl Iterator<Item = &'n str>) -> Vec<Value> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&self.0);
         let mut before = std::mem::take(&mut *known);
         let mut all = Vec::new();
         for name in names {
@@ -278,7 +279,8 @@ impl Reels {
             let same = before.remove(name).filter(|reel| Some(reel.as_of) == as_of);
             let facts = same.map_or_else(|| reel_facts(directory, name), |reel| reel.facts);
             all.push(Value::Object(facts.clone()));
-            if let Some(as_of) = as_of {
+            // What could not be read may be another time.
+            if let Some(as_of) = as_of.filter(|_| !facts.contains_key("damage")) {
                 known.insert(name.to_owned(), Reel { as_of, facts });
             }
         }

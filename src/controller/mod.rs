@@ -31,9 +31,16 @@ pub mod store;
 pub mod telemetry;
 pub mod watch;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use error::{Error, Kind, Told};
 pub use event::{Event, Level};
 pub use settings::Settings;
 pub use store::Store;
 
 pub use crate::raid::health::{Action, ArrayState, DiskState};
+
+/// What a lock guards, also after a thread died that held it: what is guarded so is whole at any time.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

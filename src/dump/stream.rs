@@ -14,7 +14,10 @@ use super::{
     error::Result,
     record::{EXTENSION_TRAILING, FLAG_EXTENDED, FLAG_NEW_HEADER, Header, Kind, TapeBlock},
 };
-use crate::tape::{BlockWrite, Position, Room, Volumes, volumes::Behind};
+use crate::tape::{
+    BlockWrite, Position, Room, Volumes,
+    volumes::{Behind, IsLeft},
+};
 
 /// Where a stream stands between two segments.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -104,7 +107,7 @@ pub(super) struct Stream {
 impl Stream {
     /// Begins a dump on volume 1 of a set; `noting` says whether it is noted what is on it and where.
     pub(super) fn begin(mut volumes: Volumes, label: Header, noting: bool) -> Result<Self> {
-        let tape = volumes.append_with_room(1, |_| false)?;
+        let tape = volumes.append_with_room(1, None)?;
         let notes = if noting {
             let earlier = volumes.index(1)?.unwrap_or_default();
             Some(Notes {
@@ -331,7 +334,8 @@ impl Stream {
         self.tape.finish()?;
         self.volume += 1;
         let label = volume_label(&self.label, self.volume);
-        let is_left = |record: &[u8]| self.resumed && begins_volume(record, &label);
+        let is_left: IsLeft<'_> = &|record| begins_volume(record, &label);
+        let is_left = self.resumed.then_some(is_left);
         self.tape = self.volumes.append_with_room(self.volume, is_left)?;
         self.begin_volume()
     }

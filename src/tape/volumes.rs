@@ -104,6 +104,9 @@ impl std::fmt::Debug for Volumes {
     }
 }
 
+/// Whether a first record begins what a killed writer left of a volume.
+pub type IsLeft<'a> = &'a dyn Fn(&[u8]) -> bool;
+
 impl Volumes {
     /// Opens a volume for reading, at its beginning.
     ///
@@ -194,14 +197,16 @@ impl Volumes {
     }
 
     /// Opens a volume for writing as [`Volumes::append`] does, the next one in its place where it has no room for a record: the
-    /// full one is no part of the set then. A last tape file that begins with a record which `is_left` knows is what a killed
-    /// writer left of this one, and is written anew.
+    /// full one is no part of the set then. Where a killed writer may have been here before, a last tape file that begins with a
+    /// record which `is_left` knows is what it left of this one, and is written anew.
     ///
     /// # Errors
     /// As [`Volumes::append`].
-    pub fn append_with_room(&mut self, number: u32, is_left: impl Fn(&[u8]) -> bool) -> Result<Box<dyn BlockWrite>> {
+    pub fn append_with_room(&mut self, number: u32, is_left: Option<IsLeft<'_>>) -> Result<Box<dyn BlockWrite>> {
         loop {
-            if let Some(left) = self.left(number, &is_left)? {
+            if let Some(is_left) = is_left
+                && let Some(left) = self.left(number, is_left)?
+            {
                 return Ok(left);
             }
             let tape = self.append(number)?;
@@ -216,7 +221,7 @@ impl Volumes {
     }
 
     /// A SIMH image where its last tape file begins, if that is what is left of one.
-    fn left(&self, number: u32, is_left: impl Fn(&[u8]) -> bool) -> Result<Option<Box<dyn BlockWrite>>> {
+    fn left(&self, number: u32, is_left: IsLeft<'_>) -> Result<Option<Box<dyn BlockWrite>>> {
         let path = match (&self.names, self.container) {
             (Names::Piped(_), _) | (_, Container::Flat) => return Ok(None),
             _ => self.name(number)?,

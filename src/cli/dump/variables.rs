@@ -59,6 +59,18 @@ fn split(text: &str, names: &[&str]) -> Result<(String, String), String> {
     }
 }
 
+/// Yes or no, as backup applications say it.
+///
+/// # Errors
+/// It is neither.
+pub fn is_yes(name: &str, value: &str) -> Result<bool> {
+    match value.to_ascii_uppercase().as_str() {
+        "Y" | "T" => Ok(true),
+        "N" | "F" => Ok(false),
+        _ => Err(refused(name, value, "Y or N")),
+    }
+}
+
 fn refused(name: &str, value: &str, remedy: &str) -> anyhow::Error {
     Failure::new(Code::Usage, format!("{name}={value}"), remedy).into()
 }
@@ -108,13 +120,7 @@ impl Variables {
     /// # Errors
     /// It is neither.
     pub fn flag(&self, name: &str) -> Result<Option<bool>> {
-        self.get(name)
-            .map(|value| match value.to_ascii_uppercase().as_str() {
-                "Y" | "T" => Ok(true),
-                "N" | "F" => Ok(false),
-                _ => Err(refused(name, value, "Y or N")),
-            })
-            .transpose()
+        self.get(name).map(|value| is_yes(name, value)).transpose()
     }
 
     /// The level, where one was told.

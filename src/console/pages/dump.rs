@@ -7,7 +7,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::restore::tape_of;
+use super::{restore::tape_of, runs::now};
 use crate::{
     console::{
         frame,
@@ -15,13 +15,7 @@ use crate::{
         visit::{Problem, Visit},
         words::{list, text},
     },
-    controller::{
-        interface::{Ask, StoreAsk},
-        schedule::{
-            ScheduleAsk,
-            task::{Deed, Missed},
-        },
-    },
+    controller::schedule::task::Deed,
 };
 
 /// How the name of a tape ends.
@@ -82,20 +76,4 @@ pub async fn begin(visit: Visit) -> Result<Response, Problem> {
         deed,
     )
     .await
-}
-
-/// Lets a deed begin at once, and goes to where it is told how far it is.
-///
-/// # Errors
-/// 403 for a user of a lesser role; what the controller says.
-pub async fn now(visit: &Visit, role: Role, what: &str, deed: Deed) -> Result<Response, Problem> {
-    let ask = ScheduleAsk::Add {
-        name: None,
-        deed,
-        when: "now".to_owned(),
-        missed: Missed::Skip,
-    };
-    let added = visit.change(role, what, Ask::Store(StoreAsk::Schedule(ask))).await?;
-    let name = added.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-    Ok(visit.done("/tapes", format!("{name} has begun; this page shows how far it is.")))
 }

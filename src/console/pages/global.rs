@@ -118,8 +118,9 @@ fn by(visit: &Visit, name: &str, state: Option<ArrayState>, way: &Way) -> Markup
         Way::Rescan if operates => { (frame::button(visit, "/rescan", "Rescan now", &[])) }
         Way::Insert(disk) if administers => { (frame::button(visit, "/lab/disk", "Insert", &[("verb", "insert"), ("disk", disk)])) }
         Way::AddDisk if operates && allows(Action::AddDisk) => { a.button href=(array("add")) { "Add Disk" } }
-        Way::Rebuild if operates && allows(Action::Rebuild) => { (frame::button(visit, &array("rebuild"), "Rebuild", &[])) }
-        Way::Resume if operates && allows(Action::Rebuild) => { (frame::button(visit, &array("rebuild"), "Rebuild", &[])) }
+        Way::Rebuild | Way::Resume if operates && allows(Action::Rebuild) => {
+            (frame::button(visit, &array("rebuild"), "Rebuild", &[]))
+        }
         Way::Resume if operates && (allows(Action::ResumeReshape) || allows(Action::ResumeInitialization)) => {
             (frame::button(visit, &array("resume"), "Resume", &[]))
         }

@@ -11,7 +11,7 @@ use form_urlencoded::Serializer;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::dump::now;
+use super::runs::now;
 use crate::{
     console::{
         frame,

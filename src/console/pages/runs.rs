@@ -1,4 +1,5 @@
-//! Runs of tasks: what is under way with how far it is, how dumps and restores ended, and the button that stops a run.
+//! Runs of tasks: how one is begun at once, what is under way with how far it is, how dumps and restores ended, and the
+//! button that stops a run.
 //!
 //! The list is a page of its own, so that what else a page has is not asked for again each time a run gets further.
 
@@ -16,7 +17,10 @@ use crate::{
     },
     controller::{
         interface::{Ask, StoreAsk},
-        schedule::ScheduleAsk,
+        schedule::{
+            ScheduleAsk,
+            task::{Deed, Missed},
+        },
     },
 };
 
@@ -101,6 +105,22 @@ fn ended_row(task: &Value) -> Markup {
             td data-label="Ended" { span class=(tone) { (outcome) } " " span.hint { (text(last, "text")) } }
         }
     }
+}
+
+/// Lets a deed begin at once, and goes to where it is told how far it is.
+///
+/// # Errors
+/// 403 for a user of a lesser role; what the controller says.
+pub async fn now(visit: &Visit, role: Role, what: &str, deed: Deed) -> Result<Response, Problem> {
+    let ask = ScheduleAsk::Add {
+        name: None,
+        deed,
+        when: "now".to_owned(),
+        missed: Missed::Skip,
+    };
+    let added = visit.change(role, what, Ask::Store(StoreAsk::Schedule(ask))).await?;
+    let name = added.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+    Ok(visit.done("/tapes", format!("{name} has begun; this page shows how far it is.")))
 }
 
 /// `POST /tapes/runs`: the end of a run.

@@ -18,7 +18,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak,
+        Arc, Condvar, Mutex, PoisonError, Weak,
         atomic::{AtomicU8, Ordering},
     },
     thread::{self, JoinHandle},
@@ -35,6 +35,7 @@ use super::{
     hook,
     interface::{Ask, Tell},
     library::Reels,
+    locked,
     log::Log,
     notify::Notifier,
     order::on_host,
@@ -126,10 +127,6 @@ struct Seen {
 struct Bell {
     rings: bool,
     ending: bool,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Inner {

@@ -9,7 +9,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -17,7 +17,7 @@ use std::{
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::raid::rebuild::Progress;
+use crate::{controller::locked, raid::rebuild::Progress};
 
 /// The variable that asks a verb for lines of progress: the word, bytes that are done, all bytes.
 pub const PROGRESS: &str = "HEADSTACK_PROGRESS";
@@ -35,10 +35,6 @@ pub struct Course {
     asked: Arc<AtomicBool>,
     child: Arc<Mutex<Option<Child>>>,
     reached: Arc<Mutex<Option<Progress>>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Course {

@@ -80,7 +80,7 @@ impl Destination {
     /// True for the path of a file that is there as part of an array: it is neither overwritten nor removed.
     pub(in crate::dump::restore) fn is_part(&self, path: &Path) -> bool {
         let images = self.images.as_ref();
-        images.is_some_and(|(_, is_part)| is_part(&self.renamed(path)) && self.has(path))
+        images.is_some_and(|(_, is_part)| self.has(path) && is_part(&self.renamed(path)))
     }
 
     /// Says what images on a tape are held against in a comparison.

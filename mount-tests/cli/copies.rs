@@ -97,7 +97,7 @@ fn held(reels: &Reels, out: &str, session: u32) -> Child {
         .spawn()
         .unwrap();
     let lock = Path::new(&reels.state).join(format!("session-{session}.lock"));
-    let limit = Instant::now() + Duration::from_secs(30);
+    let limit = Instant::now() + Duration::from_secs(120);
     while !lock.exists() {
         assert!(Instant::now() < limit, "{} is not taken", lock.display());
     }

@@ -34,7 +34,7 @@ use tempfile::TempDir;
 const HEADSTACK: &str = env!("CARGO_BIN_EXE_headstack");
 
 /// Longest wait for something that another process does.
-const LIMIT: Duration = Duration::from_secs(30);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What a run of the binary left behind.
 #[derive(Debug)]

@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 const HEADSTACK: &str = env!("CARGO_BIN_EXE_headstack");
 /// Longest wait for something that another process does.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 const PASSWORD: &str = "correct horse";
 
 /// A store whose controller runs with a console.

@@ -4,6 +4,7 @@
 
 use std::fs;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 use super::{Browser, Served, run, said, wait_until};
@@ -214,6 +215,19 @@ fn a_restore_into_the_store_tells_of_the_arrays() {
     );
 }
 
+/// The process that does a task of the controller.
+fn verb_of(served: &Served) -> Pid {
+    let parent = served.controller.id().to_string();
+    let mut processes = fs::read_dir("/proc").unwrap().map(|entry| entry.unwrap().path());
+    let is_verb = |stat: &str| {
+        let (_, facts) = stat.rsplit_once(") ").unwrap();
+        facts.split(' ').nth(1) == Some(&parent)
+    };
+    let path = processes.find(|path| fs::read_to_string(path.join("stat")).is_ok_and(|stat| is_verb(&stat)));
+    let name = path.expect("the task is done by a process of its own");
+    Pid::from_raw(name.file_name().unwrap().to_str().unwrap().parse().unwrap()).unwrap()
+}
+
 /// A run that is under way is on the pages with how far it is, and is stopped from there or by the command line; a dump that
 /// is stopped can go on.
 #[test]
@@ -231,6 +245,9 @@ fn a_run_is_watched_and_stopped() {
         wait_until("the dump tells how far it is", || {
             under_way()["done_bytes"].as_u64() > Some(0)
         });
+        // It stays as it is for as long as it is looked at.
+        let dump = verb_of(&served);
+        kill_process(dump, Signal::STOP).unwrap();
         let task = under_way()["task"].as_str().unwrap().to_owned();
         let page = browser.get("/").ends(200).body;
         assert!(page.contains("Under way") && page.contains("<progress"), "{page}");
@@ -239,6 +256,7 @@ fn a_run_is_watched_and_stopped() {
         } else {
             said(&["sched", "stop", &task, "--store", &served.store()]);
         }
+        kill_process(dump, Signal::CONT).unwrap();
         wait_until("the run has ended", || under_way().is_null());
         let history = said(&["sched", "history", &task, "--store", &served.store()]);
         assert!(

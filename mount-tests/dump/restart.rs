@@ -440,7 +440,7 @@ fn enters(child: &mut Child, pass: u8) -> bool {
 /// Waits until the tape is so long; false where the dump ended before.
 fn writes(child: &mut Child, tape: &Path, length: u64) -> bool {
     let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(60) {
+    while start.elapsed() < Duration::from_secs(120) {
         if fs::metadata(tape).is_ok_and(|facts| facts.len() >= length) {
             return true;
         }

@@ -97,7 +97,7 @@ impl Served {
 
     /// The first line that contains `word`.
     fn wait_for(&self, word: &str) -> String {
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_secs(120);
         loop {
             let left = end.saturating_duration_since(Instant::now());
             let line = self
@@ -129,7 +129,7 @@ impl Drop for Served {
 
 /// Waits for a condition, a minute at most.
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(120);
     while !condition() {
         assert!(Instant::now() < end, "{what}: not within a minute");
         thread::yield_now();

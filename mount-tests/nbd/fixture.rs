@@ -29,7 +29,7 @@ use tempfile::TempDir;
 use crate::peer;
 
 /// How long a test waits for something that should happen at once.
-pub const LIMIT: Duration = Duration::from_secs(30);
+pub const LIMIT: Duration = Duration::from_secs(120);
 
 /// A server, its directory and its unix socket.
 pub struct Served {

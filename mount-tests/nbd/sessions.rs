@@ -240,7 +240,7 @@ fn an_export_that_is_taken_away_leaves_others_alone() {
 #[test]
 fn an_idle_client_is_cut_off_where_that_is_wished() {
     let limits = Limits {
-        idle: Some(Duration::from_millis(100)),
+        idle: Some(Duration::from_secs(2)),
         ..Limits::default()
     };
     let settings = Settings {

@@ -262,7 +262,10 @@ fn a_failed_disk_is_mailed() {
         .notify(&["recipient", "add", "quiet@example.com", "--level", "warning"])
         .text();
     store.on_disk("pull", 1);
-    wait_until("the mails", || server.mails().len() >= 2);
+    let mailed = |to: &str, event: &str| server.texts(to).concat().contains(event);
+    wait_until("the mails", || {
+        mailed("errors@example.com", " Fail: ") && mailed("quiet@example.com", " DiskRemoved: ")
+    });
     let log = store.log();
     let lines = |word: &str| -> Vec<&String> { log.iter().filter(|line| line.contains(word)).collect() };
     let [errors, quiet] = ["errors", "quiet"].map(|name| server.texts(&format!("{name}@example.com")).concat());

@@ -64,6 +64,9 @@ fn a_verify_fires_by_itself() {
         store.runs("often").iter().any(|run| run["outcome"] == "done")
     });
     store.sched(&["rm", "often"]).text();
+    wait_until("its last run", || {
+        store.status()["runs"].as_array().is_none_or(Vec::is_empty)
+    });
     store.wait_for_event("TaskStarted");
     store.wait_for_event("TaskFinished");
     let [outcome, text] = store.run_task("verify_1");

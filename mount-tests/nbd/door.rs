@@ -19,7 +19,7 @@ pub const HEADSTACK: &str = env!("CARGO_BIN_EXE_headstack");
 /// Runs the binary; its exit code, standard output and standard error.
 pub fn headstack(words: &[&str]) -> (i32, String, String) {
     let output = Command::new("timeout")
-        .arg("120")
+        .arg("600")
         .arg(HEADSTACK)
         .args(words)
         .output()

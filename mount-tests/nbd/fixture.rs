@@ -176,7 +176,7 @@ pub fn find(program: &str) -> Option<Command> {
     if places.iter().any(|place| place.join(program).exists()) {
         // A peer that hangs must not hang the tests.
         let mut command = Command::new("timeout");
-        command.args(["120", program]);
+        command.args(["600", program]);
         return Some(command);
     }
     peer::skip(&format!("peer {program}"));
@@ -190,7 +190,7 @@ pub fn libnbd(script: &str) -> Option<Command> {
     if works.is_ok_and(|output| output.status.success()) {
         let mut command = Command::new("timeout");
         command.args([
-            "120",
+            "600",
             python,
             "-c",
             &format!("import nbd, sys\nh = nbd.NBD()\n{script}"),

@@ -340,7 +340,7 @@ fn tls_with_certificates_is_required_of_clients_and_checks_them() {
         std::fs::remove_file(keys.join(name)).unwrap();
     }
     let refused = Command::new("timeout")
-        .args(["60", "nbdinfo", "--size", &secure])
+        .args(["600", "nbdinfo", "--size", &secure])
         .output()
         .unwrap();
     assert!(!refused.status.success());

@@ -17,7 +17,7 @@ use crate::peer::top;
 
 /// Looks whether redundancy goes with the data of `/dev/md0`.
 const CHECK: &str = "s=/sys/block/md0/md; n=0
-until [ \"$(cat $s/sync_action)\" = idle ]; do sleep 0.05; n=$((n+1)); [ $n -lt 400 ]; done
+until [ \"$(cat $s/sync_action)\" = idle ]; do sleep 0.05; n=$((n+1)); [ $n -lt 4000 ]; done
 echo check >$s/sync_action; while [ \"$(cat $s/sync_action)\" != idle ]; do sleep 0.05; done
 test \"$(cat $s/degraded)\" = 0; test \"$(cat $s/mismatch_cnt)\" = 0; echo no mismatch\n";
 

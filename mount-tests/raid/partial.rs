@@ -41,7 +41,7 @@ while True:
     os.pwrite(f, bytes([random.randrange(256)]) * length, 4096 * random.randrange(3000))
     os.fdatasync(f)' $n &
 done
-n=0; until [ "$(awk '{ print $7 }' /sys/block/md0/stat)" -gt 36000 ]; do sleep 0.05; n=$((n+1)); [ $n -lt 400 ]; done
+n=0; until [ "$(awk '{ print $7 }' /sys/block/md0/stat)" -gt 36000 ]; do sleep 0.05; n=$((n+1)); [ $n -lt 4000 ]; done
 echo 0 >.status
 echo c >/proc/sysrq-trigger
 "#;

@@ -69,12 +69,12 @@ print("words right",n)' "$@"; }
 attach() { loops=; for f in "$@"; do loops="$loops $(losetup -f --show ./$f)"; done; }
 detach() { mdadm --stop /dev/md0; losetup -d $loops; }
 pass() { n=0; while [ "$(cat $s/reshape_position)" != none ] && [ "$(cat $s/reshape_position)" -lt $1 ]; do
- sleep 0.05; n=$((n+1)); [ $n -lt 1000 ]; done; }
+ sleep 0.05; n=$((n+1)); [ $n -lt 4000 ]; done; }
 s=/sys/block/md0/md
 held() { ls -l /proc/[0-9]*/fd 2>/dev/null | grep -q /dev/md0; }
 # A stop that fails because somebody has the array open lets md drop the member that it is filling: so it is waited first.
-quiet() { n=0; while held; do sleep 0.05; n=$((n+1)); [ $n -lt 400 ]; done; }
-stop() { quiet; n=0; until echo clear 2>/dev/null >$s/array_state; do sleep 0.05; n=$((n+1)); [ $n -lt 200 ]; done; while [ -e $s/array_state ] && [ "$(cat $s/array_state)" != clear ]; do sleep 0.05; done; }
+quiet() { n=0; while held; do sleep 0.05; n=$((n+1)); [ $n -lt 4000 ]; done; }
+stop() { quiet; n=0; until echo clear 2>/dev/null >$s/array_state; do sleep 0.05; n=$((n+1)); [ $n -lt 4000 ]; done; while [ -e $s/array_state ] && [ "$(cat $s/array_state)" != clear ]; do sleep 0.05; done; }
 "#;
 
 fn names(case: &str, members: u16) -> Vec<String> {
@@ -273,7 +273,7 @@ fn kernel_checks(kernel: &Kernel, folder: &Path, sets: &[Set]) {
             "echo case {name}; attach {all}
 mdadm --assemble /dev/md0 $loops 2>&1 </dev/null
 n=0; while [ -e $s/sync_action ] && {{ [ \"$(cat $s/sync_action)\" != idle ] || [ \"$(cat $s/reshape_position)\" != none ]; }}; do
- sleep 0.1; n=$((n+1)); [ $n -lt 300 ] || {{ cat /proc/mdstat; exit 1; }}; done
+ sleep 0.1; n=$((n+1)); [ $n -lt 3000 ] || {{ cat /proc/mdstat; exit 1; }}; done
 words {bytes} /dev/md0"
         )
         .unwrap();

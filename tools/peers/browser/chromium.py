@@ -15,7 +15,7 @@ import urllib.request
 
 import websocket
 
-LIMIT_S = 60
+LIMIT_S = 180
 
 
 class Failed(Exception):

@@ -254,7 +254,7 @@ impl Resume {
         let log = dumping::log_of(&*state, &context);
         log.tell("Start", &format!("Level {}, restart", context.order.level));
         let result = dumping::watched(&log, context.clone(), &mut |watch| {
-            let arrays = arrays_of(&context.tree)?;
+            let arrays = arrays_of(&context)?;
             Ok(resume_with(&mut keeper, there, arrays, &mut dates, watch)?)
         });
         if let Err(error) = result {

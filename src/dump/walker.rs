@@ -175,7 +175,7 @@ impl Walk {
         let path = self.path_of(folder);
         self.folders[folder].entries.reserve_exact(names.len());
         for (name, status) in names.iter() {
-            if leave_out.images.covers(&path, name) {
+            if leave_out.images.alone || leave_out.images.covers(&path, name) {
                 continue;
             }
             let status = match status {

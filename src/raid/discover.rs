@@ -25,6 +25,7 @@ use super::{
     partial_parity::Logs,
     watch::starts::Starting,
 };
+use crate::storage::natural;
 
 pub use image::{Contents, ImageReport};
 use image::{Device, look};
@@ -219,7 +220,9 @@ pub fn discover(images: &[Image]) -> Discovery {
     uuids.dedup();
     let arrays: Vec<ArraySet> = uuids.iter().filter_map(|uuid| set_of(*uuid, &devices)).collect();
     let mut arrays = nest(arrays);
-    arrays.sort_by(|one, other| (&one.name, one.uuid).cmp(&(&other.name, other.uuid)));
+    arrays.sort_by(|one, other| {
+        natural(one.name.as_bytes(), other.name.as_bytes()).then_with(|| one.uuid.cmp(&other.uuid))
+    });
     let names: Vec<(String, Uuid)> = arrays.iter().map(|set| (set.name.clone(), set.uuid)).collect();
     for set in &mut arrays {
         let same = names

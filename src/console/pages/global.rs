@@ -8,7 +8,7 @@ use maud::{Markup, html};
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::{logical, runs};
+use super::{logical, repair, runs};
 use crate::{
     console::{
         frame, icons,
@@ -118,6 +118,7 @@ fn by(visit: &Visit, name: &str, state: Option<ArrayState>, way: &Way) -> Markup
         Way::Rescan if operates => { (frame::button(visit, "/rescan", "Rescan now", &[])) }
         Way::Insert(disk) if administers => { (frame::button(visit, "/lab/disk", "Insert", &[("verb", "insert"), ("disk", disk)])) }
         Way::AddDisk if operates && allows(Action::AddDisk) => { a.button href=(array("add")) { "Add Disk" } }
+        Way::Repair if operates && state.is_some_and(repair::is_for) => { a.button href=(array("repair")) { "Verify and Repair" } }
         Way::Rebuild | Way::Resume if operates && allows(Action::Rebuild) => {
             (frame::button(visit, &array("rebuild"), "Rebuild", &[]))
         }

@@ -27,7 +27,7 @@ use crate::{
 /// Path of the page.
 const PATH: &str = "/tapes/runs";
 /// Kinds of runs that have to do with tapes.
-const KINDS: [&str; 3] = ["dump", "restore", "drill"];
+const KINDS: [&str; 4] = ["dump", "restore", "resume", "drill"];
 
 /// `GET /tapes/runs`.
 pub async fn page(visit: Visit) -> Result<Response, Problem> {
@@ -78,8 +78,9 @@ pub async fn of_tapes(visit: &Visit, status: &Value) -> Result<Markup, Problem> 
     let ended = |task: &&Value| is_of_tape(task) && task["running"] != true && !task["last"].is_null();
     let mut ended: Vec<&Value> = list(&schedule, "tasks").iter().filter(ended).collect();
     ended.sort_by_key(|task| std::cmp::Reverse(text(&task["last"], "began")));
+    let latest = ended.iter().map(|task| text(&task["last"], "ended")).max();
     let body = html! {
-        section.panel {
+        section.panel data-ended=(latest.unwrap_or_default()) {
             h2 { "Dumps and restores" }
             @if running.is_empty() && ended.is_empty() { p.hint { "None yet." } }
             @if !running.is_empty() { (table(visit, &running)) }

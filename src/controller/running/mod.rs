@@ -38,7 +38,7 @@ use super::{
     locked,
     log::Log,
     notify::Notifier,
-    order::on_host,
+    order::{Order, on_host},
     schedule::Schedule,
     served::{Finder, Served},
     settings::Remembered,
@@ -210,9 +210,17 @@ impl Controller {
             Ask::Store(ask) => self.inner.answer(ask, tell),
             Ask::Stop { name, disconnect } => self.inner.stop_array(name.as_deref(), disconnect),
             ask => {
+                let order = match &ask {
+                    Ask::Array { order, .. } => Some(order.clone()),
+                    _ => None,
+                };
                 let answered = self.inner.served.answer(ask, tell);
+                let kept = self.inner.keep_pauses();
                 self.inner.ring();
-                answered
+                match (kept, order) {
+                    (Err(error), Some(Order::Pause | Order::Resume)) if answered.is_ok() => Err(error),
+                    _ => answered,
+                }
             }
         }
     }

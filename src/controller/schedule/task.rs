@@ -7,17 +7,21 @@ use std::{
     collections::VecDeque,
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::when::When;
-use crate::controller::{
-    error::{Error, Kind, Result},
-    kept::Kept,
-    order::Mending,
-    store::Store,
+use crate::{
+    controller::{
+        error::{Error, Kind, Result},
+        kept::Kept,
+        order::Mending,
+        store::Store,
+    },
+    dump::{self, context::Contexts},
 };
 
 /// File of the tasks, in the store's state.
@@ -65,6 +69,11 @@ pub enum Deed {
     },
     /// Brings a dump, or parts of it, back.
     Restore(Restore),
+    /// Goes on with a dump that stopped.
+    Resume {
+        /// Identity of its context.
+        context: String,
+    },
     /// Restores a random sample of the newest dump of a tape and compares it.
     Drill {
         /// The tape.
@@ -155,6 +164,7 @@ impl Deed {
             Self::Rebuild { .. } => "rebuild",
             Self::Dump { .. } => "dump",
             Self::Restore(_) => "restore",
+            Self::Resume { .. } => "resume",
             Self::Drill { .. } => "drill",
         }
     }
@@ -163,7 +173,7 @@ impl Deed {
     pub fn array(&self) -> Option<&str> {
         match self {
             Self::Verify { array, .. } | Self::Rebuild { array } => Some(array),
-            Self::Dump { .. } | Self::Restore(_) | Self::Drill { .. } => None,
+            Self::Dump { .. } | Self::Restore(_) | Self::Resume { .. } | Self::Drill { .. } => None,
         }
     }
 
@@ -181,6 +191,7 @@ impl Deed {
                     restore.into.display()
                 )
             }
+            Self::Resume { context } => format!("context {context}"),
             Self::Drill { tape, .. } => tape.display().to_string(),
         }
     }
@@ -196,6 +207,12 @@ impl Deed {
             Self::Dump { source: path, .. } if !path.is_absolute() => Err(refused_relative(path)),
             Self::Dump { tape, .. } | Self::Drill { tape, .. } if !tape.is_absolute() => Err(refused_relative(tape)),
             Self::Restore(restore) => restore.check(store),
+            Self::Resume { context } => {
+                let kept = Contexts::of(Arc::clone(store.state())).get(context);
+                let unknown =
+                    |error: dump::Error| Error::refused(Kind::NotFound, error.to_string(), "'headstack context ls'");
+                kept.map(drop).map_err(unknown)
+            }
             _ => Ok(()),
         }
     }

@@ -18,7 +18,7 @@ use rustix::{fs::FileType, io::Errno};
 
 use self::listing::{Listing, Listings, listings};
 use super::{
-    ROOT,
+    ROOT, directory,
     error::{Error, Result, Trouble},
     images::Images,
     numbers::Numbers,
@@ -188,6 +188,15 @@ impl Walk {
             if leave_out.flagged && status.nodump {
                 continue;
             }
+            if name.len() > directory::NAME_MAX_BYTES {
+                let what = format!(
+                    "its name has {} bytes, and a tape takes {}",
+                    name.len(),
+                    directory::NAME_MAX_BYTES
+                );
+                self.lose(joined(&path, name), what);
+                continue;
+            }
             let name: Arc<[u8]> = name.into();
             let object = self.object(folder, &name, status, numbers, linked)?;
             self.folders[folder].entries.push((name, object));
@@ -331,3 +340,6 @@ impl Walk {
 pub(super) fn junction_target(tree: &Tree, path: &Path) -> PathBuf {
     tree.path().join(path)
 }
+
+#[cfg(test)]
+mod tests;

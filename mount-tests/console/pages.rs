@@ -63,7 +63,9 @@ fn a_verify_tells_what_it_found_and_repairs_what_it_is_asked_to() {
         page.contains(">Verify and Repair<") && !page.contains(">Verify<"),
         "{page}"
     );
-    assert!(operator.get("/").body.contains("href=\"/logical/array/r5/repair\""));
+    super::wait_until("the first page leads there", || {
+        operator.get("/").body.contains("href=\"/logical/array/r5/repair\"")
+    });
     let path = "/logical/array/r5/repair";
     viewer.get(path).ends(403);
     viewer.post(path, &[("repair", "provable")]).ends(403);

@@ -59,6 +59,8 @@ fn a_dump_is_begun_from_the_page() {
         (&*tree, "0", "/tmp/full"),
         (&*tree, "0", ".."),
         (&*tree, "0", ".hidden"),
+        (&*tree, "0", &"x".repeat(300)),
+        (&*format!("/{}", "x".repeat(5000)), "0", "full"),
     ] {
         assert_eq!(try_with(tree, level, tape), 400, "{tree} {level} {tape}");
     }

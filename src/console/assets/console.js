@@ -1,6 +1,8 @@
 // Keeps an open page up to date, draws plots, and remembers nothing. Everything works without it but that.
 (() => {
   "use strict";
+  // On a phone the tabs are a line that is longer than the screen.
+  document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const main = document.querySelector("main[data-live]");
   const offline = document.getElementById("offline");
   if (main && window.EventSource) {

@@ -83,7 +83,7 @@ fn actions(visit: &Visit, name: &str, array: &Value) -> Markup {
             @if visit.may(Role::Operate) {
                 @if allows(Action::AddDisk) { a.button #add-disk href={ (path) "/add" } { "Add Disk" } }
                 @for (verb, label, action) in WORK { @if allows(action) { (frame::button(visit, &format!("{path}/{verb}"), label, &[])) } }
-                @if repair::is_for(state) { a.button #repair href={ (path) "/repair" } { "Verify and Repair" } }
+                @if repair::is_for(array) { a.button #repair href={ (path) "/repair" } { "Verify and Repair" } }
             }
             @if visit.may(Role::Admin) {
                 @if allows(Action::Reshape) { a.button #change href={ (path) "/change" } { "Expand / Migrate" } }

@@ -13,6 +13,7 @@ use crate::{
         frame,
         users::Role,
         visit::{Problem, Visit},
+        words::{list, text},
     },
     controller::{
         Action, ArrayState,
@@ -21,14 +22,17 @@ use crate::{
 };
 
 /// True where an array can be compared with itself, and what is found mended.
-pub fn is_for(state: ArrayState) -> bool {
-    state.allows(Action::Verify) || state == ArrayState::CriticalInconsistency
+pub fn is_for(array: &Value) -> bool {
+    let state = state_of(array);
+    let filled = |member: &Value| text(member, "standing") == "in sync";
+    let is_whole = list(array, "members").iter().all(filled);
+    state.allows(Action::Verify) || state == ArrayState::CriticalInconsistency && is_whole
 }
 
 /// The status, where the array of a name is in a state for it.
 async fn found(visit: &Visit, name: &str) -> Result<Value, Problem> {
     let (status, array) = array_of(visit, name).await?;
-    if !is_for(state_of(&array)) {
+    if !is_for(&array) {
         check(&array, Action::Verify, "Verify")?;
     }
     Ok(status)
@@ -55,13 +59,13 @@ pub async fn page(visit: Visit, Path(name): Path<String>) -> Result<Response, Pr
     Ok(frame::page(&visit, "Logical", &status, body))
 }
 
-fn way(visit: &Visit, name: &str, repair: &str, title: &str, text: Markup) -> Markup {
+fn way(visit: &Visit, name: &str, repair: &str, title: &str, meaning: Markup) -> Markup {
     html! {
         form.card.danger[repair == "redundancy"] method="post" action={ "/logical/array/" (name) "/repair" } {
             h2 { (title) }
             (frame::token(visit))
             input type="hidden" name="repair" value=(repair);
-            (text)
+            (meaning)
             p.row { button.primary type="submit" { (title) } }
         }
     }

@@ -56,7 +56,7 @@ fn table(visit: &Visit, runs: &[Value]) -> Markup {
                 @let task = text(run, "task");
                 tr {
                     td data-label="Task" { strong { (task) } }
-                    td.value data-label="Of" { (text(run, "object")) }
+                    td.value data-label="Of" { div { (text(run, "object")) } }
                     td data-label="Progress" { (logical::work(run)) }
                     td.actions { @if visit.may(Role::Operate) {
                         (frame::button(visit, PATH, "Stop", &[("task", task)]))
@@ -102,8 +102,8 @@ fn ended_row(task: &Value) -> Markup {
     html! {
         tr {
             td data-label="Task" { strong { (text(task, "name")) } }
-            td.value data-label="Of" { (text(task, "object")) }
-            td data-label="Ended" { span class=(tone) { (outcome) } " " span.hint { (text(last, "text")) } }
+            td.value data-label="Of" { div { (text(task, "object")) } }
+            td.value data-label="Ended" { div { span class=(tone) { (outcome) } " " span.hint { (text(last, "text")) } } }
         }
     }
 }

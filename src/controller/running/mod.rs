@@ -210,15 +210,18 @@ impl Controller {
             Ask::Store(ask) => self.inner.answer(ask, tell),
             Ask::Stop { name, disconnect } => self.inner.stop_array(name.as_deref(), disconnect),
             ask => {
-                let order = match &ask {
-                    Ask::Array { order, .. } => Some(order.clone()),
-                    _ => None,
-                };
+                let stops_or_goes_on = matches!(
+                    &ask,
+                    Ask::Array {
+                        order: Order::Pause | Order::Resume,
+                        ..
+                    }
+                );
                 let answered = self.inner.served.answer(ask, tell);
                 let kept = self.inner.keep_pauses();
                 self.inner.ring();
-                match (kept, order) {
-                    (Err(error), Some(Order::Pause | Order::Resume)) if answered.is_ok() => Err(error),
+                match kept {
+                    Err(error) if stops_or_goes_on && answered.is_ok() => Err(error),
                     _ => answered,
                 }
             }

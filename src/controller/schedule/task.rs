@@ -39,6 +39,8 @@ const NAME_MAX_BYTES: usize = 64;
 const ENDED_MAX: usize = 20;
 /// Paths of a restore at most.
 const PATHS_MAX: usize = 1000;
+/// Longest path in bytes, as the host has it.
+const PATH_MAX_BYTES: usize = 4095;
 /// Levels of a cycle at most.
 const CYCLE_MAX: usize = 64;
 
@@ -123,10 +125,10 @@ impl Restore {
     /// [`Kind::Usage`] for paths that are not absolute or too many; [`Kind::Refused`] for a directory that what the
     /// controller remembers is in.
     pub fn check(&self, store: &Store) -> Result<()> {
-        let relative = self.tapes.iter().chain([&self.into]).find(|path| !path.is_absolute());
-        if let Some(path) = relative {
-            return Err(refused_relative(path));
-        }
+        self.tapes
+            .iter()
+            .chain([&self.into])
+            .try_for_each(|path| check_path(path))?;
         let flaw = match self.paths.len() {
             _ if self.tapes.is_empty() => Some("no tape is named".to_owned()),
             count if count > PATHS_MAX => Some(format!("{count} paths are too many, the most is {PATHS_MAX}")),
@@ -151,9 +153,22 @@ impl Restore {
     }
 }
 
-fn refused_relative(path: &Path) -> Error {
-    let message = format!("{}: the controller has another working directory", path.display());
-    Error::refused(Kind::Usage, message, "an absolute path")
+/// Refuses a path that no controller can use.
+fn check_path(path: &Path) -> Result<()> {
+    if !path.is_absolute() {
+        let message = format!("{}: the controller has another working directory", path.display());
+        return Err(Error::refused(Kind::Usage, message, "an absolute path"));
+    }
+    let length = path.as_os_str().len();
+    if length > PATH_MAX_BYTES {
+        let message = format!("a path of {length} bytes is too long");
+        return Err(Error::refused(
+            Kind::Usage,
+            message,
+            format!("at most {PATH_MAX_BYTES}"),
+        ));
+    }
+    Ok(())
 }
 
 impl Deed {
@@ -204,8 +219,8 @@ impl Deed {
                 let remedy = "one such as 0, or a cycle such as 0,1,1,1";
                 Err(Error::refused(Kind::Usage, "a dump takes levels of 0 to 31", remedy))
             }
-            Self::Dump { source: path, .. } if !path.is_absolute() => Err(refused_relative(path)),
-            Self::Dump { tape, .. } | Self::Drill { tape, .. } if !tape.is_absolute() => Err(refused_relative(tape)),
+            Self::Dump { source, tape, .. } => check_path(source).and_then(|()| check_path(tape)),
+            Self::Drill { tape, .. } => check_path(tape),
             Self::Restore(restore) => restore.check(store),
             Self::Resume { context } => {
                 let kept = Contexts::of(Arc::clone(store.state())).get(context);

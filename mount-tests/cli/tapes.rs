@@ -164,7 +164,10 @@ fn what_is_no_tape_is_named() {
     reels.dump("-0").json();
     let tape = reels.tape.as_str();
     headstack(&["restore", "-t", "-s", "9", "-f", tape]).fails(66, &["t.tap: there is no tape file 9", "tape ls"]);
-    for words in [&["dump", "-0", "-f", "-", &reels.tree][..], &["restore", "-t", "-f", "-"]] {
+    for words in [
+        &["dump", "-0", "-f", "-", &reels.tree][..],
+        &["restore", "-t", "-f", "-"],
+    ] {
         reels.run(words).fails(64, &["-: a tape is a file", "./-"]);
     }
     let link = reels.place.at("link.tap");
@@ -174,8 +177,17 @@ fn what_is_no_tape_is_named() {
     headstack(&["restore", "-t", "-f", "/dev/null"]).fails(74, &["null", "a regular file"]);
     // The working directory needs no name.
     let here = Path::new(tape).parent().unwrap();
-    let told = run(Command::new(HEADSTACK).current_dir(here).args(["restore", "-t", "-f", "absent.tap"]), b"");
-    assert!(told.err.starts_with("headstack: volume 1 of the set is missing: absent.tap"), "{told:?}");
+    let told = run(
+        Command::new(HEADSTACK)
+            .current_dir(here)
+            .args(["restore", "-t", "-f", "absent.tap"]),
+        b"",
+    );
+    assert!(
+        told.err
+            .starts_with("headstack: volume 1 of the set is missing: absent.tap"),
+        "{told:?}"
+    );
 }
 
 /// D55: a chain is remembered by its dumps, and forgotten when asked.

@@ -2,9 +2,9 @@
 //!
 //! What the tapes hold is held against stock programs in `dump`; here it is words, codes and what is remembered.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use super::{Place, Ran, headstack};
+use super::{HEADSTACK, Place, Ran, headstack, run};
 use crate::peer::top;
 
 /// A place with a small tree, whose state is kept beside it.
@@ -155,6 +155,39 @@ fn what_cannot_be_dumped_is_refused() {
     headstack(&["restore", "-t", "-f", tape]).fails(65, &["no dump here"]);
     reels.dump("-0").fails(73, &["t.tap"]);
     headstack(&["restore", "-r", "-x", "-f", tape]).ends(64);
+}
+
+/// What is no tape is told by what it is, and a tape file that is not there by its number.
+#[test]
+fn what_is_no_tape_is_named() {
+    let reels = Reels::new();
+    reels.dump("-0").json();
+    let tape = reels.tape.as_str();
+    headstack(&["restore", "-t", "-s", "9", "-f", tape]).fails(66, &["t.tap: there is no tape file 9", "tape ls"]);
+    for words in [
+        &["dump", "-0", "-f", "-", &reels.tree][..],
+        &["restore", "-t", "-f", "-"],
+    ] {
+        reels.run(words).fails(64, &["-: a tape is a file", "./-"]);
+    }
+    let link = reels.place.at("link.tap");
+    std::os::unix::fs::symlink(tape, &link).unwrap();
+    headstack(&["restore", "-t", "-f", &link]).fails(74, &["link.tap", "a symlink is not followed"]);
+    headstack(&["restore", "-t", "-f", &reels.tree]).fails(74, &["tree", "the path of a file"]);
+    headstack(&["restore", "-t", "-f", "/dev/null"]).fails(74, &["null", "a regular file"]);
+    // The working directory needs no name.
+    let here = Path::new(tape).parent().unwrap();
+    let told = run(
+        Command::new(HEADSTACK)
+            .current_dir(here)
+            .args(["restore", "-t", "-f", "absent.tap"]),
+        b"",
+    );
+    assert!(
+        told.err
+            .starts_with("headstack: volume 1 of the set is missing: absent.tap"),
+        "{told:?}"
+    );
 }
 
 /// D55: a chain is remembered by its dumps, and forgotten when asked.

@@ -249,6 +249,32 @@ fn a_tape_keeps_its_place_and_its_protection() {
     headstack(&["tape", "verify", "-f", tape]).text();
 }
 
+/// A dump whose tapes are full goes on when it gets another one, as it is advised.
+#[test]
+fn a_dump_without_a_tape_left_goes_on_with_another() {
+    let reels = Reels::new();
+    let [first, second] = ["v1.tap", "v2.tap"].map(|name| reels.place.at(name));
+    let sizes = ["--capacity", "200K", "--early-warning", "32K"];
+    reels
+        .run(&[&["tape", "create", &first], sizes.as_slice()].concat())
+        .text();
+    let stopped = reels.run(&["dump", "-0", "-f", &first, &reels.tree]);
+    let told = stopped.fails(66, &["volume 2 of the set is missing", "-f TAPE"]);
+    let id = told
+        .split_whitespace()
+        .skip_while(|word| *word != "resume")
+        .nth(1)
+        .unwrap();
+    let elsewhere = format!("{}/v2.tap", reels.tree);
+    reels
+        .run(&["context", "resume", id, "-f", &elsewhere])
+        .fails(64, &["lie in one directory"]);
+    reels.run(&["context", "resume", id, "-f", &second]).text();
+    let out = reels.out("out");
+    headstack(&["restore", "-r", "-f", &first, "-f", &second, "-D", &out]).text();
+    assert_eq!(contents(&out), contents(&reels.tree));
+}
+
 #[test]
 fn a_full_tape_is_followed_by_the_next_volume() {
     let reels = Reels::new();

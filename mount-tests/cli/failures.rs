@@ -69,7 +69,7 @@ fn missing_things_are_66() {
     }
     for verb in ["show", "cat", "latest", "first", "meta", "rm", "append"] {
         headstack(&["series", verb, db, "none"]).fails(66, &[db, "\"none\"", "series ls"]);
-        headstack(&["series", verb, &absent, "none"]).fails(66, &["absent", "series create"]);
+        headstack(&["series", verb, &absent, "none"]).fails(66, &["absent", &format!("series create {absent} NAME")]);
     }
     headstack(&["snapshot", "rm", db, "none", "--yes"]).fails(66, &[db, "\"none\"", "snapshot ls"]);
     headstack(&["series", "ls", &place.at("db/t/10")]).ends(66);

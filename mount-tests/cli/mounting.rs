@@ -107,6 +107,27 @@ fn mount_tells_what_it_did_when_asked() {
     wait_until("the daemon ends", || has_ended(pid));
 }
 
+/// Unmounting waits for the database that is mounted, not for what the table of mounts calls it.
+#[test]
+fn umount_waits_for_its_own_database() {
+    if !can_mount() {
+        return;
+    }
+    let site = Site::new();
+    let other = site.place.at("other");
+    fs::create_dir(&other).unwrap();
+    let lock = fs::File::create(format!("{other}/.headstack.lock")).unwrap();
+    lock.lock().unwrap();
+    assert_eq!(site.mount(&["-o", &format!("fsname={other}")]).text(), "");
+    assert_eq!(
+        headstack(&["umount", &site.mnt]).ends(0).err,
+        "",
+        "nobody waits for the other"
+    );
+    let own = fs::File::open(format!("{}/.headstack.lock", site.place.db)).unwrap();
+    own.try_lock().expect("the daemon has let go of it");
+}
+
 /// True where a process is gone, or is a zombie because nobody reaps orphans here.
 fn has_ended(pid: u64) -> bool {
     let status = fs::read_to_string(format!("/proc/{pid}/status"));

@@ -2,9 +2,9 @@
 //!
 //! What the tapes hold is held against stock programs in `dump`; here it is words, codes and what is remembered.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, process::Command};
 
-use super::{Place, Ran, headstack};
+use super::{HEADSTACK, Place, Ran, headstack, run};
 use crate::peer::top;
 
 /// A place with a small tree, whose state is kept beside it.
@@ -157,6 +157,39 @@ fn what_cannot_be_dumped_is_refused() {
     headstack(&["restore", "-r", "-x", "-f", tape]).ends(64);
 }
 
+/// What is no tape is told by what it is, and a tape file that is not there by its number.
+#[test]
+fn what_is_no_tape_is_named() {
+    let reels = Reels::new();
+    reels.dump("-0").json();
+    let tape = reels.tape.as_str();
+    headstack(&["restore", "-t", "-s", "9", "-f", tape]).fails(66, &["t.tap: there is no tape file 9", "tape ls"]);
+    for words in [
+        &["dump", "-0", "-f", "-", &reels.tree][..],
+        &["restore", "-t", "-f", "-"],
+    ] {
+        reels.run(words).fails(64, &["-: a tape is a file", "./-"]);
+    }
+    let link = reels.place.at("link.tap");
+    std::os::unix::fs::symlink(tape, &link).unwrap();
+    headstack(&["restore", "-t", "-f", &link]).fails(74, &["link.tap", "a symlink is not followed"]);
+    headstack(&["restore", "-t", "-f", &reels.tree]).fails(74, &["tree", "the path of a file"]);
+    headstack(&["restore", "-t", "-f", "/dev/null"]).fails(74, &["null", "a regular file"]);
+    // The working directory needs no name.
+    let here = Path::new(tape).parent().unwrap();
+    let told = run(
+        Command::new(HEADSTACK)
+            .current_dir(here)
+            .args(["restore", "-t", "-f", "absent.tap"]),
+        b"",
+    );
+    assert!(
+        told.err
+            .starts_with("headstack: volume 1 of the set is missing: absent.tap"),
+        "{told:?}"
+    );
+}
+
 /// D55: a chain is remembered by its dumps, and forgotten when asked.
 #[test]
 fn dumps_are_remembered_and_forgotten() {
@@ -214,6 +247,32 @@ fn a_tape_keeps_its_place_and_its_protection() {
     let files = reels.run(&["tape", "ls", tape, "--json"]).json();
     assert_eq!(files["files"].as_array().unwrap().len(), 1, "the second dump is gone");
     headstack(&["tape", "verify", "-f", tape]).text();
+}
+
+/// A dump whose tapes are full goes on when it gets another one, as it is advised.
+#[test]
+fn a_dump_without_a_tape_left_goes_on_with_another() {
+    let reels = Reels::new();
+    let [first, second] = ["v1.tap", "v2.tap"].map(|name| reels.place.at(name));
+    let sizes = ["--capacity", "200K", "--early-warning", "32K"];
+    reels
+        .run(&[&["tape", "create", &first], sizes.as_slice()].concat())
+        .text();
+    let stopped = reels.run(&["dump", "-0", "-f", &first, &reels.tree]);
+    let told = stopped.fails(66, &["volume 2 of the set is missing", "-f TAPE"]);
+    let id = told
+        .split_whitespace()
+        .skip_while(|word| *word != "resume")
+        .nth(1)
+        .unwrap();
+    let elsewhere = format!("{}/v2.tap", reels.tree);
+    reels
+        .run(&["context", "resume", id, "-f", &elsewhere])
+        .fails(64, &["lie in one directory"]);
+    reels.run(&["context", "resume", id, "-f", &second]).text();
+    let out = reels.out("out");
+    headstack(&["restore", "-r", "-f", &first, "-f", &second, "-D", &out]).text();
+    assert_eq!(contents(&out), contents(&reels.tree));
 }
 
 #[test]

@@ -124,7 +124,7 @@ fn settings_have_the_guides_defaults() {
         assert_eq!(chosen(name), default, "{name}");
     }
     assert!(
-        page.contains("name=\"port\" type=\"number\" min=\"0\" max=\"65535\" value=\"7402\""),
+        page.contains("name=\"port\" type=\"number\" min=\"1\" max=\"65535\" value=\"7402\""),
         "{page}"
     );
     browser

@@ -2,6 +2,8 @@
 //!
 //! What a page did is looked at with the command line, and what the command line did with a page.
 
+use std::os::unix::fs::FileExt as _;
+
 use super::{Served, said};
 
 /// R26, R27, R28, R30: the Maintenance box offers what the state allows; what is asked for all the same is refused with 409.
@@ -37,6 +39,56 @@ fn maintenance_offers_what_the_state_allows() {
     browser.post("/logical/array/r5/rebuild", &[]).ends(409);
     browser.post("/logical/array/r5/delete", &[("typed", "r6")]).ends(409);
     assert_eq!(served.status()["arrays"][0]["name"], "r5");
+}
+
+/// R27: a verify tells what it found; a repair says first what it writes, and writes over what may be right for an admin only,
+/// who types the name.
+#[test]
+fn a_verify_tells_what_it_found_and_repairs_what_it_is_asked_to() {
+    let served = Served::with_array(3);
+    let [admin, operator, viewer] =
+        [("anna", "admin"), ("otto", "operate"), ("vera", "view")].map(|(user, role)| served.browser(user, role));
+    let ended = |text: &str| {
+        super::wait_until(text, || served.events().contains(text));
+    };
+    operator.post("/logical/array/r5/verify", &[]).ends(303);
+    ended("verify of array r5 ended: array r5 is clean");
+    let disk = std::fs::File::options().write(true).open(served.disk(0)).unwrap();
+    disk.write_all_at(&[7; 4096], 8 << 20).unwrap();
+    operator.post("/logical/array/r5/verify", &[]).ends(303);
+    ended("verify of array r5 ended: array r5: 4096 bytes do not agree, 4096 of them are left so");
+    served.wait_for("Critical – Inconsistency");
+    let page = operator.get("/logical/array/r5").ends(200).body;
+    assert!(
+        page.contains(">Verify and Repair<") && !page.contains(">Verify<"),
+        "{page}"
+    );
+    super::wait_until("the first page leads there", || {
+        operator.get("/").body.contains("href=\"/logical/array/r5/repair\"")
+    });
+    let path = "/logical/array/r5/repair";
+    viewer.get(path).ends(403);
+    viewer.post(path, &[("repair", "provable")]).ends(403);
+    let page = operator.get(path).ends(200).body;
+    assert!(
+        page.contains("Written are") && !page.contains("name=\"typed\""),
+        "{page}"
+    );
+    operator
+        .post(path, &[("repair", "redundancy"), ("typed", "r5")])
+        .ends(403);
+    operator.post(path, &[("repair", "all")]).ends(400);
+    operator.post(path, &[("repair", "provable")]).ends(303);
+    ended("verify and repair of array r5 ended: array r5: 4096 bytes do not agree, 4096 of them are left so");
+    assert!(admin.get(path).ends(200).body.contains("name=\"typed\""));
+    admin.post(path, &[("repair", "redundancy"), ("typed", "r6")]).ends(409);
+    admin.post(path, &[("repair", "redundancy"), ("typed", "r5")]).ends(303);
+    ended("bytes were compared; 4096 of them did not agree and were mended");
+    served.wait_for("Normal");
+    said(&["disk", "pull", &served.disk(1)]);
+    served.wait_for("Critical – missing disk");
+    admin.get(path).ends(409);
+    admin.post(path, &[("repair", "provable")]).ends(409);
 }
 
 /// R51: each step of recovery that a page can do is a link or a button there, for who may and while the state allows it; its

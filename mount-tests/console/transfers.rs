@@ -60,6 +60,8 @@ fn a_dump_is_begun_from_the_page() {
         (&*tree, "0", "/tmp/full"),
         (&*tree, "0", ".."),
         (&*tree, "0", ".hidden"),
+        (&*tree, "0", &"x".repeat(300)),
+        (&*format!("/{}", "x".repeat(5000)), "0", "full"),
     ] {
         assert_eq!(try_with(tree, level, tape), 400, "{tree} {level} {tape}");
     }
@@ -215,6 +217,43 @@ fn a_restore_into_the_store_tells_of_the_arrays() {
     );
 }
 
+/// D19: one array of a store is chosen on the page, and it alone is on the tape; a higher level builds on that dump.
+#[test]
+fn one_array_is_dumped_alone() {
+    let served = Served::with_array(3);
+    let browser = served.browser("otto", "operate");
+    let array = format!("{}/arrays/r5.img", served.store());
+    let page = browser.get("/tapes").ends(200).body;
+    assert!(
+        page.contains(&format!("<option value=\"{array}\">Array r5</option>")),
+        "{page}"
+    );
+    let tape = served.file("tapes/one.tap");
+    let tape = tape.to_str().unwrap();
+    let told = |words: &[&str]| -> Value { serde_json::from_str(&said(words)).unwrap() };
+    for level in ["0", "1"] {
+        let before = finished(&served);
+        let form = [("what", &*array), ("tree", ""), ("level", level), ("tape", "one")];
+        browser.post("/tapes/dump", &form).ends(303);
+        wait_until("the dump has ended", || finished(&served) > before);
+    }
+    let files = told(&["tape", "ls", "--json", tape]);
+    for level in [0, 1] {
+        let file = &files["files"][level];
+        assert_eq!((&file["level"], &file["path"]), (&level.into(), &array.as_str().into()));
+    }
+    let listed = told(&["restore", "-t", "--json", "-f", tape]);
+    let objects = listed["objects"].as_array().unwrap().iter();
+    let paths: Vec<&str> = objects.map(|object| object["path"].as_str().unwrap()).collect();
+    assert_eq!(paths, [".", "./arrays", "./arrays/r5.img"]);
+    let other = format!("{}/arrays/r6.img", served.store());
+    let form = [("what", &*other), ("level", "0"), ("tape", "one")];
+    browser.post("/tapes/dump", &form).ends(303);
+    wait_until("the dump has failed", || {
+        served.events().contains("there is no array r6.img")
+    });
+}
+
 /// The process that does a task of the controller.
 fn verb_of(served: &Served) -> Pid {
     let parent = served.controller.id().to_string();
@@ -266,8 +305,46 @@ fn a_run_is_watched_and_stopped() {
         assert!(served.events().contains(&format!("TaskStopped: the task {task}")));
         browser.post("/tapes/runs", &[("task", &task)]).ends(404);
     }
+    let contexts = || -> Vec<String> {
+        let listed = said(&[
+            "context",
+            "ls",
+            "--json",
+            "--state",
+            &format!("{}/state", served.store()),
+        ]);
+        let listed: Value = serde_json::from_str(&listed).unwrap();
+        let ids = listed["contexts"].as_array().unwrap().iter();
+        ids.map(|context| context["context_identifier"].as_str().unwrap().to_owned())
+            .collect()
+    };
     let page = browser.get("/tapes").ends(200).body;
-    assert!(page.contains("2 entries were displayed"), "{page}");
+    assert!(
+        page.contains("2 entries were displayed") && page.matches(">Resume<").count() == 2,
+        "{page}"
+    );
+    // One of them goes on to its end.
+    let id = contexts()[0].clone();
+    let viewer = served.browser("vera", "view");
+    assert!(!viewer.get("/tapes").ends(200).body.contains(">Resume<"));
+    viewer.post("/tapes/resume", &[("context", &id)]).ends(403);
+    for unknown in ["", "../users", "00000000-0000-4000-8000-000000000000"] {
+        browser.post("/tapes/resume", &[("context", unknown)]).ends(404);
+    }
+    let before = finished(&served);
+    browser.post("/tapes/resume", &[("context", &id)]).ends(303);
+    wait_until("the dump that went on has ended", || finished(&served) > before);
+    assert!(
+        served
+            .events()
+            .contains(&format!("otto: let the dump of context {id} go on"))
+    );
+    assert!(!contexts().contains(&id));
+    let page = browser.get("/tapes").ends(200).body;
+    assert!(
+        page.contains("1 entry was displayed") && page.contains("the dump is whole: level 0"),
+        "{page}"
+    );
     let failed = run(&["sched", "stop", "dump_1", "--store", &served.store()], "");
     assert_eq!(failed.status.code(), Some(66), "{failed:?}");
 }

@@ -85,6 +85,45 @@ fn a_single_file_costs_little_reading() {
     assert_eq!(fs::read_dir(stage.path("one")).unwrap().count(), 1);
 }
 
+/// Of a tape that ends early, or on which nothing lies where it should, single files are looked for once for all of them.
+#[test]
+fn files_that_are_not_where_they_should_be_are_looked_for_together() {
+    let mut stage = Stage::new();
+    fs::create_dir(stage.path("tree/d")).unwrap();
+    for number in 0..60 {
+        fs::write(stage.path("tree/d").join(format!("f{number:02}")), vec![7; 100_000]).unwrap();
+    }
+    let volumes = stage.listed("t", Container::Flat);
+    stage.dump(0, volumes.clone());
+    let (found, reader) = scanned(volumes.clone());
+    let whole = reader.read_bytes();
+    fs::write(stage.path("state/toc"), &found.contents).unwrap();
+    let tape = fs::read(stage.path("tapes/t")).unwrap();
+    let wrong = Places::decode(&found.places.encode().replace("\t1\t", "\t1\t1")).unwrap();
+    let restored = |bytes: &[u8], places: &Places, name: &str| {
+        fs::write(stage.path("tapes/t"), bytes).unwrap();
+        let mut names = contents(stage.host("state"), "toc".into()).unwrap();
+        let mut reader = Reader::open(volumes.clone(), 0).unwrap();
+        let choice = Choice::of(&["d".into()]);
+        let told = extract_placed(&mut names, &mut reader, places, &destination(&stage, name), &choice).unwrap();
+        assert!(
+            reader.read_bytes() < 3 * whole,
+            "{} of {whole} bytes",
+            reader.read_bytes()
+        );
+        (
+            told.lost.len(),
+            fs::read_dir(stage.path(name).join("d")).unwrap().count(),
+        )
+    };
+    assert_eq!(restored(&tape, &wrong, "wrong"), (0, 60));
+    let (lost, left) = restored(&tape[..tape.len() / 2], &found.places, "short");
+    assert!(
+        (29..=32).contains(&lost) && lost + left >= 60,
+        "{lost} lost, {left} left"
+    );
+}
+
 /// A dump notes the very things that a reader of the tape finds: in the state directory, and behind itself on the tape, where
 /// the next dump takes the place of that and tells of both.
 #[test]

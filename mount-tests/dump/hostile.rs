@@ -21,6 +21,7 @@ use headstack::{
         Error,
         reader::Reader,
         restore::{Choice, Destination, extract},
+        verify::verify,
     },
     tape::Container,
 };
@@ -344,6 +345,104 @@ fn directories_without_a_bottom_are_told() {
         "{:?}",
         told.troubles.iter().take(5).collect::<Vec<_>>()
     );
+}
+
+/// The most memory that this process ever had, in KiB.
+fn peak_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// A number in a header or behind it.
+fn put(block: &mut [u8], at: usize, value: u64, length: usize) {
+    block[at..at + length].copy_from_slice(&value.to_le_bytes()[..length]);
+}
+
+/// The beginning of our tape up to its first directory, and that directory's header.
+fn before_directories() -> (Vec<u8>, Vec<u8>) {
+    let stream = &HEALTHY.whole;
+    let is_inode = |header: &usize| stream[header * BLOCK] == 2;
+    let root = headers(stream).into_iter().find(is_inode).unwrap() * BLOCK;
+    (stream[..root].to_vec(), stream[root..root + BLOCK].to_vec())
+}
+
+/// A directory and a map that claim to be as long as can be, of which a tape of a few blocks has the two ends: what is between
+/// them takes no memory.
+#[test]
+fn lengths_that_tapes_claim_take_no_memory() {
+    let before = peak_kib();
+    let (mut stream, header) = before_directories();
+    let size = 1_u64 << 30;
+    for (kind, offset) in [(2, 0), (4, size - 1024)] {
+        let mut segment = [&header[..], &[0; BLOCK]].concat();
+        put(&mut segment, 0, kind, 4);
+        put(&mut segment, 16, (stream.len() / BLOCK) as u64, 4);
+        put(&mut segment, 40, size, 8);
+        put(&mut segment, 160, 1, 4);
+        put(&mut segment, 164, 1, 1);
+        put(&mut segment, 1000, offset, 8);
+        mend(&mut segment, 0, 1);
+        stream.extend(segment);
+    }
+    let jail = Jail::new();
+    assert!(!played(&jail, &[stream]).is_silent());
+
+    // The label, a map, what cannot be read, and the map's last block.
+    let label = &HEALTHY.whole[..BLOCK];
+    let map = headers(&HEALTHY.whole)
+        .into_iter()
+        .find(|header| HEALTHY.whole[header * BLOCK] == 6);
+    let map = &HEALTHY.whole[map.unwrap() * BLOCK..][..BLOCK];
+    let count = (1_u64 << 19) - 1;
+    let mut first = [label, map].concat();
+    put(&mut first, BLOCK + 160, count, 4);
+    mend(&mut first, 1, 0);
+    let mut last = [&[0xFF; BLOCK][..], map].concat();
+    put(&mut last, BLOCK + 16, 2 + count, 4);
+    mend(&mut last, 1, 0);
+    let framed = |class: u32, bytes: &[u8]| {
+        let word = (class << 28 | u32::try_from(bytes.len()).unwrap()).to_le_bytes();
+        [&word, bytes, &word].concat()
+    };
+    let tape = [framed(0, &first), framed(8, b"lost"), framed(0, &last), vec![0; 8]].concat();
+    assert!(!play(&jail, &volumes(&[tape], Container::Tap)).is_silent());
+    let grown = peak_kib().saturating_sub(before);
+    assert!(grown < 256 << 10, "{grown} KiB for a tape of a few");
+}
+
+/// A map that promises numbers by the hundred thousand which nothing names: they are told together.
+#[test]
+fn promises_without_names_are_told_together() {
+    let stream = &HEALTHY.whole;
+    let map = headers(stream)
+        .into_iter()
+        .find(|header| stream[header * BLOCK] == 3)
+        .unwrap();
+    let mut hostile = stream[..(map + 1) * BLOCK].to_vec();
+    let blocks = 64;
+    put(&mut hostile[map * BLOCK..], 160, blocks, 4);
+    hostile.extend(vec![0x55; usize::try_from(blocks).unwrap() * BLOCK]);
+    mend(&mut hostile, map, usize::try_from(blocks).unwrap());
+    let jail = Jail::new();
+    let disk = volumes(&[hostile], Container::Flat);
+    let open = || Reader::open(disk.clone(), 0).unwrap();
+    let target = Destination::open(&jail.target()).unwrap();
+    let restored = extract(&mut open(), &target, &Choice::all()).unwrap();
+    let verified = verify(&mut open()).unwrap();
+    for (troubles, lost) in [(restored.troubles, restored.lost), (verified.troubles, verified.lost)] {
+        assert!(
+            troubles.len() < 1100 && lost.len() < 1100,
+            "{} troubles",
+            troubles.len()
+        );
+        let more = 64 * 1024 * 4 - 1000;
+        let told = troubles
+            .iter()
+            .any(|trouble| trouble.path == Path::new(&format!("{more} more numbers")));
+        assert!(told, "{:?}", troubles.last());
+    }
+    jail.check();
 }
 
 /// A directory that somebody swaps with a link to another place, as fast as can be: nothing of the tape ever goes there.

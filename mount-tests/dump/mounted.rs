@@ -606,7 +606,7 @@ fn series_come_back_as_series_in_the_root_of_a_mount() {
 }
 
 /// D08, D33: a chain of dumps of a mount under live appends, restored level by level into the root of another one: series grow,
-/// come, go and change their names there as they did.
+/// come, go and change their names there as they did; those that go are named.
 #[test]
 fn increments_go_on_top_of_a_restored_mount() {
     if !root() {
@@ -646,12 +646,14 @@ fn increments_go_on_top_of_a_restored_mount() {
             ));
             let output = restore(file, &target);
             assert!(output.status.success(), "level {level}: {output:?}");
+            let told = String::from_utf8(output.stderr).unwrap();
             let back = fs::read(other.path("grows/raw")).unwrap();
             let live = fs::read(raw("grows")).unwrap();
             assert!(back.len() >= before && live.starts_with(&back) && back.len() % 16 == 0);
+            told
         };
         let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            level("-0", "1");
+            assert_eq!(level("-0", "1"), "");
             mount.series("comes");
             appender(&raw("comes")).write_all(&records(5..50)).unwrap();
             for name in ["goes", "again"] {
@@ -663,9 +665,15 @@ fn increments_go_on_top_of_a_restored_mount() {
             fs::rename(mount.path("varlen/old"), mount.path("varlen/new")).unwrap();
             appender(&raw("new")).write_all(&records(2000..2100)).unwrap();
             fs::write(mount.path("stays/meta"), r#"{"unit":"V"}"#).unwrap();
-            level("-1", "2");
+            let told = level("-1", "2");
+            let removed: Vec<&str> = told.lines().filter(|line| line.contains("was removed")).collect();
+            assert_eq!(removed.len(), 2, "{told}");
+            for name in ["again", "goes"] {
+                let sentence = format!("{name}: is gone from the dump, and was removed");
+                assert!(removed.iter().any(|line| line.ends_with(&sentence)), "{told}");
+            }
             appender(&raw("comes")).write_all(&records(60..70)).unwrap();
-            level("-2", "3");
+            assert_eq!(level("-2", "3"), "");
         }));
         stop.store(true, Ordering::Relaxed);
         result.unwrap();

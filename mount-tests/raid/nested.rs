@@ -13,6 +13,7 @@ use headstack::{
         discover::{discover, open},
         metadata::identity::{Time, Uuid},
         nested::create_nested,
+        rebuild::Ending,
         reshape::Plan,
     },
     storage::HostDirectory,
@@ -184,4 +185,85 @@ fn kernel_takes_the_raid_50_that_grew() {
         "{said}"
     );
     assert_eq!(said.matches("- correct").count(), 2, "{said}");
+}
+
+/// R10, R59: a RAID 50 whose growth was cut off in its first leg, or in its second, Linux takes leg by leg: md moves each on
+/// from where it stands, finds its parity right, and over them every byte; what it left we take in at once.
+#[test]
+fn kernel_goes_on_with_the_growth_of_a_raid_50_that_was_killed() {
+    let Some(kernel) = Kernel::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let mut script = String::from(
+        "set -e\n\
+         idle() { s=/sys/block/$1/md; n=0\n\
+          while [ \"$(cat $s/sync_action)\" != idle ] || [ \"$(cat $s/reshape_position)\" != none ]; do\n\
+          sleep 0.1; n=$((n+1)); [ $n -lt 300 ] || { cat /proc/mdstat; exit 1; }; done; }\n\
+         check() { idle $1; test \"$(cat $s/degraded)\" = 0; echo check >$s/sync_action; idle $1; \
+          test \"$(cat $s/mismatch_cnt)\" = 0; }\n",
+    );
+    let mut left = Vec::new();
+    let mut disks = Vec::new();
+    for (case, (prefix, leg)) in [("a", 0), ("b", 1)].into_iter().enumerate() {
+        let count = 8;
+        disks.extend((0..count).map(|n| image(folder.path(), &format!("{prefix}{n}.img"), 12 * MIB)));
+        let images = images(folder.path(), prefix, count);
+        let new = |(image, number): (&Image, u8)| NewImage {
+            image: image.clone(),
+            uuid: uuid(number),
+        };
+        let members: Vec<_> = images.iter().zip(0..6).map(|pair| Some(new(pair))).collect();
+        let array = create_nested(&wish(), &members, &[]).unwrap();
+        let data = words(array.size_bytes());
+        array.write_at(&data, 0, true).unwrap();
+        let plan = Plan {
+            images: images.iter().zip(0..).skip(6).map(new).collect(),
+            ..Plan::default()
+        };
+        array.begin_reshape(&plan).unwrap();
+        let mut steps = 0;
+        let ended = array.reshape(&mut |_| {
+            steps += u8::from(leg == 0 || array.legs()[0].status().reshape.is_none());
+            // The last step of the first leg is told when that has not ended yet.
+            let enough = steps == 2;
+            array.write_at(&data[..4096], 0, false).unwrap();
+            if enough {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        assert_eq!(ended.unwrap(), Ending::Stopped);
+        let stages: Vec<_> = array.legs().iter().map(|leg| leg.status().reshape).collect();
+        assert_eq!(stages.iter().map(Option::is_some).collect::<Vec<_>>(), [leg == 0, true]);
+        let moved = stages[leg].as_ref().unwrap();
+        assert!(
+            0 < moved.done_bytes && moved.done_bytes < moved.whole_bytes,
+            "{moved:?}"
+        );
+        drop(array);
+        fs::write(folder.path().join("words"), &data).unwrap();
+        let disk = |n: usize| format!("/dev/ubd{}", char::from(b'a' + u8::try_from(case * count + n).unwrap()));
+        let of = |all: [usize; 4]| all.map(disk).join(" ");
+        writeln!(
+            script,
+            "mdadm --assemble /dev/md1 {} 2>&1 </dev/null; mdadm --assemble /dev/md2 {} 2>&1 </dev/null\n\
+             check md1; check md2; mdadm --assemble /dev/md3 /dev/md1 /dev/md2 2>&1; cmp /dev/md3 words; echo same\n\
+             for n in 3 1 2; do mdadm --stop /dev/md$n 2>&1; done",
+            of([0, 1, 2, 6]),
+            of([3, 4, 5, 7])
+        )
+        .unwrap();
+        left.push((images, data));
+    }
+    let said = kernel.run(folder.path(), &script, &disks);
+    assert_eq!(said.matches("same").count(), 2, "{said}");
+    for (images, data) in left {
+        let found = discover(&images);
+        assert_eq!(found.arrays.len(), 1, "{found:?}");
+        let array = open(&found.arrays[0], Assembly::default()).unwrap();
+        let ended = array.reshape(&mut |_| ControlFlow::Continue(())).unwrap();
+        let bytes = whole(&array);
+        assert_eq!((ended, array.status().reshape), (Ending::Complete, None));
+        assert!(bytes.len() > data.len() + data.len() / 4 && bytes[..data.len()] == data);
+    }
 }

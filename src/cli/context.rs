@@ -2,7 +2,10 @@
 //!
 //! The two listings have the words and the layout that operators of filers know; programs take `--json`.
 
-use std::{path::Path, time::UNIX_EPOCH};
+use std::{
+    path::{Path, PathBuf},
+    time::UNIX_EPOCH,
+};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -14,14 +17,14 @@ use super::{
         source::{arrays_of, is_there, release},
         told,
     },
-    exit::{Code, resumable},
+    exit::{Code, Failure, resumable},
     output::{Cell, JsonOption, Output, confirm},
-    reels::StateArgument,
+    reels::{StateArgument, parent_of},
 };
 use crate::{
     dump::{
         Error,
-        context::{Context, Contexts, RESTART_PASS},
+        context::{Context, Contexts, Keeper, RESTART_PASS},
         dumpdates::Dumpdates,
         writer::resume_with,
     },
@@ -74,11 +77,16 @@ pub struct Show {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  headstack context resume 330e6739-0179-41e6-a299-005056bb4bc9")]
+  headstack context resume 330e6739-0179-41e6-a299-005056bb4bc9
+  headstack context resume 330e6739-0179-41e6-a299-005056bb4bc9 -f more.tap
+      its tapes were full")]
 pub struct Resume {
     /// Identity, as the list has it
     #[arg(value_name = "ID")]
     id: String,
+    /// Further tape, where those that it has are full; once for each, in order
+    #[arg(short = 'f', long = "file", value_name = "TAPE", value_hint = clap::ValueHint::FilePath)]
+    tapes: Vec<PathBuf>,
     #[command(flatten)]
     state: StateArgument,
     #[command(flatten)]
@@ -248,13 +256,14 @@ impl Resume {
         let state = self.state.open()?;
         let _session = dumping::session(&*state)?;
         let mut keeper = Contexts::of(state.clone()).take(&self.id)?;
+        self.add_tapes(&mut keeper)?;
         let mut dates = Dumpdates::open(state.clone())?;
         let there = is_there(keeper.context());
         let context = keeper.context().clone();
         let log = dumping::log_of(&*state, &context);
         log.tell("Start", &format!("Level {}, restart", context.order.level));
         let result = dumping::watched(&log, context.clone(), &mut |watch| {
-            let arrays = arrays_of(&context.tree)?;
+            let arrays = arrays_of(&context)?;
             Ok(resume_with(&mut keeper, there, arrays, &mut dates, watch)?)
         });
         if let Err(error) = result {
@@ -267,6 +276,30 @@ impl Resume {
         }
         let summary = dumping::ended(keeper, &log, result)?;
         told(Output::of_json("context resume", self.json), &context.order, &summary)
+    }
+}
+
+impl Resume {
+    /// Adds tapes to those that the dump has.
+    fn add_tapes(&self, keeper: &mut Keeper) -> Result<()> {
+        let mut reels = keeper.context().reels.clone();
+        for tape in &self.tapes {
+            let directory = std::path::absolute(parent_of(tape))?;
+            let name = tape.file_name().map(PathBuf::from);
+            if !name.is_some_and(|name| reels.add(&directory, name)) {
+                let message = format!("{}: the volumes of a set lie in one directory", tape.display());
+                return Err(Failure::new(
+                    Code::Usage,
+                    message,
+                    "a name beside those of the set, which no -M numbers",
+                )
+                .into());
+            }
+        }
+        if reels != keeper.context().reels {
+            keeper.change(|context| context.reels = reels)?;
+        }
+        Ok(())
     }
 }
 

@@ -24,7 +24,7 @@ use super::{
     },
     exit::{Code, Failure},
     output::{Cell, JsonOption, Output},
-    reels::{StateArgument, absolute, tell},
+    reels::{StateArgument, tell},
     restoring::TargetOptions,
 };
 use crate::{
@@ -105,7 +105,7 @@ impl Arguments {
             let restoring = scope.spawn(|| restore(reading, &destination, &size_bytes));
             let frozen = source.freeze(self.snapshot.as_deref(), &mut keeper, &*state);
             let dumped = frozen.and_then(|()| {
-                let tree = tree_of(&keeper.context().tree)?;
+                let tree = tree_of(keeper.context())?;
                 dumping::watched(&log, keeper.context().clone(), &mut |watch| {
                     let Watch { notice, stop } = watch;
                     let notice = &mut |told: &Notice| {
@@ -155,7 +155,7 @@ impl Arguments {
             host: host(),
             honour_nodump_from: 1,
             identity,
-            path: absolute(&self.tree)?,
+            path: source.known_as(),
             update: false,
             scope: source.scope(),
             history: false,

@@ -43,7 +43,7 @@ const FACTOR: u32 = 10;
 /// Level 0 takes everything, a higher one what changed since the latest dump of a lower level that was made with -u. The
 /// dump goes behind what is on the tape. One that is stopped or killed while it writes files is kept as a context, which
 /// `headstack context resume` goes on with. Of a mounted database a snapshot is dumped, so that it may be written meanwhile; of
-/// a store each array is one object, arrays/NAME.img, read at one moment while it is served.
+/// a store each array is one object, arrays/NAME.img, read at one moment while it is served; STORE/arrays/NAME.img is one alone.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,7 +53,9 @@ Examples:
   headstack dump -0 --flat -f data.dump /srv/data
       a stream that stock restore takes with -f
   headstack dump -0 -f full.tap -e 'EXCLUDE=*.tmp,core' /srv/data
-      without files of these names")]
+      without files of these names
+  headstack dump -0 -u -f r5.tap /srv/store/arrays/r5.img
+      one array of a store")]
 pub struct Arguments {
     /// Level, 0 to 31; also as -0 to -31. 0 by default
     #[arg(long, value_name = "N")]
@@ -154,7 +156,7 @@ impl Arguments {
         let mut keeper = Contexts::of(state.clone()).begin(kept)?;
         let frozen = source.freeze(self.snapshot.as_deref(), &mut keeper, &*state);
         let result = frozen.and_then(|()| {
-            let tree = tree_of(&keeper.context().tree)?;
+            let tree = tree_of(keeper.context())?;
             dumping::watched(&log, keeper.context().clone(), &mut |watch| {
                 let keeper = Some(&mut keeper);
                 Ok(dump_kept(&tree, &order, volumes.clone(), &mut dates, keeper, watch)?)
@@ -177,7 +179,7 @@ impl Arguments {
             host: host(),
             honour_nodump_from: self.honour_nodump_from,
             identity,
-            path: absolute(&self.path)?,
+            path: source.known_as(),
             update: self.update || told.flag("UPDATE")?.unwrap_or(false),
             scope: source.scope(),
             history: !self.no_history && told.flag("HIST")?.unwrap_or(true),

@@ -258,11 +258,13 @@ pub fn remedy_of(error: &series::Error) -> Option<String> {
     use series::Error;
     let remedy = match error {
         Error::DoesNotExist {
-            what: "database", path, ..
+            what: "database",
+            name,
+            path,
         } => {
             format!(
                 "'headstack series create {} NAME', which makes the database too",
-                path.display()
+                path.join(name).display()
             )
         }
         Error::DoesNotExist { what, path, .. } => {

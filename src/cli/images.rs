@@ -21,7 +21,7 @@ use crate::{
         discover::{ArraySet, Contents, Discovery, ImageReport, discover},
         metadata::identity::Time,
     },
-    storage::{Access, HostDirectory},
+    storage::{Access, HostDirectory, natural},
 };
 
 /// The image of a path.
@@ -81,7 +81,7 @@ pub fn images(paths: &[PathBuf]) -> Result<Vec<Image>> {
                 names.push(path);
             }
         }
-        names.sort();
+        names.sort_by(|one, other| natural(one.as_os_str().as_encoded_bytes(), other.as_os_str().as_encoded_bytes()));
         for name in names {
             found.push(image(&name)?);
         }

@@ -13,9 +13,9 @@ use clap::Args;
 
 use super::exit::{Code, Failure};
 use crate::{
-    dump::{Lost, Trouble, reader::Reader},
+    dump::{Error, Lost, Trouble, reader::Reader},
     storage::HostDirectory,
-    tape::{Container, Limits, Names, Volumes, remembered::Memory},
+    tape::{self, Container, Limits, Names, Volumes, remembered::Memory},
 };
 
 /// Where is remembered what outlives a command.
@@ -106,6 +106,15 @@ impl TapesArgument {
     /// # Errors
     /// The tapes lie in several directories, or in none that exists.
     pub fn volumes(&self, container: Container, factor: u32, limits: Limits) -> Result<Volumes> {
+        if self.tapes.iter().any(|tape| tape == Path::new("-")) {
+            let remedy = "'./-' for a file of that name, 'headstack copy' for no tape at all";
+            return Err(Failure::new(
+                Code::Usage,
+                "-: a tape is a file, and no stream is read or written",
+                remedy,
+            )
+            .into());
+        }
         let mut names = Vec::new();
         let parent = parent_of(self.first());
         for tape in &self.tapes {
@@ -137,8 +146,13 @@ impl TapesArgument {
     /// As [`TapesArgument::volumes`] and [`Reader::open`].
     pub fn reader(&self, file: u32) -> Result<Reader> {
         let volumes = self.volumes(Container::Tap, READ_FACTOR, Limits::default())?;
-        let opened = Reader::open(volumes, file.saturating_sub(1));
-        opened.with_context(|| parent_of(self.first()).display().to_string())
+        match Reader::open(volumes, file.saturating_sub(1)) {
+            Err(Error::Tape(tape::Error::OutOfTape { .. })) => {
+                let message = format!("{}: there is no tape file {file}", self.first().display());
+                Err(Failure::new(Code::NotFound, message, "'headstack tape ls' for what is on it").into())
+            }
+            opened => beside(self.first(), opened),
+        }
     }
 }
 
@@ -149,6 +163,17 @@ const READ_FACTOR: u32 = 256;
 pub fn parent_of(tape: &Path) -> PathBuf {
     let parent = tape.parent().filter(|parent| !parent.as_os_str().is_empty());
     parent.unwrap_or(Path::new(".")).to_path_buf()
+}
+
+/// Names the directory of a tape in what went wrong with it, unless that is the working directory.
+///
+/// # Errors
+/// What went wrong.
+pub fn beside<T>(tape: &Path, result: Result<T, impl Into<anyhow::Error>>) -> Result<T> {
+    result.map_err(|error| match (parent_of(tape), error.into()) {
+        (parent, error) if parent == Path::new(".") => error,
+        (parent, error) => error.context(parent.display().to_string()),
+    })
 }
 
 /// The directory that a file is in, and its name there.

@@ -277,13 +277,15 @@ fn arrays_table(status: &Map<String, Value>) -> Table {
     for array in list(status, "arrays") {
         let work = &array["work"];
         let done = work["done_bytes"].as_u64().zip(work["whole_bytes"].as_u64());
-        let percent = done.map_or(0, |(done, whole)| u128::from(done) * 100 / u128::from(whole.max(1)));
+        let percent = done.map_or(String::new(), |(done, whole)| {
+            format!(" {} %", u128::from(done) * 100 / u128::from(whole.max(1)))
+        });
         let left = work["eta_seconds"]
             .as_u64()
             .map_or(String::new(), |left| format!(", {left} s left"));
         let work = work["kind"]
             .as_str()
-            .map_or(Cell::None, |kind| Cell::text(format!("{kind} {percent} %{left}")));
+            .map_or(Cell::None, |kind| Cell::text(format!("{kind}{percent}{left}")));
         table.push(vec![
             Cell::of("name", &array["name"]),
             Cell::of("level", &array["level"]),

@@ -21,6 +21,8 @@ use crate::{mount::kernel, series::LOCK_FILE};
 
 /// How long the daemon may take to close the database once it is unmounted.
 const CLOSE_LIMIT: Duration = Duration::from_secs(30);
+/// How long it may take to tell which database it is.
+const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
 /// Unmount a database
 ///
@@ -50,16 +52,27 @@ impl Arguments {
     /// Nothing is mounted there, it is busy, or the system does not permit it.
     pub fn run(self) -> Result<Code> {
         let mount_point = kernel::absolute(&self.mount_point);
-        let mounted = kernel::mounted_at(&mount_point);
+        let database = if self.lazy { None } else { database_at(&mount_point) };
         kernel::umount(&mount_point, self.lazy)?;
-        if let Some(line) = mounted.filter(|_| !self.lazy) {
-            wait_until_closed(Path::new(&line.source));
+        if let Some(database) = database {
+            wait_until_closed(&database);
         }
         let sentence = format!("unmounted {}", mount_point.display());
         let facts = [("mount_point", Cell::path(&mount_point))];
         Output::of_json("umount", self.json).done(&sentence, &facts)?;
         Ok(Code::Success)
     }
+}
+
+/// The database that is mounted at a place, as its mount tells. A daemon that does not answer is not waited for.
+fn database_at(mount_point: &Path) -> Option<PathBuf> {
+    let line = kernel::mounted_at(mount_point).filter(|line| line.kind == kernel::FILE_SYSTEM_TYPE)?;
+    let (tell, told) = channel();
+    thread::spawn(move || {
+        // The waiting side may have given up.
+        let _ = tell.send(line.database());
+    });
+    told.recv_timeout(ANSWER_LIMIT).ok().flatten()
 }
 
 /// Waits until the daemon lets go of the database's lock, so that the next verb finds it free. A mount that does not

@@ -140,7 +140,7 @@ fn framed(visit: &Visit, tab: &str, status: Option<&Value>, body: Markup) -> Mar
     html! {
         a.skip href="#main" { "Skip to the page" }
         header.top {
-            a.brand href="/" { (icons::mark()) span { "Headstack" } }
+            a.brand href="/" aria-label="Headstack" { (icons::mark()) span { "Headstack" } }
             label.controller {
                 span.hidden { "Controller" }
                 select #controller title=(store) {

@@ -13,6 +13,8 @@ use std::{
     thread,
 };
 
+use serde_json::{Map, Value};
+
 use super::visit::Problem;
 use crate::controller::{
     error::Error,
@@ -33,7 +35,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Jobs {
-    /// Begins a job of an array, which has one at a time; `ended` is told why it failed, or nothing.
+    /// Begins a job of an array, which has one at a time; `ended` is told what was answered.
     ///
     /// # Errors
     /// The array has one already, or there are too many.
@@ -42,7 +44,7 @@ impl Jobs {
         array: &str,
         answerer: Arc<Answerer>,
         ask: Ask,
-        ended: impl FnOnce(Option<String>) + Send + 'static,
+        ended: impl FnOnce(Result<Map<String, Value>, Error>) + Send + 'static,
     ) -> Result<(), Problem> {
         let stop = Arc::new(AtomicBool::new(false));
         let mut running = locked(&self.running);
@@ -71,10 +73,7 @@ impl Jobs {
             };
             let answer = answerer(ask, &mut tell);
             locked(&table).remove(&name);
-            ended(match answer {
-                Ok(_) | Err(Error::ClientGone) => None,
-                Err(error) => Some(error.told().message),
-            });
+            ended(answer);
         });
         spawned.map(drop).map_err(|error| {
             locked(&self.running).remove(array);

@@ -62,6 +62,9 @@ pub fn remedy_of_io(error: &io::Error) -> String {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "again with more free space; whole entries written before are kept"
         }
+        io::ErrorKind::IsADirectory => "the path of a file",
+        io::ErrorKind::InvalidInput if error.raw_os_error().is_none() => "the path of a regular file",
+        _ if error.raw_os_error() == Some(libc::ELOOP) => "the file itself: a symlink is not followed there",
         _ if is_limit(error) => "a higher limit of open files ('ulimit -n')",
         _ => "'headstack doctor', and the kernel's log ('dmesg')",
     };

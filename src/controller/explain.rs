@@ -77,6 +77,8 @@ pub enum Way {
     AddDisk,
     /// Redundancy made right.
     Rebuild,
+    /// A verify that repairs.
+    Repair,
     /// Work that goes on.
     Resume,
 }
@@ -244,9 +246,9 @@ impl Advice<'_> {
                 "A verify found that redundancy does not go with the data, or sectors are lost. Mend what can be proven \
                  wrong: {mend}"
             );
-            steps.push(text.into());
+            steps.push(Step::from(text).by(Way::Repair));
             let text = format!("Compare what is left of it with your backup; then take the data for right: {take}");
-            steps.push(text.into());
+            steps.push(Step::from(text).by(Way::Repair));
             return steps;
         }
         if missing.is_empty() {

@@ -32,12 +32,18 @@ use crate::{
     },
 };
 
+/// The path of an array on a tape, from the root of its store.
+#[must_use]
+pub fn path_on_tape(array: &str) -> PathBuf {
+    path_of(&format!("{array}{ENDING}"))
+}
+
 /// Paths on a tape that a restore into a store writes over: those of the arrays that it has.
 ///
 /// # Errors
 /// The disks of the store cannot be read.
 pub fn paths_in(store: &Store) -> Result<Vec<PathBuf>> {
-    let path = |set: &ArraySet| path_of(&format!("{}{ENDING}", set.name));
+    let path = |set: &ArraySet| path_on_tape(&set.name);
     Ok(found_in(store)?.arrays.iter().map(path).collect())
 }
 

@@ -26,7 +26,7 @@ use crate::{
         record::{self, Header},
     },
     series::{AnySeries, Database, Entry, SeriesKey, Timestamp},
-    storage::{Access, Directory, EntryKind, HostDirectory},
+    storage::{Access, Directory, EntryKind, HostDirectory, natural},
     tape::{BlockRead as _, Found, Limits, TapImage},
 };
 
@@ -228,7 +228,7 @@ pub fn tapes(store: &Store, reels: &Reels) -> Result<Map<String, Value>> {
     let path = store.tapes();
     let directory = HostDirectory::open(&path).map_err(Error::host(&path))?;
     let mut listed = directory.list(Path::new("")).map_err(Error::host(&path))?;
-    listed.sort_by(|one, other| one.name.cmp(&other.name));
+    listed.sort_by(|one, other| natural(one.name.as_bytes(), other.name.as_bytes()));
     let is_tape = |entry: &&crate::storage::Entry| {
         let ends = Path::new(&entry.name)
             .extension()
@@ -239,15 +239,20 @@ pub fn tapes(store: &Store, reels: &Reels) -> Result<Map<String, Value>> {
     let tapes = reels.told(&directory, names);
     let state = store.state();
     let known = Catalog::new(Arc::clone(state)).entries().unwrap_or_default();
-    let contexts = Contexts::of(Arc::clone(state)).all().unwrap_or_default();
+    let all = Contexts::of(Arc::clone(state));
+    let contexts = all.all().unwrap_or_default();
     let contexts = contexts.into_iter().map(|context| {
         json!({
             "id": context.id(),
             "host": context.order.host,
+            "path": context.order.path,
+            "level": context.order.level,
             "volume": context.volume,
             "pass": context.pass,
             "estimate": context.estimate,
             "cleanup_pending": context.cleanup_pending,
+            "busy": all.is_busy(&context).unwrap_or(true),
+            "hindrance": context.hindrance(true).map(|hindrance| hindrance.to_string()),
         })
     });
     Ok(Map::from_iter([

@@ -56,7 +56,7 @@ pub fn text(status: &Map<String, Value>) -> String {
         ("array_work_bytes_per_second", "bytes_per_second", "How fast it is."),
     ] {
         text.family(metric, "gauge", help);
-        for array in arrays.iter().filter(|array| array["work"].is_object()) {
+        for array in arrays.iter().filter(|array| array["work"]["whole_bytes"].is_u64()) {
             let work = &array["work"];
             let kind = work["kind"].as_str().unwrap_or_default();
             text.sample(metric, &[("array", name(array)), ("work", kind)], number(&work[key]));

@@ -340,6 +340,35 @@ fn verify(keeper: &Keeper, repair: Repair, tell: Tell<'_>) -> Result<Value> {
     }))
 }
 
+/// The report of a verify in a sentence.
+///
+/// # Errors
+/// The sentence, where not all is well or not all was looked at.
+pub fn verdict(array: &str, report: &Value) -> std::result::Result<String, String> {
+    let bytes = |key: &str| report[key].as_u64().unwrap_or(0);
+    if report["clean"] == true {
+        let mended = match bytes("mismatched_bytes") {
+            0 => String::new(),
+            mended => format!("; {mended} of them did not agree and were mended"),
+        };
+        return Ok(format!(
+            "array {array} is clean: {} bytes were compared{mended}",
+            bytes("compared_bytes")
+        ));
+    }
+    let ended = if report["complete"] == true {
+        ""
+    } else {
+        "; the verify was broken off"
+    };
+    Err(format!(
+        "array {array}: {} bytes do not agree, {} of them are left so, {} bytes cannot be read{ended}",
+        bytes("mismatched_bytes"),
+        bytes("unrepaired_bytes"),
+        bytes("unreadable_bytes"),
+    ))
+}
+
 /// A new identity for a member or an array.
 ///
 /// # Errors

@@ -159,6 +159,8 @@ pub struct Remembered {
     pub spares: Vec<String>,
     /// UUIDs of the arrays in which a write counts as done when it is durable.
     pub write_through: BTreeSet<String>,
+    /// UUIDs of the arrays whose work was stopped and waits until it is asked for.
+    pub paused: BTreeSet<String>,
 }
 
 impl Remembered {

@@ -9,6 +9,7 @@
 pub(super) mod mark;
 pub(super) mod path;
 pub(super) mod plan;
+mod reels;
 
 use std::{
     io,
@@ -18,6 +19,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub use self::reels::Reels;
 use self::{mark::Mark, plan::Plan};
 use super::{
     catalog::{PLACE_BYTES, Places},
@@ -28,8 +30,8 @@ use super::{
     writer::Order,
 };
 use crate::{
-    storage::{Access, Directory, HostDirectory},
-    tape::{Container, Limits, Names, Volumes},
+    storage::{Access, Directory},
+    tape::Volumes,
 };
 
 /// Longest file that is read, in bytes; the plan of 50 million files is shorter.
@@ -50,70 +52,6 @@ pub struct Snapshot {
     pub name: String,
     /// True where the dump made it, and removes it.
     pub automatic: bool,
-}
-
-/// The tapes that a dump is written on.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reels {
-    #[serde(with = "path")]
-    directory: PathBuf,
-    #[serde(with = "path::list")]
-    names: Vec<PathBuf>,
-    /// True where the one name is a prefix.
-    numbered: bool,
-    flat: bool,
-    record_bytes: usize,
-    capacity_bytes: Option<u64>,
-    early_warning_bytes: u64,
-}
-
-impl Reels {
-    /// The tapes of a set.
-    #[must_use]
-    pub fn of(volumes: &Volumes) -> Self {
-        let directory = volumes.directory.path();
-        let (names, numbered) = match &volumes.names {
-            Names::Listed(names) => (names.clone(), false),
-            Names::Numbered(prefix) => (vec![prefix.clone()], true),
-            // Whoever wrote to a pipe cannot go on.
-            Names::Piped(_) => (Vec::new(), false),
-        };
-        Self {
-            directory: std::path::absolute(directory).unwrap_or_else(|_| directory.to_path_buf()),
-            names,
-            numbered,
-            flat: volumes.container == Container::Flat,
-            record_bytes: volumes.record_bytes,
-            capacity_bytes: volumes.limits.capacity_bytes,
-            early_warning_bytes: volumes.limits.early_warning_bytes,
-        }
-    }
-
-    /// The set again.
-    ///
-    /// # Errors
-    /// [`Error::State`] where its directory cannot be opened.
-    pub fn volumes(&self) -> Result<Volumes> {
-        let directory = HostDirectory::open(&self.directory).map_err(|source| Error::State {
-            path: self.directory.clone(),
-            source,
-        })?;
-        let first = self.names.first().cloned().unwrap_or_default();
-        Ok(Volumes {
-            directory: Arc::new(directory),
-            names: if self.numbered {
-                Names::Numbered(first)
-            } else {
-                Names::Listed(self.names.clone())
-            },
-            container: if self.flat { Container::Flat } else { Container::Tap },
-            record_bytes: self.record_bytes,
-            limits: Limits {
-                capacity_bytes: self.capacity_bytes,
-                early_warning_bytes: self.early_warning_bytes,
-            },
-        })
-    }
 }
 
 /// What is kept of a dump.

@@ -17,6 +17,8 @@
 const CHUNK_BYTES: usize = 512;
 /// Length of an entry before its name.
 const HEAD_BYTES: usize = 8;
+/// Longest name that an entry takes, in bytes.
+pub const NAME_MAX_BYTES: usize = 255;
 /// Longest name that the programs of Linux read back.
 pub const NAME_SAFE_BYTES: usize = 254;
 

@@ -2,7 +2,11 @@
 //!
 //! What befalls single objects is no error but a [`Trouble`]: it is told, counted, and the rest goes on.
 
-use std::{io, ops::Range, path::PathBuf};
+use std::{
+    io,
+    ops::{Range, RangeInclusive},
+    path::PathBuf,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -180,6 +184,40 @@ impl Lost {
         let range = |range: &Range<u64>| format!("{} to {}", range.start, range.end.saturating_sub(1));
         let ranges: Vec<String> = self.ranges.iter().map(range).collect();
         format!("is damaged on the tape: bytes {} are lost", ranges.join(", "))
+    }
+}
+
+/// Runs of numbers that are told one by one: a tape can promise millions that it does not hold.
+const RUNS_MAX: usize = 1000;
+
+impl Lost {
+    /// Objects that are missing and have no name, by their numbers in order, a run in one.
+    #[must_use]
+    pub fn without_names(numbers: impl Iterator<Item = u32>) -> Vec<Self> {
+        let (mut runs, mut more): (Vec<RangeInclusive<u32>>, u64) = (Vec::new(), 0);
+        for number in numbers {
+            let follows = |run: &&mut RangeInclusive<u32>| run.end().checked_add(1) == Some(number);
+            if let Some(run) = runs.last_mut().filter(follows) {
+                *run = *run.start()..=number;
+            } else if runs.len() < RUNS_MAX {
+                runs.push(number..=number);
+            } else {
+                more += 1;
+            }
+        }
+        let told = |run: &RangeInclusive<u32>| match (run.start(), run.end()) {
+            (start, end) if start == end => format!("number {start}"),
+            (start, end) => format!("numbers {start} to {end}"),
+        };
+        let mut paths: Vec<String> = runs.iter().map(told).collect();
+        if more > 0 {
+            paths.push(format!("{more} more numbers"));
+        }
+        let lost = |path: String| Self {
+            path: path.into(),
+            ranges: Vec::new(),
+        };
+        paths.into_iter().map(lost).collect()
     }
 }
 

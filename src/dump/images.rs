@@ -119,6 +119,8 @@ pub struct Images {
     pub all: Vec<Image>,
     /// Files of the tree that they stand for, by their paths from its root.
     pub covered: HashSet<PathBuf>,
+    /// True where nothing else of the tree is dumped.
+    pub alone: bool,
 }
 
 /// An image on a tape that is to be restored as what it was.

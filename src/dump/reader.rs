@@ -227,6 +227,12 @@ impl Reader {
         self.blocks.most_bytes()
     }
 
+    /// What was read of the tapes so far, in bytes.
+    #[must_use]
+    pub fn read_bytes(&self) -> u64 {
+        self.blocks.read_bytes()
+    }
+
     /// What the dump takes on its tapes, in bytes. The tapes are read for it, but stand as they stood.
     ///
     /// # Errors
@@ -331,7 +337,7 @@ impl Reader {
         }
     }
 
-    /// All data of an object of a length that was checked, such as a directory's; false where not all is as it was written.
+    /// All data of an object of a length that was checked, such as a symlink's; false where not all is as it was written.
     ///
     /// # Errors
     /// As [`Reader::item`].
@@ -369,7 +375,7 @@ impl Reader {
             };
             self.lose(what);
         }
-        Ok(gathered.bytes().to_vec())
+        Ok(gathered.into_bytes())
     }
 
     fn pass(&mut self, header: &Header) -> Result<()> {
@@ -488,11 +494,5 @@ impl Reader {
             what,
             loss: true,
         });
-    }
-}
-
-impl From<(PathBuf, String)> for Error {
-    fn from((path, reason): (PathBuf, String)) -> Self {
-        Self::NoDump { path, reason }
     }
 }

@@ -129,7 +129,14 @@ impl Catalogue {
     }
 
     fn add(&mut self, reader: &mut Reader, header: &Header) -> Result<()> {
-        let (bytes, whole) = reader.small_data(DIRECTORY_MAX_BYTES)?;
+        let mut bytes = Vec::new();
+        // What is lost leaves no hole: a tape may claim any length, and chunks of names stand alone.
+        let lost = reader.data(&mut |_, piece| {
+            if bytes.len() < DIRECTORY_MAX_BYTES {
+                bytes.extend_from_slice(piece);
+            }
+        })?;
+        let whole = lost.is_empty() && bytes.len() as u64 == header.node.size_bytes;
         let read = directory::decode(&bytes, header.big_endian, form_of(header.dialect));
         if !whole || read.damaged_chunks > 0 {
             self.torn.push(header.number);
@@ -191,6 +198,19 @@ impl Catalogue {
                 Item::Used(_) | Item::Here(_) | Item::Attributes(..) | Item::Trailing(..) => {}
             }
         }
+    }
+
+    /// Reads all that is left of the dump; gives how many objects it has in all.
+    ///
+    /// # Errors
+    /// As [`Reader::item`]. Damage is in [`Catalogue::troubles`].
+    pub fn read_rest(&mut self, reader: &mut Reader) -> Result<u64> {
+        let mut objects = self.folders.len() as u64;
+        while self.next_object(reader)?.is_some() {
+            objects += 1;
+        }
+        self.troubles.extend(reader.take_troubles());
+        Ok(objects)
     }
 
     /// All names of the tape by their paths, with the numbers, in order.

@@ -64,9 +64,12 @@ pub fn verify(reader: &mut Reader) -> Result<Verified> {
             lose(header.number, ranges);
         }
     }
-    for number in catalogue.here.iter().filter(|number| !seen.contains(number)) {
+    let missing = || catalogue.here.iter().filter(|number| !seen.contains(number));
+    for number in missing().filter(|number| named.contains(number)) {
         lose(number, Vec::new());
     }
+    let unnamed = missing().filter(|number| !named.contains(number));
+    verified.lost.extend(Lost::without_names(unnamed));
     verified.troubles.extend(reader.take_troubles());
     verified.troubles.extend(verified.lost.iter().map(|lost| Trouble {
         path: lost.path.clone(),

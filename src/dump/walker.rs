@@ -18,7 +18,7 @@ use rustix::{fs::FileType, io::Errno};
 
 use self::listing::{Listing, Listings, listings};
 use super::{
-    ROOT,
+    ROOT, directory,
     error::{Error, Result, Trouble},
     images::Images,
     numbers::Numbers,
@@ -175,7 +175,7 @@ impl Walk {
         let path = self.path_of(folder);
         self.folders[folder].entries.reserve_exact(names.len());
         for (name, status) in names.iter() {
-            if leave_out.images.covers(&path, name) {
+            if leave_out.images.alone || leave_out.images.covers(&path, name) {
                 continue;
             }
             let status = match status {
@@ -186,6 +186,15 @@ impl Walk {
                 }
             };
             if leave_out.flagged && status.nodump {
+                continue;
+            }
+            if name.len() > directory::NAME_MAX_BYTES {
+                let what = format!(
+                    "its name has {} bytes, and a tape takes {}",
+                    name.len(),
+                    directory::NAME_MAX_BYTES
+                );
+                self.lose(joined(&path, name), what);
                 continue;
             }
             let name: Arc<[u8]> = name.into();
@@ -331,3 +340,6 @@ impl Walk {
 pub(super) fn junction_target(tree: &Tree, path: &Path) -> PathBuf {
     tree.path().join(path)
 }
+
+#[cfg(test)]
+mod tests;

@@ -47,6 +47,17 @@ impl Work {
     }
 }
 
+/// When work that is due begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// By itself.
+    Eager,
+    /// When it is asked for.
+    Asked,
+    /// Not before [`Keeper::go_on`]: it was ended before this keeper came, and by itself afterwards.
+    Halted,
+}
+
 /// Share of the time, in percent, that work may take at the moment.
 pub type Share = Box<dyn Fn() -> u8 + Send + Sync>;
 
@@ -157,16 +168,17 @@ pub struct Keeper {
 }
 
 impl Keeper {
-    /// Takes care of an array from now on; `eager` begins work that is due without being asked. A member that does not
-    /// answer within `timeout` counts as failed; none waits for ever.
+    /// Takes care of an array from now on. A member that does not answer within `timeout` counts as failed; none waits for
+    /// ever.
     ///
     /// # Errors
     /// No thread is left.
-    pub fn start(array: Arc<Array>, eager: bool, share: Share, timeout: Option<Duration>) -> io::Result<Self> {
+    pub fn start(array: Arc<Array>, begin: Begin, share: Share, timeout: Option<Duration>) -> io::Result<Self> {
         let watcher = timeout.map(|timeout| Watcher::start(Arc::clone(&array), timeout));
         let watcher = watcher.transpose()?;
         let state = State {
-            eager,
+            eager: begin != Begin::Asked,
+            halted: begin == Begin::Halted,
             ..State::default()
         };
         let shared = Arc::new(Shared {

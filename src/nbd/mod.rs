@@ -37,7 +37,7 @@ mod transport;
 mod watcher;
 
 pub use exports::{Context, Export, Exports};
-pub use keeper::Keeper;
+pub use keeper::{Begin, Keeper};
 pub use listen::{ListenError, Listener};
 pub use server::{Limits, Server, Settings};
 pub use tls::{Keys, Tls, TlsError};

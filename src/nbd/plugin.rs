@@ -21,7 +21,7 @@ use nbdkit::{CacheFlags, Error, ExtentHandle, ExtentType, Flags, FuaFlags, Resul
 use super::{
     connection::pool::{Panicked, guarded},
     errno::errno,
-    keeper::Keeper,
+    keeper::{Begin, Keeper},
     protocol::Errno,
     watcher::MEMBER_TIMEOUT,
 };
@@ -217,7 +217,7 @@ impl Server for Connection {
                 (seconds > 0).then(|| Duration::from_secs(seconds))
             });
             for array in ARRAYS.get().into_iter().flatten() {
-                let keeper = Keeper::start(Arc::clone(array), true, Box::new(|| REBUILD_SHARE), timeout)?;
+                let keeper = Keeper::start(Arc::clone(array), Begin::Eager, Box::new(|| REBUILD_SHARE), timeout)?;
                 KEEPERS.lock().unwrap_or_else(PoisonError::into_inner).push(keeper);
             }
             Ok(())

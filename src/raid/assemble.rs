@@ -29,7 +29,7 @@ use super::{
 };
 use crate::storage::{Access, Directory, HostDirectory, Storage};
 
-pub(super) use choice::{Choice, caught_up, choose, shape_of};
+pub(super) use choice::{Choice, believed, caught_up, choose, shape_of};
 
 /// Chunk of a bitmap that replaces one that is damaged: md's own.
 const BITMAP_CHUNK_BYTES: u32 = 64 << 20;

@@ -14,7 +14,7 @@ use std::{fmt, path::PathBuf, sync::Arc};
 use super::{
     Array, Level, SECTOR_BYTES, Slot,
     array::Reshaping,
-    assemble::{Assembly, Found, Image, assemble, choose, read_journal, shape_of},
+    assemble::{Assembly, Found, Image, assemble, believed, choose, read_journal, shape_of},
     error::{Error, Result},
     metadata::{
         identity::{Time, Uuid},
@@ -25,6 +25,7 @@ use super::{
     partial_parity::Logs,
     watch::starts::Starting,
 };
+use crate::storage::natural;
 
 pub use image::{Contents, ImageReport};
 use image::{Device, look};
@@ -219,7 +220,9 @@ pub fn discover(images: &[Image]) -> Discovery {
     uuids.dedup();
     let arrays: Vec<ArraySet> = uuids.iter().filter_map(|uuid| set_of(*uuid, &devices)).collect();
     let mut arrays = nest(arrays);
-    arrays.sort_by(|one, other| (&one.name, one.uuid).cmp(&(&other.name, other.uuid)));
+    arrays.sort_by(|one, other| {
+        natural(one.name.as_bytes(), other.name.as_bytes()).then_with(|| one.uuid.cmp(&other.uuid))
+    });
     let names: Vec<(String, Uuid)> = arrays.iter().map(|set| (set.name.clone(), set.uuid)).collect();
     for set in &mut arrays {
         let same = names
@@ -284,18 +287,30 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
             ..device.found.clone()
         })
         .collect();
-    let view = &found.iter().max_by_key(|found| found.superblock.events)?.superblock;
-    let shape = shape_of(view, &found).ok();
+    let (freshest, counted) = believed(&images, &found)?;
+    let view = &freshest.superblock;
+    let shape = shape_of(view, &counted).ok();
     let geometry = shape.as_ref().map(|shape| shape.geometry());
-    let mut members: Vec<SetMember> = own.iter().map(|device| member_of(view, device)).collect();
+    let choice = choose(&images, &found, Assembly::default());
+    let mut members: Vec<SetMember> = own
+        .iter()
+        .zip(&found)
+        .map(|(device, found)| {
+            let counts = counted.iter().find(|one| one.image == found.image);
+            member_of(view, device, &counts.unwrap_or(found).superblock)
+        })
+        .collect();
     members.sort_by_key(|member| (member.slot.is_none(), member.slot, member.number));
     let in_sync = |slot: &Slot| {
         let mut sitting = members.iter().filter(|member| member.slot == Some(*slot));
         sitting.any(|member| member.standing == Standing::InSync)
     };
     let slots = u16::try_from(view.slots).unwrap_or(u16::MAX);
-    let missing = (0..slots).map(Slot).filter(|slot| !in_sync(slot)).collect();
-    let journal = choose(&images, &found, Assembly::default()).and_then(|choice| {
+    let missing = match &choice {
+        Ok(choice) => choice.missing.clone(),
+        Err(_) => (0..slots).map(Slot).filter(|slot| !in_sync(slot)).collect(),
+    };
+    let journal = choice.and_then(|choice| {
         let logs = Logs::read(&images, &choice)?;
         read_journal(&images, &choice, &logs, Assembly::default())
     });
@@ -328,9 +343,8 @@ fn set_of(uuid: Uuid, devices: &[Device]) -> Option<ArraySet> {
     })
 }
 
-/// How a device stands to the array that the freshest superblock describes.
-fn member_of(view: &Superblock, device: &Device) -> SetMember {
-    let own = &device.found.superblock;
+/// How a device stands to the array that the freshest superblock describes, by what its own says with that in mind.
+fn member_of(view: &Superblock, device: &Device, own: &Superblock) -> SetMember {
     let role = view.role_of(own.device_number);
     let fresh = view.level.is_bare() || own.events.saturating_add(1) >= view.events;
     let standing = match (role, own.recovered_to()) {
@@ -354,7 +368,7 @@ fn member_of(view: &Superblock, device: &Device) -> SetMember {
             Role::Active(slot) => Some(slot),
             _ => None,
         },
-        events: own.events,
+        events: device.found.superblock.events,
         device_bytes: device.found.device.0 * SECTOR_BYTES,
         data_offset_bytes: own.data_offset.0.saturating_mul(SECTOR_BYTES),
         standing,

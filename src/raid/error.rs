@@ -115,3 +115,9 @@ pub enum Error {
         reason: &'static str,
     },
 }
+
+/// The same error once more, for another who has to hear of it.
+pub(in crate::raid) fn again(error: &io::Error) -> io::Error {
+    let told = || io::Error::new(error.kind(), error.to_string());
+    error.raw_os_error().map_or_else(told, io::Error::from_raw_os_error)
+}

@@ -7,6 +7,7 @@
 //! whatever a superblock claims. It knows nothing of other members and never decides what an error means for the array.
 
 mod flaws;
+mod flushes;
 
 use std::{
     io,
@@ -48,6 +49,7 @@ struct Device {
     bitmap_bytes: Option<u64>,
     sidecar: Option<Sidecar>,
     flaws: flaws::Flaws,
+    flushes: flushes::Flushes,
     read_errors: AtomicU64,
     corrected: AtomicU32,
     refuses_holes: AtomicBool,
@@ -81,6 +83,7 @@ impl Member {
             bitmap_bytes: place.bitmap_bytes,
             sidecar,
             flaws: flaws::Flaws::default(),
+            flushes: flushes::Flushes::default(),
             read_errors: AtomicU64::new(0),
             corrected: AtomicU32::new(0),
             refuses_holes: AtomicBool::new(false),
@@ -334,9 +337,9 @@ impl Member {
     /// Makes all that was written durable.
     ///
     /// # Errors
-    /// What the host says.
+    /// What the host says; once it has said so, for ever, because nobody can say what is lost.
     pub fn flush(&self) -> io::Result<()> {
-        self.device.storage.sync()
+        self.device.flushes.flush(|| self.device.storage.sync())
     }
 
     /// Reads outside the data: raw offsets are bytes from the start of the device.

@@ -170,7 +170,8 @@ impl Array {
                 return Err(self.not_written(position, failures.into_error()));
             }
             let done_bytes = position + step?;
-            if self.activity().take_flaws_noted() || done_bytes - noted >= CHECKPOINT_BYTES {
+            self.commit_flaws()?;
+            if done_bytes - noted >= CHECKPOINT_BYTES {
                 self.checkpoint(member)?;
                 noted = done_bytes;
             }

@@ -10,6 +10,7 @@
 
 pub mod file;
 pub mod guard;
+mod natural;
 pub mod sim;
 pub mod size;
 pub mod through;
@@ -23,6 +24,7 @@ use std::{
 
 pub use file::{HostDirectory, claim};
 pub use guard::Mapping;
+pub use natural::natural;
 pub use sim::SimDirectory;
 
 /// What an open storage may do.

@@ -95,7 +95,7 @@ impl TapImage {
         };
         let record_bytes = record.len() as u64;
         let whole = (length + (MAGIC.len() + TRAILER_BYTES) as u64).next_multiple_of(record_bytes);
-        let before = (whole / record_bytes - 1) * (mark - last.offset_bytes);
+        let before = (whole / record_bytes - 1).saturating_mul(mark - last.offset_bytes);
         let Some(offset_bytes) = last
             .offset_bytes
             .checked_sub(before)
@@ -106,7 +106,8 @@ impl TapImage {
         self.seek(Position { offset_bytes, ..last })?;
         let mut bytes = Vec::new();
         while BlockRead::position(self).offset_bytes < mark {
-            if self.read_record(&mut record)? != Found::Record {
+            let fits = self.read_record(&mut record)? == Found::Record && (bytes.len() + record.len()) as u64 <= whole;
+            if !fits {
                 return Ok(None);
             }
             bytes.extend_from_slice(&record);

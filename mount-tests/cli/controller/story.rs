@@ -3,7 +3,11 @@
 //!
 //! What an array holds is compared through a real client, where there is one.
 
-use std::{fs, io::Write as _, process::Command};
+use std::{
+    fs,
+    io::Write as _,
+    process::{Command, Stdio},
+};
 
 use super::{Store, end, refused};
 use crate::{
@@ -447,5 +451,41 @@ fn doctor_doubts_and_bundles() {
     let status = run(Command::new("tar").args(["-xOf", path, "status.json"]), b"").stdout;
     let status: serde_json::Value = serde_json::from_slice(&status).unwrap();
     assert_eq!(status["arrays"][0]["name"], "r5");
+    assert_eq!(end(controller), Some(0));
+}
+
+/// R59: work that an operator stopped waits after the controller was killed too, until it is asked for.
+#[test]
+fn a_pause_outlives_a_killed_controller() {
+    let store = Store::new(4);
+    store.create("a", "5", &[0, 1, 2]);
+    let on_array = |verb: &str| headstack(&["array", verb, "a", "--in", &store.path()]).ends(0);
+    let mut controller = store.serve();
+    (0..4).for_each(|disk| store.inject(disk, "slow:40"));
+    let mut grow = Command::new(HEADSTACK);
+    grow.args(["array", "grow", "a", &store.disk(3), "--in", &store.path()])
+        .env_remove("RUST_LOG");
+    let mut grow = grow.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    store.wait_for("OCE/ORLM");
+    on_array("pause");
+    grow.wait().unwrap();
+    store.wait_for("OCE/ORLM stopped");
+    for _ in 0..2 {
+        drop(controller);
+        controller = store.serve();
+        // The disks are quick again: work that went on would be seen after a look at them.
+        headstack(&["disk", "rescan", "--store", &store.path()]).text();
+        let array = &store.status()["arrays"][0];
+        assert_eq!(
+            (&array["state"], &array["halted"], &array["work"]["kind"]),
+            (&"OCE/ORLM stopped".into(), &true.into(), &"paused".into())
+        );
+        assert!(headstack(&["status", &store.path()]).text().contains("paused"));
+    }
+    on_array("resume");
+    // Killed at once: that it goes on is as durable.
+    drop(controller);
+    controller = store.serve();
+    store.wait_for("Normal");
     assert_eq!(end(controller), Some(0));
 }

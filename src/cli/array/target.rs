@@ -28,7 +28,7 @@ use crate::{
         order::{Order, on_host, perform},
         socket::path_of,
     },
-    nbd::{Keeper, MEMBER_TIMEOUT},
+    nbd::{Begin, Keeper, MEMBER_TIMEOUT},
     raid::{
         assemble::Assembly,
         discover::{ArraySet, Discovery, discover, open},
@@ -108,7 +108,7 @@ impl PlaceArguments {
         };
         let keeper = Keeper::start(
             Arc::new(open(&set, how)?),
-            false,
+            Begin::Asked,
             Box::new(|| 100),
             Some(MEMBER_TIMEOUT),
         )?;

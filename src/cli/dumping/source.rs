@@ -22,7 +22,7 @@ use crate::{
     controller::{Store, images::images_of},
     dump::{
         context::{Context, Keeper, Snapshot},
-        images::Images,
+        images::{FOLDER, Images, path_of},
         snapshots::next_name,
         tree::Tree,
         writer::Scope,
@@ -44,6 +44,17 @@ pub struct Source {
     path: PathBuf,
     /// Its file system.
     mount: Option<MountLine>,
+    /// The one array of it that is dumped.
+    only: Option<String>,
+}
+
+/// The store and the name of an array in the path that it has on tapes, such as `STORE/arrays/r5.img`; none where the path
+/// is one of the host.
+fn array_of(path: &Path) -> Option<(&Path, &str)> {
+    let (folder, name) = (path.parent()?, path.file_name()?.to_str()?);
+    let store = folder.parent()?;
+    let is_array = folder.file_name()? == FOLDER && !path.exists() && Store::open(store).is_ok();
+    is_array.then_some((store, name))
 }
 
 impl Source {
@@ -52,9 +63,16 @@ impl Source {
     /// # Errors
     /// It is not there.
     pub fn of(path: &Path) -> Result<Self> {
+        let (path, only) = array_of(path).map_or((path, None), |(store, name)| (store, Some(name.to_owned())));
         let path = path.canonicalize().with_context(|| path.display().to_string())?;
         let mount = mount_of(&path);
-        Ok(Self { path, mount })
+        Ok(Self { path, mount, only })
+    }
+
+    /// The path by which tapes, levels and the catalogue know what is dumped of it.
+    pub fn known_as(&self) -> String {
+        let array = self.only.as_ref().map(|name| self.path.join(path_of(name)));
+        array.as_ref().unwrap_or(&self.path).to_string_lossy().into_owned()
     }
 
     /// The tree, as an absolute path without symlinks.
@@ -137,21 +155,22 @@ impl Source {
     }
 }
 
-/// The tree of a path; of a store its arrays stand for the images of their members.
+/// The tree that a dump reads; of a store its arrays stand for the images of their members.
 ///
 /// # Errors
-/// It cannot be opened, or the disks of the store cannot be read.
-pub fn tree_of(path: &Path) -> Result<Tree> {
-    Ok(Tree::open(path)?.with_images(arrays_of(path)?))
+/// It cannot be opened; as [`arrays_of`].
+pub fn tree_of(context: &Context) -> Result<Tree> {
+    Ok(Tree::open(&context.tree)?.with_images(arrays_of(context)?))
 }
 
-/// The arrays that stand for images of their members in the dump of a path; none where that is no store.
+/// The arrays that stand for images of their members in a dump, or the one that it is of; none where it is of no store.
 ///
 /// # Errors
-/// The disks of the store cannot be read.
-pub fn arrays_of(path: &Path) -> Result<Images> {
-    Ok(match Store::open(path) {
-        Ok(store) => images_of(&store)?,
+/// The disks of the store cannot be read, or it has no such array.
+pub fn arrays_of(context: &Context) -> Result<Images> {
+    let only = array_of(Path::new(&context.order.path)).map(|(_, name)| name);
+    Ok(match Store::open(&context.tree) {
+        Ok(store) => images_of(&store, only)?,
         Err(_) => Images::default(),
     })
 }

@@ -54,6 +54,11 @@ pub(super) fn judge_dump(error: &dump::Error) -> (Code, Option<String>) {
 /// The error of a dump that can go on where it stopped.
 pub fn resumable(error: &anyhow::Error, id: &str) -> anyhow::Error {
     let (code, _) = error.chain().find_map(judge).unwrap_or((Code::Failure, None));
-    let remedy = format!("'headstack context resume {id}', which goes on where it stopped");
+    let no_more = |cause: &(dyn std::error::Error + 'static)| {
+        let cause = cause.downcast_ref::<dump::Error>();
+        matches!(cause, Some(dump::Error::Tape(tape::Error::NoVolume { path: None, .. })))
+    };
+    let more = if error.chain().any(no_more) { " -f TAPE" } else { "" };
+    let remedy = format!("'headstack context resume {id}{more}', which goes on where it stopped");
     Failure::new(code, chain_text(error), remedy).into()
 }

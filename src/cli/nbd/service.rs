@@ -31,7 +31,7 @@ use crate::{
         served::{PATIENCE, Served},
         socket::{self, Control},
     },
-    nbd::{Export, Exports, Keeper, Keys, Limits, Listener, MEMBER_TIMEOUT, Server, Settings, Tls},
+    nbd::{Begin, Export, Exports, Keeper, Keys, Limits, Listener, MEMBER_TIMEOUT, Server, Settings, Tls},
     raid::{
         Array,
         assemble::Assembly,
@@ -233,7 +233,7 @@ impl Service {
             let (server, share) = (Arc::clone(&server), self.rebuild_share);
             let share = move || if server.clients() == 0 { 100 } else { share };
             let timeout = (self.member_timeout > 0).then(|| Duration::from_secs(self.member_timeout));
-            Keeper::start(array, true, Box::new(share), timeout).map(Arc::new)
+            Keeper::start(array, Begin::Eager, Box::new(share), timeout).map(Arc::new)
         };
         let keepers = arrays.into_iter().map(keeper).collect::<std::io::Result<Vec<_>>>();
         let served = Served::new(server, keepers.context("threads for the arrays")?);

@@ -17,7 +17,6 @@ use crate::{
     },
     controller::{Store, images::paths_in},
     dump::{
-        catalog::scan,
         reader::Reader,
         record::Header,
         restore::{Catalogue, Choice, Destination, last_restored, vanishing},
@@ -41,6 +40,10 @@ pub(super) fn tell_plan(
 ) -> Result<Code> {
     let label = reader.label().clone();
     let mut names = Catalogue::read(reader)?;
+    let rest = match look {
+        Look::All => Some((names.read_rest(reader)?, reader.read_bytes())),
+        Look::Names => None,
+    };
     let listed = names.list();
     let arrays = match Store::open(destination.path()) {
         Ok(store) => paths_in(&store)?,
@@ -56,14 +59,11 @@ pub(super) fn tell_plan(
         let here = listed.iter().filter(|(_, target)| names.here.contains(target.number));
         here.filter(|(path, _)| choice.takes(path))
     };
-    let (objects, size_bytes, damaged) = if look == Look::All {
-        reader.rewind()?;
-        let scanned = scan(reader)?;
-        let size_bytes = Cell::Bytes(reader.dump_bytes()?);
-        (scanned.objects, size_bytes, tell(&scanned.troubles))
-    } else {
-        (chosen().count() as u64, Cell::None, tell(&names.troubles))
+    let (objects, size_bytes) = match rest {
+        Some((objects, bytes)) => (objects, Cell::Bytes(bytes)),
+        None => (chosen().count() as u64, Cell::None),
     };
+    let damaged = tell(&names.troubles);
     let clashes: Vec<&PathBuf> = chosen()
         .filter(|(path, target)| !target.is_directory && (destination.has(path) || arrays.contains(path)))
         .map(|(path, _)| path)

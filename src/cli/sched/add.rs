@@ -30,6 +30,7 @@ pub enum Verb {
     Rebuild(Rebuild),
     Dump(Dump),
     Restore(Restore),
+    Resume(Resume),
     Drill(Drill),
 }
 
@@ -108,6 +109,19 @@ pub struct Restore {
     /// Objects to restore, as the listing of the dump names them; everything by default
     #[arg(value_name = "PATH")]
     paths: Vec<PathBuf>,
+    #[command(flatten)]
+    task: Task,
+}
+
+/// Go on with a dump that stopped
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  headstack sched add resume 330e6739-0179-41e6-a299-005056bb4bc9 --now --store /srv/store")]
+pub struct Resume {
+    /// Identity of its context, as 'headstack context ls' has it
+    #[arg(value_name = "ID")]
+    id: String,
     #[command(flatten)]
     task: Task,
 }
@@ -206,6 +220,7 @@ impl Verb {
                 };
                 (Deed::Restore(deed), restore.task)
             }
+            Self::Resume(Resume { id, task }) => (Deed::Resume { context: id }, task),
             Self::Drill(drill) => {
                 let (tape, sample) = (absolute(drill.tape)?, drill.sample);
                 (Deed::Drill { tape, sample }, drill.task)

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 
 use super::TapeArgument;
@@ -12,7 +12,7 @@ use crate::{
     cli::{
         exit::{Code, Failure},
         output::{Cell, JsonOption, Output},
-        reels::{host, parent_of},
+        reels::{beside, host},
     },
     dump::record::Header,
     storage::Access,
@@ -65,12 +65,11 @@ impl Import {
     pub(super) fn run(self) -> Result<Code> {
         let (directory, name) = host(&self.source)?;
         let open = |record_bytes| FlatStream::open(&directory, name, Access::Read, record_bytes, Limits::default());
-        let place = || parent_of(&self.source).display().to_string();
         let factor = match self.blocks {
             Some(factor) => factor as usize,
-            None => told_factor(&mut open(1024).with_context(place)?)?,
+            None => told_factor(&mut beside(&self.source, open(1024))?)?,
         };
-        let mut stream = open(factor * 1024).with_context(place)?;
+        let mut stream = beside(&self.source, open(factor * 1024))?;
         let exists = self.tape.tape.exists();
         let mut image = if exists {
             let mut image = self.tape.mount(Access::ReadWrite)?.image;
@@ -99,8 +98,8 @@ impl Export {
         let mut image = self.tape.mount(Access::Read)?.image;
         image.to_file(self.file - 1)?;
         let (directory, name) = host(&self.target)?;
-        let mut stream = FlatStream::create(&directory, name, RECORD_MAX_BYTES, Limits::default())
-            .with_context(|| parent_of(&self.target).display().to_string())?;
+        let made = FlatStream::create(&directory, name, RECORD_MAX_BYTES, Limits::default());
+        let mut stream = beside(&self.target, made)?;
         let records = copy(&mut image, &mut stream, &self.tape.tape)?;
         told("tape export", self.json, records)
     }

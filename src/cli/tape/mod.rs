@@ -19,7 +19,7 @@ use super::{
     arguments::size,
     exit::Code,
     output::{Cell, JsonOption, Output},
-    reels::{StateArgument, absolute, parent_of},
+    reels::{StateArgument, absolute, beside, parent_of},
 };
 use crate::{
     storage::{Access, HostDirectory},
@@ -177,7 +177,7 @@ impl TapeArgument {
             .into());
         }
         let opened = TapImage::open(&self.directory()?, self.name(), access, remembered.limits());
-        let mut image = opened.with_context(|| parent_of(&self.tape).display().to_string())?;
+        let mut image = beside(&self.tape, opened)?;
         // A tape that became shorter was written by somebody else; it stands at its beginning.
         if image.seek(remembered.position()).is_err() {
             image.rewind()?;
@@ -232,8 +232,7 @@ impl Create {
             capacity_bytes: self.capacity,
             early_warning_bytes: if self.capacity.is_some() { self.early_warning } else { 0 },
         };
-        TapImage::create(&directory, self.tape.name(), limits)
-            .with_context(|| parent_of(&self.tape.tape).display().to_string())?;
+        beside(&self.tape.tape, TapImage::create(&directory, self.tape.name(), limits))?;
         let mut memory = self.tape.state.memory()?;
         let key = absolute(&self.tape.tape)?;
         let mut remembered = crate::tape::remembered::Remembered::default();

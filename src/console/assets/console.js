@@ -1,6 +1,8 @@
 // Keeps an open page up to date, draws plots, and remembers nothing. Everything works without it but that.
 (() => {
   "use strict";
+  // On a phone the tabs are a line that is longer than the screen.
+  document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
   const main = document.querySelector("main[data-live]");
   const offline = document.getElementById("offline");
   if (main && window.EventSource) {
@@ -20,6 +22,14 @@
     };
     addEventListener("pagehide", () => stream.close());
   }
+  // When the list of runs comes with another end, what such an end changes is asked for.
+  const lastEnd = () => document.querySelector("[data-ended]")?.dataset.ended;
+  let ended = lastEnd();
+  document.body.addEventListener("htmx:afterSettle", () => {
+    if (lastEnd() === ended) return;
+    ended = lastEnd();
+    document.body.dispatchEvent(new Event("ended"));
+  });
   // Timestamps are since 1970 in a unit that their size tells; others are plain numbers.
   const scale = (t) => (t >= 1e18 && t < 1e19 ? 1e9 : t >= 1e15 && t < 1e16 ? 1e6 : t >= 1e12 && t < 1e13 ? 1e3 : t >= 1e9 && t < 1e10 ? 1 : 0);
   for (const place of document.querySelectorAll("[data-time]")) {

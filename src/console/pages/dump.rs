@@ -1,5 +1,5 @@
-//! A dump that begins at once: a tree, a level, and a tape of the store. Nothing is lost by it, as it goes behind what is on
-//! the tape.
+//! A dump that begins at once: a tree, a level, and a tape of the store; and one that stopped and goes on. Nothing is lost by
+//! either, as a dump goes behind what is on the tape.
 //!
 //! It is a task of the schedule like one that comes at its time, and the controller's user reads the tree.
 
@@ -15,7 +15,7 @@ use crate::{
         visit::{Problem, Visit},
         words::{list, text},
     },
-    controller::schedule::task::Deed,
+    controller::{images::path_on_tape, schedule::task::Deed},
 };
 
 /// How the name of a tape ends.
@@ -23,17 +23,25 @@ const ENDING: &str = ".tap";
 
 /// The form, for those who may.
 pub fn card(visit: &Visit, status: &Value, tapes: &Value) -> Markup {
-    let mount = status["settings"]["mount"].as_str();
-    let trees = [Some(text(status, "store")), mount];
+    let store = text(status, "store");
+    let arrays = list(status, "arrays").iter().map(|array| text(array, "name"));
     html! {
         form.card method="post" action="/tapes/dump" {
             h2 { "New dump" }
             (frame::token(visit))
             div.field {
-                label for="tree" { "Tree" }
-                input #tree name="tree" list="trees" placeholder="/srv/data" autocomplete="off" required;
-                datalist #trees { @for tree in trees.into_iter().flatten() { option value=(tree) {} } }
-                p.hint { "A directory of the controller's machine, or the store for its series and arrays. It is read as the user " strong { (text(status, "user")) } "." }
+                label for="what" { "What" }
+                select #what name="what" {
+                    option value=(store) { "The store: series and arrays" }
+                    @for name in arrays { option value={ (store) "/" (path_on_tape(name).display()) } { "Array " (name) } }
+                    @if let Some(mount) = status["settings"]["mount"].as_str() { option value=(mount) { "Mounted series" } }
+                    option value="" { "Directory" }
+                }
+            }
+            div.field {
+                label for="tree" { "Directory" }
+                input #tree name="tree" placeholder="/srv/data" autocomplete="off";
+                p.hint { "On the controller's machine; one that is named here is dumped in place of the choice above. It is read as the user " strong { (text(status, "user")) } "." }
             }
             div.field {
                 label for="level" { "Level" }
@@ -42,8 +50,8 @@ pub fn card(visit: &Visit, status: &Value, tapes: &Value) -> Markup {
             }
             div.field {
                 label for="tape" { "Tape" }
-                input #tape name="tape" list="reels" placeholder={ "full" (ENDING) } autocomplete="off" required;
-                datalist #reels { @for tape in list(tapes, "tapes") { option value=(text(tape, "name")) {} } }
+                input #tape name="tape" list="tapes" placeholder={ "full" (ENDING) } autocomplete="off" required;
+                datalist #tapes { @for tape in list(tapes, "tapes") { option value=(text(tape, "name")) {} } }
                 p.hint { "One of the store or a new one; the dump goes behind what is on it." }
             }
             p.row { button.primary type="submit" { "Start Dump" } }
@@ -61,7 +69,7 @@ pub async fn begin(visit: Visit) -> Result<Response, Problem> {
         false => format!("{name}{ENDING}"),
     };
     let tape = tape_of(&visit, &name)?;
-    let tree = form.text("tree").trim();
+    let tree = form.given("tree").unwrap_or(form.text("what"));
     let level = form.number("level")?.and_then(|level| u8::try_from(level).ok());
     let level = level.ok_or_else(|| Problem::usage("there is no such level", "0 to 31"))?;
     let deed = Deed::Dump {
@@ -76,4 +84,11 @@ pub async fn begin(visit: Visit) -> Result<Response, Problem> {
         deed,
     )
     .await
+}
+
+/// `POST /tapes/resume`: a dump that stopped goes on.
+pub async fn resume(visit: Visit) -> Result<Response, Problem> {
+    let context = visit.form().text("context").to_owned();
+    let what = format!("let the dump of context {context} go on");
+    now(&visit, Role::Operate, &what, Deed::Resume { context }).await
 }

@@ -109,7 +109,7 @@ fn table(shown: &[Value]) -> Markup {
                         td data-label="Time" { (moment(event["time_us"].as_u64().unwrap_or(0))) }
                         td data-label="Level" { (icons::level(level_named(text(event, "level")))) }
                         td data-label="Event" { (text(event, "event")) }
-                        td data-label="Description" { (text(event, "text")) }
+                        td.text data-label="Description" { (text(event, "text")) }
                         td data-label="Array" { (event["array"].as_str().unwrap_or("–")) }
                         td data-label="Disk" { (event["disk"].as_str().map_or("–", file_name)) }
                     }

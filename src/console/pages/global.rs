@@ -62,7 +62,10 @@ fn troubles(visit: &Visit, status: &Value) -> Markup {
         ("nameless", "An array works on an image that was deleted"),
     ];
     html! {
-        @if advice.is_empty() && cards.iter().all(|(key, _)| list(status, key).is_empty()) { p.allwell { "All arrays are well." } }
+        @if advice.is_empty() && cards.iter().all(|(key, _)| list(status, key).is_empty()) {
+            @if !list(status, "arrays").is_empty() { p.allwell { "All arrays are well." } }
+            @else if visit.may(Role::Admin) && !list(status, "disks").is_empty() { p { a.button.primary href="/logical/create" { "Create Array" } } }
+        }
         @for (number, advice) in advice.iter().enumerate() { (trouble(visit, status, advice, if number == 0 { &lost } else { &[] })) }
         @for (key, title) in cards {
             @for text in list(status, key).iter().filter_map(Value::as_str) {
@@ -118,6 +121,7 @@ fn by(visit: &Visit, name: &str, state: Option<ArrayState>, way: &Way) -> Markup
         Way::Rescan if operates => { (frame::button(visit, "/rescan", "Rescan now", &[])) }
         Way::Insert(disk) if administers => { (frame::button(visit, "/lab/disk", "Insert", &[("verb", "insert"), ("disk", disk)])) }
         Way::AddDisk if operates && allows(Action::AddDisk) => { a.button href=(array("add")) { "Add Disk" } }
+        Way::Repair if operates && state == Some(ArrayState::CriticalInconsistency) => { a.button href=(array("repair")) { "Verify and Repair" } }
         Way::Rebuild | Way::Resume if operates && allows(Action::Rebuild) => {
             (frame::button(visit, &array("rebuild"), "Rebuild", &[]))
         }
@@ -143,7 +147,7 @@ fn disks(status: &Value) -> Markup {
                         td.number data-label="Written" { (size(disk["written_bytes"].as_u64().unwrap_or(0))) }
                     }
                 }
-                @if list(status, "disks").is_empty() { tr { td colspan="6" { "There are no disks: " code { "headstack disk create STORE/disks/d0.img --size 1G" } } } }
+                @if list(status, "disks").is_empty() { tr { td colspan="6" { span { "There are no disks: " code { "headstack disk create " (text(status, "store")) "/disks/d0.img --size 1G" } } } } }
             }
         }
     }

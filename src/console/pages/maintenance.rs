@@ -5,9 +5,9 @@
 
 use axum::{extract::Path, response::Response};
 use maud::{Markup, html};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use super::{disks, logical};
+use super::{disks, logical, repair};
 use crate::{
     console::{
         frame, icons,
@@ -16,9 +16,9 @@ use crate::{
         words::{list, size_of, text},
     },
     controller::{
-        Action, ArrayState,
+        Action, ArrayState, Error,
         interface::{Ask, StoreAsk},
-        order::{Mending, Order},
+        order::{Mending, Order, verdict},
     },
 };
 
@@ -36,7 +36,8 @@ pub async fn array_of(visit: &Visit, name: &str) -> Result<(Value, Value), Probl
     Ok((status, array))
 }
 
-fn state_of(array: &Value) -> ArrayState {
+/// State of an array.
+pub fn state_of(array: &Value) -> ArrayState {
     icons::array_state(text(array, "state"))
 }
 
@@ -82,6 +83,7 @@ fn actions(visit: &Visit, name: &str, array: &Value) -> Markup {
             @if visit.may(Role::Operate) {
                 @if allows(Action::AddDisk) { a.button #add-disk href={ (path) "/add" } { "Add Disk" } }
                 @for (verb, label, action) in WORK { @if allows(action) { (frame::button(visit, &format!("{path}/{verb}"), label, &[])) } }
+                @if repair::is_for(array) { a.button #repair href={ (path) "/repair" } { "Verify and Repair" } }
             }
             @if visit.may(Role::Admin) {
                 @if allows(Action::Reshape) { a.button #change href={ (path) "/change" } { "Expand / Migrate" } }
@@ -152,25 +154,41 @@ pub async fn work(visit: Visit, Path((name, verb)): Path<(String, String)>) -> R
             return Ok(visit.done(&page, "It goes on."));
         }
     };
-    visit.note(&format!("{verb} of array {name}")).await?;
+    begin(&visit, &name, &verb, order).await?;
+    Ok(visit.done(&page, "It has begun."))
+}
+
+/// Begins work that goes on after the answer; what came of it is an event.
+///
+/// # Errors
+/// The array is being worked on already.
+pub async fn begin(visit: &Visit, name: &str, what: &str, order: Order) -> Result<(), Problem> {
+    let what = format!("{what} of array {name}");
+    visit.note(&what).await?;
     let shared = visit.shared();
-    let (answerer, told, array) = (shared.answerer.clone(), shared.answerer.clone(), name.clone());
-    let ended = move |failure: Option<String>| {
-        if let Some(failure) = failure {
-            let text = format!("{verb} of array {array} ended: {failure}");
-            let note = StoreAsk::Note {
-                user: "console".to_owned(),
-                text,
-            };
-            if let Err(error) = told(Ask::Store(note), &mut |_| Ok(())) {
-                log::warn!("{error}");
-            }
+    let (answerer, told, array) = (shared.answerer.clone(), shared.answerer.clone(), name.to_owned());
+    let ended = move |answer: Result<Map<String, Value>, Error>| {
+        let text = match answer {
+            Ok(facts) => match facts.get("verify") {
+                Some(report) => verdict(&array, report).unwrap_or_else(|text| text),
+                None => return,
+            },
+            Err(Error::ClientGone) => return,
+            Err(error) => error.told().message,
+        };
+        let note = StoreAsk::Note {
+            user: "console".to_owned(),
+            text: format!("{what} ended: {text}"),
+        };
+        if let Err(error) = told(Ask::Store(note), &mut |_| Ok(())) {
+            log::warn!("{error}");
         }
     };
-    shared
-        .jobs
-        .begin(&name, answerer, Ask::Array { name: whole, order }, ended)?;
-    Ok(visit.done(&page, "It has begun."))
+    let ask = Ask::Array {
+        name: Some(name.to_owned()),
+        order,
+    };
+    shared.jobs.begin(name, answerer, ask, ended)
 }
 
 /// Refuses what the state of an array does not allow.

@@ -17,6 +17,7 @@ mod logical;
 mod mail;
 mod maintenance;
 mod physical;
+mod repair;
 mod restore;
 mod runs;
 mod schedule;
@@ -70,6 +71,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
             get(maintenance::choose).post(maintenance::add),
         )
         .route("/logical/array/{name}/change", get(change::page).post(change::change))
+        .route("/logical/array/{name}/repair", get(repair::page).post(repair::repair))
         .route("/logical/array/{name}/{verb}", post(maintenance::work))
         .route("/physical", get(physical::page))
         .route("/physical/identify", post(physical::identify))
@@ -83,6 +85,7 @@ pub fn routes(shared: Arc<Shared>) -> Router {
         .route("/plot/{kind}/{name}", get(series::plot))
         .route("/tapes", get(tapes::page))
         .route("/tapes/dump", post(dump::begin))
+        .route("/tapes/resume", post(dump::resume))
         .route("/tapes/restore", get(restore::page).post(restore::begin))
         .route("/tapes/runs", get(runs::page).post(runs::stop))
         .route("/lab", get(lab::page))

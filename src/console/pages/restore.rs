@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// Longest name of a tape in bytes: that of a file.
+const NAME_MAX_BYTES: usize = 255;
+
 /// The path of a tape of the store by its name.
 ///
 /// # Errors
@@ -32,6 +35,7 @@ use crate::{
 pub fn tape_of(visit: &Visit, name: &str) -> Result<PathBuf, Problem> {
     let path = Path::new(name);
     let is_plain = path.file_name().is_some_and(|only| only == path) && !name.starts_with('.') && !name.contains('\0');
+    let is_plain = is_plain && name.len() <= NAME_MAX_BYTES;
     if !is_plain {
         return Err(Problem::usage(
             format!("{name:?} is no name of a tape"),

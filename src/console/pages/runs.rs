@@ -27,7 +27,7 @@ use crate::{
 /// Path of the page.
 const PATH: &str = "/tapes/runs";
 /// Kinds of runs that have to do with tapes.
-const KINDS: [&str; 3] = ["dump", "restore", "drill"];
+const KINDS: [&str; 4] = ["dump", "restore", "resume", "drill"];
 
 /// `GET /tapes/runs`.
 pub async fn page(visit: Visit) -> Result<Response, Problem> {
@@ -56,7 +56,7 @@ fn table(visit: &Visit, runs: &[Value]) -> Markup {
                 @let task = text(run, "task");
                 tr {
                     td data-label="Task" { strong { (task) } }
-                    td.value data-label="Of" { (text(run, "object")) }
+                    td.value data-label="Of" { div { (text(run, "object")) } }
                     td data-label="Progress" { (logical::work(run)) }
                     td.actions { @if visit.may(Role::Operate) {
                         (frame::button(visit, PATH, "Stop", &[("task", task)]))
@@ -78,8 +78,9 @@ pub async fn of_tapes(visit: &Visit, status: &Value) -> Result<Markup, Problem> 
     let ended = |task: &&Value| is_of_tape(task) && task["running"] != true && !task["last"].is_null();
     let mut ended: Vec<&Value> = list(&schedule, "tasks").iter().filter(ended).collect();
     ended.sort_by_key(|task| std::cmp::Reverse(text(&task["last"], "began")));
+    let latest = ended.iter().map(|task| text(&task["last"], "ended")).max();
     let body = html! {
-        section.panel {
+        section.panel data-ended=(latest.unwrap_or_default()) {
             h2 { "Dumps and restores" }
             @if running.is_empty() && ended.is_empty() { p.hint { "None yet." } }
             @if !running.is_empty() { (table(visit, &running)) }
@@ -101,8 +102,8 @@ fn ended_row(task: &Value) -> Markup {
     html! {
         tr {
             td data-label="Task" { strong { (text(task, "name")) } }
-            td.value data-label="Of" { (text(task, "object")) }
-            td data-label="Ended" { span class=(tone) { (outcome) } " " span.hint { (text(last, "text")) } }
+            td.value data-label="Of" { div { (text(task, "object")) } }
+            td.value data-label="Ended" { div { span class=(tone) { (outcome) } " " span.hint { (text(last, "text")) } } }
         }
     }
 }

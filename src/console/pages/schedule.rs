@@ -62,12 +62,12 @@ fn tasks(visit: &Visit, facts: &Value) -> Markup {
                         @for task in all {
                             @let name = text(task, "name");
                             tr {
-                                td data-label="Task Name" { strong { (name) } }
-                                td data-label="Task" { (text(task, "kind")) " " (text(task, "object")) }
+                                td.value data-label="Task Name" { strong { (name) } }
+                                td.value data-label="Task" { div { (text(task, "kind")) " " (text(task, "object")) } }
                                 td data-label="When" { (text(task, "when")) }
                                 td data-label="Next" { (task["next_local"].as_str().unwrap_or("–")) }
-                                td data-label="Last" {
-                                    @if task["last"].is_null() { "–" } @else { (text(&task["last"], "outcome")) " " span.hint { (text(&task["last"], "text")) } }
+                                td.value data-label="Last" {
+                                    @if task["last"].is_null() { "–" } @else { div { (text(&task["last"], "outcome")) " " span.hint { (text(&task["last"], "text")) } } }
                                 }
                                 td.actions { @if visit.may(Role::Operate) {
                                     @if text(task, "kind") != RESTORE { (frame::button(visit, "/shi/schedule", "Run", &[("verb", "run"), ("name", name)])) " " }

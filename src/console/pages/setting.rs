@@ -61,31 +61,33 @@ fn system(visit: &Visit, settings: &Value) -> Markup {
         form.card method="post" action="/setting" {
             h2 { "System Setting" }
             (frame::token(visit))
-            @for (key, label, meaning) in known {
-                div.field {
-                    label for=(key) { (label) }
-                    select id=(key) name=(key) {
-                        option value="true" selected[settings[*key] == true] { "Enabled" }
-                        option value="false" selected[settings[*key] == false] { "Disabled" }
-                    }
-                    p.hint { (meaning) }
-                }
-            }
-            div.field {
-                label for="rebuild_priority" { "Rebuild Priority" }
-                select #rebuild_priority name="rebuild_priority" {
-                    @for priority in Priority::ALL {
-                        @let word = priority.to_string();
-                        option value=(word) selected[text(settings, "rebuild_priority") == word] { (capital(&word)) }
+            fieldset disabled[!visit.may(Role::Admin)] {
+                @for (key, label, meaning) in known {
+                    div.field {
+                        label for=(key) { (label) }
+                        select id=(key) name=(key) {
+                            option value="true" selected[settings[*key] == true] { "Enabled" }
+                            option value="false" selected[settings[*key] == false] { "Disabled" }
+                        }
+                        p.hint { (meaning) }
                     }
                 }
-                p.hint { "How much of the time a rebuild may take while the array is used." }
-            }
-            @if let Some(port) = settings["port"].as_u64() {
                 div.field {
-                    label for="port" { "Port Number" }
-                    input #port name="port" type="number" min="0" max="65535" value=(port) required;
-                    p.hint { "Of this console, from the next start of the controller." }
+                    label for="rebuild_priority" { "Rebuild Priority" }
+                    select #rebuild_priority name="rebuild_priority" {
+                        @for priority in Priority::ALL {
+                            @let word = priority.to_string();
+                            option value=(word) selected[text(settings, "rebuild_priority") == word] { (capital(&word)) }
+                        }
+                    }
+                    p.hint { "How much of the time a rebuild may take while the array is used." }
+                }
+                @if let Some(port) = settings["port"].as_u64() {
+                    div.field {
+                        label for="port" { "Port Number" }
+                        input #port name="port" type="number" min="1" max="65535" value=(port) required;
+                        p.hint { "Of this console, from the next start of the controller." }
+                    }
                 }
             }
             @if visit.may(Role::Admin) { button.primary type="submit" { "Submit" } }

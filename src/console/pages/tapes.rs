@@ -31,7 +31,7 @@ pub async fn page(visit: Visit) -> Result<Response, Problem> {
             (search(&visit))
             div #found { (catalogue(&visit, &facts)) (files(&visit).await?) }
         }
-        (contexts(&facts))
+        (contexts(&visit, &facts))
     };
     Ok(frame::page(&visit, "Tapes", &status, body))
 }
@@ -50,9 +50,10 @@ fn way_back<'a>(visit: &Visit, tapes: impl Iterator<Item = &'a str>, file: &Valu
     html! { @if visit.may(Role::Admin) { a.button href=(restore::address(tapes, file, path)) { "Restore" } } }
 }
 
+/// The reels, which are asked for again when a run has ended, with what else may be another then.
 fn reels(visit: &Visit, facts: &Value) -> Markup {
     html! {
-        section.panel {
+        section.panel #reels hx-get="/tapes" hx-include="#q" hx-trigger="ended from:body" hx-select="#reels" hx-select-oob="#found,#stopped" hx-swap="outerHTML" {
             h2 { "Reels" }
             table.cards {
                 thead { tr { th { "Tape" } th.number { "Size" } th { "Dumps" } } }
@@ -103,7 +104,7 @@ fn catalogue(visit: &Visit, facts: &Value) -> Markup {
                         td.actions { (way_back(visit, tapes_in(dump), &dump["file"], None)) }
                     }
                 }
-                @if known.is_empty() { tr { td colspan="7" { span.hint { "No dump is known by that." } } } }
+                @if known.is_empty() { tr { td colspan="7" { span.hint { @if wanted.is_empty() { "There are none yet." } @else { "No dump is known by that." } } } } }
             }
         }
     }
@@ -161,26 +162,36 @@ async fn files(visit: &Visit) -> Result<Markup, Problem> {
     })
 }
 
-fn contexts(facts: &Value) -> Markup {
-    let all = list(facts, "contexts");
+/// Dumps that stopped. One that is under way is among the runs.
+fn contexts(visit: &Visit, facts: &Value) -> Markup {
+    let all: Vec<&Value> = list(facts, "contexts")
+        .iter()
+        .filter(|context| context["busy"] != true)
+        .collect();
     html! {
-        section.panel {
+        section.panel #stopped {
             h2 { "Dumps that stopped" }
             @if all.is_empty() { p.hint { "None." } } @else {
                 table.cards {
-                    thead { tr { th { "Vserver" } th { "Context Identifier" } th { "Is Cleanup Pending?" } th { "Stopped in pass" } } }
+                    thead { tr { th { "Vserver" } th { "Context Identifier" } th { "Is Cleanup Pending?" } th { "Dump Path" } th.number { "Level" } th {} } }
                     tbody {
-                        @for context in all {
+                        @for context in &all {
+                            @let id = text(context, "id");
                             tr {
                                 td data-label="Vserver" { (text(context, "host")) }
-                                td data-label="Context Identifier" { code { (text(context, "id")) } }
+                                td data-label="Context Identifier" { code { (id) } }
                                 td data-label="Is Cleanup Pending?" { (if context["cleanup_pending"] == true { "true" } else { "false" }) }
-                                td data-label="Stopped in pass" { (context["pass"]) }
+                                td.value data-label="Dump Path" { code { (text(context, "path")) } }
+                                td.number data-label="Level" { (context["level"]) }
+                                td.actions {
+                                    @if let Some(hindrance) = context["hindrance"].as_str() { span.hint { "Cannot go on: " (hindrance) } }
+                                    @else if visit.may(Role::Operate) { (frame::button(visit, "/tapes/resume", "Resume", &[("context", id)])) }
+                                }
                             }
                         }
                     }
                 }
-                p.hint { (all.len()) " entries were displayed. " code { "headstack context resume ID" } " goes on with one." }
+                p.hint { (all.len()) @if all.len() == 1 { " entry was" } @else { " entries were" } " displayed." }
             }
         }
     }

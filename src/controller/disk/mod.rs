@@ -32,7 +32,7 @@ use watched::Watched;
 use super::error::{Error, Kind, Result};
 use crate::{
     raid::assemble::Image,
-    storage::{Directory, HostDirectory},
+    storage::{Directory, HostDirectory, natural},
 };
 
 /// How the name of an image ends.
@@ -196,7 +196,7 @@ impl Disks {
             }
             there
         });
-        names.sort();
+        names.sort_by(|one, other| natural(one.as_bytes(), other.as_bytes()));
         for name in names {
             if !disks.contains_key(&name) {
                 let taken = |port: &usize| disks.values().any(|disk| disk.port == *port);
@@ -226,9 +226,11 @@ impl Disks {
         }
     }
 
-    /// All of them, by name.
+    /// All of them, by name, `d2` before `d10`.
     pub fn all(&self) -> Vec<Arc<Disk>> {
-        self.disks.lock().values().cloned().collect()
+        let mut all: Vec<Arc<Disk>> = self.disks.lock().values().cloned().collect();
+        all.sort_by(|one, other| natural(one.name.as_bytes(), other.name.as_bytes()));
+        all
     }
 
     /// The disk of a name or a path.

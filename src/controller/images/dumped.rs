@@ -47,12 +47,26 @@ pub(super) const READING: Assembly = Assembly {
 /// Bytes that are asked for at a time.
 const PIECE_BYTES: u32 = 512 << 10;
 
-/// The arrays of a store, and the files that they stand for in a dump; those that it leaves out are told of.
+/// The arrays of a store, and the files that they stand for in a dump, or with `only` the one array of the name that it has
+/// on a tape; those that the dump leaves out are told of.
 ///
 /// # Errors
-/// The directory of the disks cannot be read, or the host has no randomness.
-pub fn images_of(store: &Store) -> Result<Images> {
-    let images = looked_at(store)?;
+/// The directory of the disks cannot be read, or the host has no randomness; [`Kind::NotFound`] where there is no array of
+/// that name.
+pub fn images_of(store: &Store, only: Option<&str>) -> Result<Images> {
+    let mut images = looked_at(store)?;
+    if let Some(only) = only {
+        images.alone = true;
+        images.all.retain(|image| image.name == only);
+        if images.all.is_empty() {
+            let message = format!("{}: there is no array {only}", store.root().display());
+            return Err(Error::refused(
+                Kind::NotFound,
+                message,
+                "'headstack status' for those there are",
+            ));
+        }
+    }
     for image in &images.all {
         if let Some(reason) = &image.refused {
             tell_left_out(store, &image.name, reason);

@@ -43,6 +43,7 @@ pub fn facts(keeper: &Keeper) -> Map<String, Value> {
         .collect();
     let own = keeper.work().map(|(work, progress)| (work.name(), progress));
     let work = own.or_else(|| Some(("verify", Some(keeper.visitor()?))));
+    let work = work.or_else(|| keeper.is_halted().then_some(("paused", None)));
     let work = work.map(|(kind, progress)| {
         let speed = keeper.speed();
         json!({

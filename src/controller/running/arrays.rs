@@ -18,7 +18,7 @@ use crate::{
         served::keeper_of,
         watch::{Observed, work_failed},
     },
-    nbd::{Export, Keeper},
+    nbd::{Begin, Export, Keeper},
     raid::{
         self,
         add::Added,
@@ -72,14 +72,15 @@ impl Inner {
             let remedy = "'headstack array rename' while it is stopped";
             Error::refused(Kind::Usage, error.to_string(), remedy)
         })?;
-        let (settings, write_through) = {
-            let remembered = locked(&self.remembered);
-            let uuid = set.uuid.to_string();
-            (remembered.settings.clone(), remembered.write_through.contains(&uuid))
-        };
-        array.set_write_through(write_through)?;
+        let remembered = locked(&self.remembered).clone();
+        let (settings, uuid) = (remembered.settings, set.uuid.to_string());
+        array.set_write_through(remembered.write_through.contains(&uuid))?;
         let timeout = Some(Duration::from_secs(settings.member_timeout_s)).filter(|timeout| !timeout.is_zero());
-        let keeper = Keeper::start(array, true, Box::new(self.share()), timeout);
+        let begin = match remembered.paused.contains(&uuid) {
+            true => Begin::Halted,
+            false => Begin::Eager,
+        };
+        let keeper = Keeper::start(array, begin, Box::new(self.share()), timeout);
         let keeper = keeper.map_err(Error::host(self.store.root()))?;
         keeper.set_stops_at_unreadable(!settings.continue_on_error);
         let observed = Observed::of(&keeper);
@@ -100,6 +101,24 @@ impl Inner {
         let event = Event::new(Name::DeviceDisappeared, text).with_level(Level::Information);
         self.tell(event.of(array.name()));
         Ok(Map::from_iter([("ended".to_owned(), json!(false))]))
+    }
+
+    /// Remembers of the arrays whose work was stopped that it was, durably: it waits after a restart too.
+    ///
+    /// # Errors
+    /// An error of the host.
+    pub(super) fn keep_pauses(&self) -> Result<()> {
+        let keepers = self.served.all();
+        self.remember(|remembered| {
+            for keeper in &keepers {
+                let uuid = keeper.array().uuid().to_string();
+                if keeper.is_halted() {
+                    remembered.paused.insert(uuid);
+                } else {
+                    remembered.paused.remove(&uuid);
+                }
+            }
+        })
     }
 
     /// Tells what happened to the arrays, and lets disks join those that miss some.
@@ -135,6 +154,10 @@ impl Inner {
         }
         if changed {
             self.discover();
+        }
+        // What lets work go on may be no order, such as a disk that came back.
+        if let Err(error) = self.keep_pauses() {
+            log::debug!("{error}");
         }
     }
 

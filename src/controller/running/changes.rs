@@ -76,6 +76,7 @@ impl Inner {
         }
         self.remember(|remembered| {
             remembered.write_through.remove(&set.uuid.to_string());
+            remembered.paused.remove(&set.uuid.to_string());
         })?;
         self.discover();
         let text = format!(

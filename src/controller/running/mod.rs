@@ -38,7 +38,7 @@ use super::{
     locked,
     log::Log,
     notify::Notifier,
-    order::on_host,
+    order::{Order, on_host},
     schedule::Schedule,
     served::{Finder, Served},
     settings::Remembered,
@@ -210,9 +210,20 @@ impl Controller {
             Ask::Store(ask) => self.inner.answer(ask, tell),
             Ask::Stop { name, disconnect } => self.inner.stop_array(name.as_deref(), disconnect),
             ask => {
+                let stops_or_goes_on = matches!(
+                    &ask,
+                    Ask::Array {
+                        order: Order::Pause | Order::Resume,
+                        ..
+                    }
+                );
                 let answered = self.inner.served.answer(ask, tell);
+                let kept = self.inner.keep_pauses();
                 self.inner.ring();
-                answered
+                match kept {
+                    Err(error) if stops_or_goes_on && answered.is_ok() => Err(error),
+                    _ => answered,
+                }
             }
         }
     }

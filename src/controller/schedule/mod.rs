@@ -398,7 +398,7 @@ fn suits(deed: &Deed, arrays: &dyn Arrays) -> Result<()> {
             "a verify is for redundant arrays that are Normal",
         ),
         Deed::Rebuild { array } => (array, arrays.critical(), "a rebuild is for arrays that are Critical"),
-        Deed::Dump { .. } | Deed::Restore(_) | Deed::Drill { .. } => return Ok(()),
+        Deed::Dump { .. } | Deed::Restore(_) | Deed::Resume { .. } | Deed::Drill { .. } => return Ok(()),
     };
     if fit.contains(array) {
         return Ok(());

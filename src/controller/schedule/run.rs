@@ -15,7 +15,7 @@ use super::{
 use crate::{
     controller::{
         error::Error,
-        order::{Mending, Order, on_host, perform},
+        order::{Mending, Order, on_host, perform, verdict},
     },
     nbd::Keeper,
     raid::health::ArrayState,
@@ -31,6 +31,7 @@ pub fn done(job: &Job, keeper: Option<&Keeper>, verbs: &Verbs) -> Result<String,
         Deed::Rebuild { array } => rebuilt(found(keeper, array)?, &job.course),
         Deed::Dump { source, tape, levels } => dumped(source, tape, level(levels, job.done), verbs, &job.course),
         Deed::Restore(restore) => restored(restore, verbs, &job.course),
+        Deed::Resume { context } => resumed(context, verbs, &job.course),
         Deed::Drill { tape, sample } => drill::drill(tape, *sample, verbs, &job.course),
     }
 }
@@ -68,26 +69,7 @@ fn verified(keeper: &Keeper, repair: Mending, course: &Course) -> Result<String,
         ));
     }
     let facts = ordered(keeper, &Order::Verify { repair }, course)?;
-    let report = &facts["verify"];
-    let bytes = |key: &str| report[key].as_u64().unwrap_or(0);
-    if report["clean"] == true {
-        return Ok(format!(
-            "array {name} is clean: {} bytes were compared",
-            bytes("compared_bytes")
-        ));
-    }
-    let ended = if report["complete"] == true {
-        ""
-    } else {
-        "; the verify was broken off"
-    };
-    let text = format!(
-        "array {name}: {} bytes do not agree, {} of them are left so, {} bytes cannot be read{ended}",
-        bytes("mismatched_bytes"),
-        bytes("unrepaired_bytes"),
-        bytes("unreadable_bytes"),
-    );
-    Err(text)
+    verdict(name, &facts["verify"])
 }
 
 fn rebuilt(keeper: &Keeper, course: &Course) -> Result<String, String> {
@@ -123,6 +105,16 @@ fn dumped(source: &Path, tape: &Path, level: u8, verbs: &Verbs, course: &Course)
         "a dump of level {level} of {} is on {}",
         source.display(),
         tape.display()
+    ))
+}
+
+fn resumed(context: &str, verbs: &Verbs, course: &Course) -> Result<String, String> {
+    let words = ["context", "resume", "--json", "--state"].map(OsString::from);
+    let words = words.into_iter().chain([verbs.state.clone().into(), context.into()]);
+    let told = document(&verbs.run(&words.collect::<Vec<_>>(), course)?)?;
+    Ok(format!(
+        "the dump is whole: level {}, {} objects",
+        told["level"], told["objects"]
     ))
 }
 

@@ -7,17 +7,21 @@ use std::{
     collections::VecDeque,
     ffi::OsString,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::when::When;
-use crate::controller::{
-    error::{Error, Kind, Result},
-    kept::Kept,
-    order::Mending,
-    store::Store,
+use crate::{
+    controller::{
+        error::{Error, Kind, Result},
+        kept::Kept,
+        order::Mending,
+        store::Store,
+    },
+    dump::{self, context::Contexts},
 };
 
 /// File of the tasks, in the store's state.
@@ -35,6 +39,8 @@ const NAME_MAX_BYTES: usize = 64;
 const ENDED_MAX: usize = 20;
 /// Paths of a restore at most.
 const PATHS_MAX: usize = 1000;
+/// Longest path in bytes, as the host has it.
+const PATH_MAX_BYTES: usize = 4095;
 /// Levels of a cycle at most.
 const CYCLE_MAX: usize = 64;
 
@@ -65,6 +71,11 @@ pub enum Deed {
     },
     /// Brings a dump, or parts of it, back.
     Restore(Restore),
+    /// Goes on with a dump that stopped.
+    Resume {
+        /// Identity of its context.
+        context: String,
+    },
     /// Restores a random sample of the newest dump of a tape and compares it.
     Drill {
         /// The tape.
@@ -114,10 +125,10 @@ impl Restore {
     /// [`Kind::Usage`] for paths that are not absolute or too many; [`Kind::Refused`] for a directory that what the
     /// controller remembers is in.
     pub fn check(&self, store: &Store) -> Result<()> {
-        let relative = self.tapes.iter().chain([&self.into]).find(|path| !path.is_absolute());
-        if let Some(path) = relative {
-            return Err(refused_relative(path));
-        }
+        self.tapes
+            .iter()
+            .chain([&self.into])
+            .try_for_each(|path| check_path(path))?;
         let flaw = match self.paths.len() {
             _ if self.tapes.is_empty() => Some("no tape is named".to_owned()),
             count if count > PATHS_MAX => Some(format!("{count} paths are too many, the most is {PATHS_MAX}")),
@@ -142,9 +153,22 @@ impl Restore {
     }
 }
 
-fn refused_relative(path: &Path) -> Error {
-    let message = format!("{}: the controller has another working directory", path.display());
-    Error::refused(Kind::Usage, message, "an absolute path")
+/// Refuses a path that no controller can use.
+fn check_path(path: &Path) -> Result<()> {
+    if !path.is_absolute() {
+        let message = format!("{}: the controller has another working directory", path.display());
+        return Err(Error::refused(Kind::Usage, message, "an absolute path"));
+    }
+    let length = path.as_os_str().len();
+    if length > PATH_MAX_BYTES {
+        let message = format!("a path of {length} bytes is too long");
+        return Err(Error::refused(
+            Kind::Usage,
+            message,
+            format!("at most {PATH_MAX_BYTES}"),
+        ));
+    }
+    Ok(())
 }
 
 impl Deed {
@@ -155,6 +179,7 @@ impl Deed {
             Self::Rebuild { .. } => "rebuild",
             Self::Dump { .. } => "dump",
             Self::Restore(_) => "restore",
+            Self::Resume { .. } => "resume",
             Self::Drill { .. } => "drill",
         }
     }
@@ -163,7 +188,7 @@ impl Deed {
     pub fn array(&self) -> Option<&str> {
         match self {
             Self::Verify { array, .. } | Self::Rebuild { array } => Some(array),
-            Self::Dump { .. } | Self::Restore(_) | Self::Drill { .. } => None,
+            Self::Dump { .. } | Self::Restore(_) | Self::Resume { .. } | Self::Drill { .. } => None,
         }
     }
 
@@ -181,6 +206,7 @@ impl Deed {
                     restore.into.display()
                 )
             }
+            Self::Resume { context } => format!("context {context}"),
             Self::Drill { tape, .. } => tape.display().to_string(),
         }
     }
@@ -193,9 +219,15 @@ impl Deed {
                 let remedy = "one such as 0, or a cycle such as 0,1,1,1";
                 Err(Error::refused(Kind::Usage, "a dump takes levels of 0 to 31", remedy))
             }
-            Self::Dump { source: path, .. } if !path.is_absolute() => Err(refused_relative(path)),
-            Self::Dump { tape, .. } | Self::Drill { tape, .. } if !tape.is_absolute() => Err(refused_relative(tape)),
+            Self::Dump { source, tape, .. } => check_path(source).and_then(|()| check_path(tape)),
+            Self::Drill { tape, .. } => check_path(tape),
             Self::Restore(restore) => restore.check(store),
+            Self::Resume { context } => {
+                let kept = Contexts::of(Arc::clone(store.state())).get(context);
+                let unknown =
+                    |error: dump::Error| Error::refused(Kind::NotFound, error.to_string(), "'headstack context ls'");
+                kept.map(drop).map_err(unknown)
+            }
             _ => Ok(()),
         }
     }

@@ -13,6 +13,7 @@ use crate::{
         writer::Scope,
     },
     storage::SimDirectory,
+    tape::{Container, Limits, Names},
 };
 
 fn context(identity: u8) -> Context {

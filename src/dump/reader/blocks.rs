@@ -61,6 +61,8 @@ pub(super) struct Blocks {
     watch: Option<Watch>,
     /// What lies before the volume that is read, in bytes.
     before_bytes: u64,
+    /// What the records had that were read, in bytes.
+    read_bytes: u64,
 }
 
 /// Is told a number of bytes.
@@ -102,6 +104,7 @@ impl Blocks {
             lenient: false,
             watch: None,
             before_bytes: 0,
+            read_bytes: 0,
         }
     }
 
@@ -149,7 +152,10 @@ impl Blocks {
     }
 
     pub(super) fn no_dump(&self, reason: String) -> Error {
-        (self.path(), reason).into()
+        Error::NoDump {
+            path: self.path(),
+            reason,
+        }
     }
 
     /// Goes to a record of a volume; what comes next is its first block.
@@ -196,6 +202,11 @@ impl Blocks {
             .map(|name| self.volumes.directory.stat(&name));
         let total: u64 = sizes.map_while(|stat| Some(stat.ok()?.size_bytes)).sum();
         total.saturating_sub(self.start.offset_bytes)
+    }
+
+    /// What the records had that were read, in bytes, but for those passed over.
+    pub(super) fn read_bytes(&self) -> u64 {
+        self.read_bytes
     }
 
     /// What the dump takes on all volumes, in bytes.
@@ -309,6 +320,11 @@ impl Blocks {
                 Found::End
             } else {
                 self.tape.read_record(&mut self.record)?
+            };
+            self.read_bytes += match found {
+                Found::Record | Found::BadRecord => self.record.len() as u64,
+                Found::Lost { length_bytes } => length_bytes,
+                Found::Mark | Found::End => 0,
             };
             match found {
                 Found::Record => {

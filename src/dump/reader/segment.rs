@@ -16,6 +16,10 @@ use crate::dump::{
 /// Where headers have their magic number.
 const MAGIC_AT: Range<usize> = 24..28;
 
+/// Most blocks that may be missing in a row where what follows them is still put to its place: only maps are longer, and
+/// what is missing takes memory too.
+const GAP_MAX_BLOCKS: usize = 16 << 10;
+
 /// Blocks behind a header.
 #[derive(Debug, Default)]
 pub(super) struct Gathered {
@@ -35,9 +39,12 @@ impl Gathered {
     }
 
     fn put(&mut self, at: usize, block: &[u8]) {
+        let from = at * TAPE_BLOCK_BYTES;
+        if from > self.bytes.len() + GAP_MAX_BLOCKS * TAPE_BLOCK_BYTES {
+            return;
+        }
         let Some(came) = self.came.get_mut(at) else { return };
         *came = true;
-        let from = at * TAPE_BLOCK_BYTES;
         if self.bytes.len() < from + TAPE_BLOCK_BYTES {
             self.bytes.resize(from + TAPE_BLOCK_BYTES, 0);
         }
@@ -57,6 +64,11 @@ impl Gathered {
     /// The blocks up to the last that came; zeros where one is missing.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// As [`Gathered::bytes`], to keep.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     fn block(&self, at: usize) -> Option<&[u8]> {

@@ -16,7 +16,7 @@ use std::{
 use rustix::io::Errno;
 
 pub(super) use self::state::last_restored;
-use self::state::{Left, Step, read_state, write_state};
+use self::state::{Left, STATE, Step, read_state, write_state};
 use super::{
     Catalogue, Destination, Folders, Restored, Space, Target,
     files::{Files, PART},
@@ -59,6 +59,14 @@ pub(super) fn restore(reader: &mut Reader, destination: &Destination) -> Result<
     )?;
     log::info!("stage 2: putting names in place");
     let mut files = Files::new(destination, troubles).exactly();
+    if after
+        .folders
+        .get(&ROOT)
+        .is_some_and(|names| names.contains_key(STATE.as_bytes()))
+    {
+        let what = "has its place taken by what is remembered of this restore; 'restore -x' brings it back elsewhere";
+        files.tell(Path::new(STATE), what.into());
+    }
     let turn = Turn {
         before: &before,
         after: &after,
@@ -273,12 +281,15 @@ impl Turn<'_, '_> {
                 }
                 None => {
                     let removed = self.destination.remove_directory(&path);
-                    let what = if self.destination.is_store() {
+                    let series = self.destination.is_store();
+                    let what = if series {
                         "is gone from the dump, but cannot be removed unless the mount has the option allow-delete"
                     } else {
                         "is gone from the dump, but cannot be removed"
                     };
-                    self.tell(&path, what, removed);
+                    if self.tell(&path, what, removed) && series {
+                        self.files.tell(&path, "is gone from the dump, and was removed".into());
+                    }
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::dump::{
     attributes::Attribute,
     error::{Lost, Result, Trouble},
     reader::{Item, Reader},
-    record::Header,
+    record::{Header, Time},
     tree::{self, Status, link_target},
 };
 
@@ -266,7 +266,12 @@ impl Differences<'_> {
             tape.modified.seconds != here.modified.seconds
         };
         if differs {
-            let (is, was) = (here.modified.seconds, tape.modified.seconds);
+            let same_second = tape.modified.seconds == here.modified.seconds;
+            let told = |time: Time| match same_second {
+                true => format!("{}.{:09}", time.seconds, time.nanoseconds),
+                false => time.seconds.to_string(),
+            };
+            let (is, was) = (told(here.modified), told(tape.modified));
             self.note(path, format!("was modified at {is}, on the tape {was}"));
         }
         if matches!(kind, FileType::CharacterDevice | FileType::BlockDevice) {

@@ -11,7 +11,7 @@ mod placed;
 pub(super) mod series;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     ops::Range,
     path::{Path, PathBuf},
     sync::atomic::AtomicBool,
@@ -269,26 +269,25 @@ impl<'a> Files<'a> {
 
     /// Tells of objects that the tape promised and does not hold.
     fn tell_missing(&mut self, catalogue: &Catalogue, space: &Space) {
-        for number in catalogue.here.iter() {
-            let known = self.seen.contains(&number) || catalogue.folders.contains_key(&number);
-            if known {
-                continue;
-            }
-            let mut paths = space.paths_of(number);
-            paths.extend(
-                space
-                    .paths
-                    .get(&number)
-                    .filter(|_| space.order.contains(&number))
-                    .cloned(),
-            );
-            if paths.is_empty() && self.unnamed != Unnamed::Pass {
-                paths.push(space.path_of_number(number));
-            }
-            for path in paths {
+        let reached: HashSet<u32> = space.order.iter().copied().collect();
+        let seen = std::mem::take(&mut self.seen);
+        let missing = || {
+            let here = catalogue.here.iter();
+            here.filter(|number| !seen.contains(number) && !catalogue.folders.contains_key(number))
+        };
+        let named = |number: &u32| reached.contains(number) || space.file_names.contains_key(number);
+        for number in missing().filter(named) {
+            let folder = space.paths.get(&number).filter(|_| reached.contains(&number));
+            for path in space.paths_of(number).into_iter().chain(folder.cloned()) {
                 self.lose_data(&path, Vec::new());
             }
         }
+        if self.unnamed != Unnamed::Pass {
+            for lost in Lost::without_names(missing().filter(|number| !named(number))) {
+                self.lose_data(&lost.path, lost.ranges);
+            }
+        }
+        self.seen = seen;
     }
 
     fn object(&mut self, reader: &mut Reader, header: &Header, space: &Space) -> Result<()> {

@@ -43,6 +43,34 @@ pub struct Space {
     pub file_names: BTreeMap<u32, BTreeSet<Name>>,
 }
 
+/// Names in one directory that lead nowhere, told in one: a tape may have millions of them, deep down.
+#[derive(Default)]
+struct Misled {
+    /// How many are beyond the longest path.
+    beyond: u64,
+    /// The first directory that stands elsewhere too, and how many do.
+    elsewhere: (Option<PathBuf>, u64),
+}
+
+impl Misled {
+    fn told(self, directory: &Path) -> impl Iterator<Item = Trouble> {
+        let trouble = |path: &Path, what: String| Trouble {
+            path: path.to_path_buf(),
+            what,
+            loss: true,
+        };
+        let Self { beyond, elsewhere } = self;
+        let what = format!("names in it are beyond the longest path, {PATH_MAX_BYTES} bytes: {beyond}");
+        let beyond = (beyond > 0).then(|| trouble(directory, what));
+        let first = elsewhere
+            .0
+            .map(|path| trouble(&path, "is a directory that stands elsewhere too".into()));
+        let what = format!("directories in it stand elsewhere too: {}", elsewhere.1);
+        let more = (elsewhere.1 > 1).then(|| trouble(directory, what));
+        [beyond, first, more].into_iter().flatten()
+    }
+}
+
 impl Space {
     /// Walks from the root; what cannot be is told.
     pub fn reach(all: &Folders, troubles: &mut Vec<Trouble>) -> Self {
@@ -54,6 +82,7 @@ impl Space {
             at += 1;
             let path = space.paths.get(&number).cloned().unwrap_or_default();
             let mut names = BTreeMap::new();
+            let mut misled = Misled::default();
             for (name, target) in all.get(&number).into_iter().flatten() {
                 if matches!(name.as_slice(), b"." | b"..") {
                     continue;
@@ -61,11 +90,7 @@ impl Space {
                 let named = (number, name.clone());
                 if path.as_os_str().len() + 1 + name.len() > PATH_MAX_BYTES {
                     // A tape may lead down without an end, and every path of it is longer.
-                    troubles.push(Trouble {
-                        path: path.clone(),
-                        what: format!("a name in it is beyond the longest path, {PATH_MAX_BYTES} bytes"),
-                        loss: true,
-                    });
+                    misled.beyond += 1;
                     continue;
                 }
                 if !target.is_directory {
@@ -75,15 +100,13 @@ impl Space {
                     space.folder_names.insert(target.number, named);
                     space.order.push(target.number);
                 } else {
-                    troubles.push(Trouble {
-                        path: joined(&path, name),
-                        what: "is a directory that stands elsewhere too".into(),
-                        loss: true,
-                    });
+                    misled.elsewhere.0.get_or_insert_with(|| joined(&path, name));
+                    misled.elsewhere.1 += 1;
                     continue;
                 }
                 names.insert(name.clone(), *target);
             }
+            troubles.extend(misled.told(&path));
             space.folders.insert(number, names);
         }
         space
@@ -110,5 +133,41 @@ impl Space {
     pub fn paths_of(&self, number: u32) -> Vec<PathBuf> {
         let names = self.file_names.get(&number).into_iter().flatten();
         names.map(|name| self.path_of(name)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a tape can claim a million times over is told once, with the number of times.
+    #[test]
+    fn names_that_lead_nowhere_are_told_together() {
+        let folder = |names: &[(Vec<u8>, u32)]| -> BTreeMap<Vec<u8>, Target> {
+            let target = |number| Target {
+                number,
+                is_directory: true,
+            };
+            let names = names.iter();
+            names.map(|(name, number)| (name.clone(), target(*number))).collect()
+        };
+        let mut folders: Folders = (2..40)
+            .map(|number| (number, folder(&[(vec![b'd'; 200], number + 1)])))
+            .collect();
+        let wide: Vec<(Vec<u8>, u32)> = (0..1000).map(|at| (format!("{at:0200}").into_bytes(), 3)).collect();
+        for number in [5, 22] {
+            folders.entry(number).or_default().extend(folder(&wide));
+        }
+        let mut troubles = Vec::new();
+        Space::reach(&folders, &mut troubles);
+        let told: Vec<&str> = troubles.iter().map(|trouble| trouble.what.as_str()).collect();
+        assert_eq!(
+            told,
+            [
+                "is a directory that stands elsewhere too",
+                "directories in it stand elsewhere too: 1000",
+                "names in it are beyond the longest path, 4095 bytes: 1001",
+            ]
+        );
     }
 }

@@ -3,13 +3,14 @@
 //! Every path is resolved by the kernel beneath the root and through no symlink, neither one from the tape nor one that
 //! somebody puts there meanwhile; the last name is never followed either.
 
+mod opened;
 mod terms;
 
 use std::{
     ffi::CString,
     io,
     os::{
-        fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt as _,
     },
     path::{Path, PathBuf},
@@ -32,6 +33,8 @@ use crate::{
     storage::Directory,
 };
 
+pub(super) use opened::FLAGS_KEPT;
+use opened::{give_away, magic_of, reopened, set_flags, strip};
 pub(super) use terms::Kept;
 pub use terms::Terms;
 
@@ -41,10 +44,11 @@ impl AsFd for Entered {
     }
 }
 
-/// Flags of inodes that a restore sets: the others tell of how a file system keeps data.
-pub(super) const FLAGS_KEPT: u32 = 0x08 | 0x10 | 0x20 | 0x40 | 0x80;
 /// Flags with which nothing can be changed: immutable and append-only.
 const FLAGS_PROTECTING: u32 = 0x10 | 0x20;
+
+/// Bits of a mode by which a program acts as its owner or group.
+const SET_ID: u16 = 0o6000;
 
 /// A directory that is restored into.
 pub struct Destination {
@@ -215,8 +219,7 @@ impl Destination {
             return Ok((Arc::clone(entered), name));
         }
         let directory = self.open_here(parent, OFlags::PATH | OFlags::DIRECTORY)?;
-        let magic = format!("/proc/self/fd/{}", directory.as_raw_fd());
-        let list = fs::getxattr(magic, c"system.posix_acl_default", &mut [0; 0][..]);
+        let list = fs::getxattr(magic_of(&directory), c"system.posix_acl_default", &mut [0; 0][..]);
         let entered = Arc::new(Entered {
             directory,
             bequeaths: list.is_ok(),
@@ -346,9 +349,16 @@ impl Destination {
                 refused.push(format!("{what}: {errno}"));
             }
         };
-        note("owner", give_away(&file, node.uid, node.gid));
+        let given = give_away(&file, node.uid, node.gid);
+        // With another owner these bits would let anybody act as whoever restores.
+        let withheld = match given {
+            Ok(()) => 0,
+            Err(_) if found == FileType::Directory => 0,
+            Err(_) => node.mode & SET_ID,
+        };
+        note("owner", given);
         // A descriptor that is a path only takes these by its name in /proc, which no tape can lead elsewhere.
-        let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let magic = magic_of(&file);
         let (lists, others): (Vec<_>, Vec<_>) = attributes
             .iter()
             .partition(|attribute| attribute.name.starts_with(b"system.posix_acl_"));
@@ -356,19 +366,14 @@ impl Destination {
             fs::setxattr(&magic, attribute.name.as_slice(), &attribute.value, XattrFlags::empty())
         };
         if exact && !plain {
-            let there = found_attributes(&file).into_iter();
-            let names = there.filter(|name| !attributes.iter().any(|attribute| attribute.name == *name));
-            for name in names {
-                note(
-                    &String::from_utf8_lossy(&name),
-                    fs::removexattr(&magic, name.as_slice()),
-                );
+            for (name, errno) in strip(&file, attributes) {
+                note(&String::from_utf8_lossy(&name), Err(errno));
             }
         }
         for attribute in others {
             note(&String::from_utf8_lossy(&attribute.name), set(attribute));
         }
-        let permissions = Mode::from_raw_mode(u32::from(node.mode) & 0o7777);
+        let permissions = Mode::from_raw_mode(u32::from(node.mode & !withheld) & 0o7777);
         match found {
             FileType::Symlink => {}
             _ if open => note("permissions", fs::fchmod(&file, permissions)),
@@ -383,7 +388,10 @@ impl Destination {
         };
         note("times", fs::utimensat(&file, c"", &times, AtFlags::EMPTY_PATH));
         if matches!(found, FileType::RegularFile | FileType::Directory) {
-            note("flags", self.set_flags(path, node.flags));
+            note("flags", set_flags(&file, open, node.flags));
+        }
+        if withheld != 0 {
+            refused.push("set-user-ID and set-group-ID bits: they are the owner's that it did not get".into());
         }
         Ok(refused)
     }
@@ -392,18 +400,19 @@ impl Destination {
     /// could not be given is returned.
     pub(super) fn add(&self, path: &Path, attributes: &[Attribute], mode: Option<u16>) -> Result<Vec<String>, Errno> {
         let file = self.open_at(path, OFlags::PATH)?;
-        let flags = match status_at(&file, c"")?.file_type() {
-            FileType::RegularFile => {
-                let open = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
-                fs::ioctl_getflags(&open).map_or(0, |flags| flags.bits())
-            }
-            _ => 0,
+        let open = match status_at(&file, c"")?.file_type() {
+            FileType::RegularFile => Some(reopened(&file)?),
+            _ => None,
         };
-        let protected = flags & FLAGS_PROTECTING != 0;
-        if protected {
-            self.put_flags(path, flags & !FLAGS_PROTECTING)?;
+        let flags = open.as_ref().and_then(|open| fs::ioctl_getflags(open).ok());
+        let protected = open
+            .zip(flags)
+            .filter(|(_, flags)| flags.bits() & FLAGS_PROTECTING != 0);
+        if let Some((open, flags)) = &protected {
+            let bare = fs::IFlags::from_bits_retain(flags.bits() & !FLAGS_PROTECTING);
+            fs::ioctl_setflags(open, bare)?;
         }
-        let magic = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let magic = magic_of(&file);
         let mut refused = Vec::new();
         if let Some(mode) = mode {
             fs::chmod(&magic, Mode::from_raw_mode(u32::from(mode) & 0o7777))?;
@@ -413,45 +422,16 @@ impl Destination {
                 refused.push(format!("{}: {errno}", String::from_utf8_lossy(name)));
             }
         }
-        if protected {
-            self.put_flags(path, flags)?;
+        if let Some((open, flags)) = protected {
+            fs::ioctl_setflags(&open, flags)?;
         }
         Ok(refused)
-    }
-
-    fn put_flags(&self, path: &Path, flags: u32) -> Result<(), Errno> {
-        let file = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
-        fs::ioctl_setflags(&file, fs::IFlags::from_bits_retain(flags))
-    }
-
-    fn set_flags(&self, path: &Path, flags: u32) -> Result<(), Errno> {
-        if flags & FLAGS_KEPT == 0 {
-            return Ok(());
-        }
-        let file = self.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK)?;
-        let kept = fs::ioctl_getflags(&file)?.bits() & !FLAGS_KEPT;
-        fs::ioctl_setflags(&file, fs::IFlags::from_bits_retain(kept | flags & FLAGS_KEPT))
     }
 
     /// The root, for files of our own in it.
     pub(super) fn root(&self) -> impl AsFd + '_ {
         &self.root
     }
-}
-
-/// Names of the attributes that an object has.
-fn found_attributes(file: &OwnedFd) -> Vec<Vec<u8>> {
-    let attributes = crate::dump::tree::attributes(file).unwrap_or_default();
-    attributes.into_iter().map(|attribute| attribute.name).collect()
-}
-
-/// Gives an object to its owner and group, of whom the host knows none by the highest number.
-fn give_away(file: &OwnedFd, uid: u32, gid: u32) -> Result<(), Errno> {
-    if uid == u32::MAX || gid == u32::MAX {
-        return Err(Errno::INVAL);
-    }
-    let (uid, gid) = (fs::Uid::from_raw(uid), fs::Gid::from_raw(gid));
-    fs::chownat(file, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
 }
 
 fn spec(time: Time) -> Timespec {
@@ -476,4 +456,65 @@ pub(super) fn write_at(file: &OwnedFd, bytes: &[u8], offset: u64) -> io::Result<
         done += retry(|| rustix::io::pwrite(file, &bytes[done..], offset + done as u64))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever takes the name of a file between its making and its dressing gets nothing of it.
+    #[test]
+    fn what_was_made_is_dressed_whatever_has_its_name_by_now() {
+        const NODUMP: u32 = 0x40;
+        let room = tempfile::tempdir().unwrap();
+        let destination = Destination::open(room.path()).unwrap();
+        let made = destination.make_file(Path::new("f")).unwrap();
+        let file = made.file.try_clone().unwrap();
+        let other = std::fs::File::create(room.path().join("other")).unwrap();
+        std::fs::rename(room.path().join("other"), room.path().join("f")).unwrap();
+        let flags_of = |file: &dyn AsFd| fs::ioctl_getflags(file.as_fd()).map(|flags| flags.bits() & NODUMP);
+        let node = Node {
+            mode: 0o100_600,
+            flags: NODUMP,
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+            ..Node::default()
+        };
+        let refused = destination
+            .dress(Path::new("f"), Some(made), &node, &[], false)
+            .unwrap();
+        // A file system without flags refuses them.
+        let takes_flags = flags_of(&other).is_ok();
+        assert_eq!(refused.is_empty(), takes_flags, "{refused:?}");
+        assert_eq!(flags_of(&other).unwrap_or(0), 0, "the other file is as it was");
+        assert_eq!(flags_of(&file).is_ok_and(|flags| flags != 0), takes_flags);
+    }
+
+    /// A program does not act as whoever restores it where its owner could not be given to it.
+    #[test]
+    fn programs_without_their_owner_act_as_nobody() {
+        let room = tempfile::tempdir().unwrap();
+        let destination = Destination::open(room.path()).unwrap();
+        let dressed = |uid: u32| {
+            let path = Path::new("program");
+            let made = destination.make_file(path).unwrap();
+            let node = Node {
+                mode: 0o106_755,
+                uid,
+                gid: rustix::process::getegid().as_raw(),
+                ..Node::default()
+            };
+            let refused = destination.dress(path, Some(made), &node, &[], false).unwrap();
+            (destination.status(path).unwrap().node.mode & 0o7777, refused)
+        };
+        let own = rustix::process::geteuid().as_raw();
+        assert_eq!(dressed(own), (0o6755, Vec::new()));
+        // The number that stands for no user, which nobody may give a file to.
+        let (mode, refused) = dressed(u32::MAX);
+        assert_eq!(mode, 0o755);
+        assert!(
+            refused.iter().any(|what| what.starts_with("set-user-ID")),
+            "{refused:?}"
+        );
+    }
 }

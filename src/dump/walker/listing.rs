@@ -47,6 +47,16 @@ impl Name {
 }
 
 impl Names {
+    /// One name, as a file system may tell it.
+    #[cfg(test)]
+    pub(super) fn of_one(name: &[u8], status: Status) -> Self {
+        let end = name.len();
+        Self {
+            text: [name, b"\0"].concat(),
+            found: vec![(Name { start: 0, end }, Ok(status))],
+        }
+    }
+
     /// How many there are.
     pub(super) fn len(&self) -> usize {
         self.found.len()

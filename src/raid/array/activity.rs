@@ -3,7 +3,7 @@
 //!
 //! In memory only, for telling the array's state and for keeping work of one kind from running twice.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// Flags of work under way.
 #[derive(Debug, Default)]
@@ -11,8 +11,10 @@ pub(in crate::raid) struct Activity {
     verifying: AtomicBool,
     rebuilding: AtomicBool,
     resyncing: AtomicBool,
-    /// A flaw was noted whose flag the superblock does not have yet.
-    flaws_noted: AtomicBool,
+    /// How often flaws were noted.
+    flaws_noted: AtomicU64,
+    /// How many of those the superblocks know of.
+    flaws_committed: AtomicU64,
 }
 
 /// Work that is under way until this is dropped.
@@ -60,11 +62,17 @@ impl Activity {
 
     /// Notes that superblocks have to be written, because a flaw is new.
     pub(in crate::raid) fn note_flaws(&self) {
-        self.flaws_noted.store(true, Ordering::Release);
+        self.flaws_noted.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// True, once, where a flaw is new.
-    pub(in crate::raid) fn take_flaws_noted(&self) -> bool {
-        self.flaws_noted.load(Ordering::Acquire) && self.flaws_noted.swap(false, Ordering::AcqRel)
+    /// How often flaws were noted, where the superblocks do not know of all: nobody may rely on one before they do.
+    pub(in crate::raid) fn uncommitted_flaws(&self) -> Option<u64> {
+        let noted = self.flaws_noted.load(Ordering::Acquire);
+        (noted > self.flaws_committed.load(Ordering::Acquire)).then_some(noted)
+    }
+
+    /// Notes that superblocks were written since flaws were noted so often.
+    pub(in crate::raid) fn flaws_committed(&self, noted: u64) {
+        self.flaws_committed.fetch_max(noted, Ordering::AcqRel);
     }
 }

@@ -134,6 +134,7 @@ impl Array {
         self.check_writable()?;
         let geometry = self.geometry();
         let whole_bytes = synced_bytes(&geometry);
+        self.intent().mark_syncing(0, whole_bytes);
         let step = (geometry.capacity_bytes() / 16).clamp(1, STEP_BYTES);
         let mut run: Option<(u64, u64)> = None;
         loop {

@@ -19,6 +19,8 @@ const QUIET: u8 = 1;
 const BUSY: u8 = 2;
 /// The bit is set, and stays so until a resync has passed.
 const UNSYNCED: u8 = 3;
+/// The same, and a resync is at it.
+const SYNCING: u8 = 4;
 
 /// Regions of an array without a bitmap.
 const UNTOLD_REGIONS: u64 = 1024;
@@ -74,15 +76,17 @@ impl Intent {
     /// True where redundancy of some of the range may not be right.
     pub(in crate::raid) fn is_unsynced(&self, offset_bytes: u64, length_bytes: u64) -> bool {
         let mut states = self.states(offset_bytes, length_bytes).iter();
-        states.any(|state| state.load(Ordering::Acquire) == UNSYNCED)
+        states.any(is_unsynced)
     }
 
     /// First byte at or behind an offset whose redundancy may not be right, and where that run ends.
     pub(in crate::raid) fn next_unsynced(&self, offset_bytes: u64) -> Option<(u64, u64)> {
         let first = usize::try_from(offset_bytes / self.region_bytes).unwrap_or(usize::MAX);
-        let unsynced = |state: &AtomicU8| state.load(Ordering::Acquire) == UNSYNCED;
-        let start = first + self.states.get(first..)?.iter().position(unsynced)?;
-        let length = self.states[start..].iter().take_while(|state| unsynced(state)).count();
+        let start = first + self.states.get(first..)?.iter().position(is_unsynced)?;
+        let length = self.states[start..]
+            .iter()
+            .take_while(|state| is_unsynced(state))
+            .count();
         let byte = |index: usize| (index as u64).saturating_mul(self.region_bytes);
         Some((byte(start).max(offset_bytes), byte(start + length)))
     }
@@ -94,14 +98,21 @@ impl Intent {
         }
     }
 
-    /// Says that a resync has made redundancy of the range right; regions that it covers in part stay as they are, but
-    /// for one that ends at the end of all.
+    /// Says that a resync begins with the range.
+    pub(in crate::raid) fn mark_syncing(&self, offset_bytes: u64, length_bytes: u64) {
+        for state in self.states(offset_bytes, length_bytes) {
+            let _ = state.compare_exchange(UNSYNCED, SYNCING, Ordering::AcqRel, Ordering::Acquire);
+        }
+    }
+
+    /// Says that a resync has made redundancy of the range right since [`Intent::mark_syncing`]; regions that it covers in
+    /// part stay as they are, but for one that ends at the end of all, and so do those marked as unsynced meanwhile.
     pub(in crate::raid) fn mark_synced(&self, offset_bytes: u64, end_bytes: u64, whole_bytes: u64) {
         for (index, state) in (0_u64..).zip(&self.states) {
             let start = index.saturating_mul(self.region_bytes);
             let end = start.saturating_add(self.region_bytes).min(whole_bytes);
             if start >= offset_bytes && end <= end_bytes && start < end {
-                let _ = state.compare_exchange(UNSYNCED, BUSY, Ordering::AcqRel, Ordering::Acquire);
+                let _ = state.compare_exchange(SYNCING, BUSY, Ordering::AcqRel, Ordering::Acquire);
             }
         }
     }
@@ -118,7 +129,7 @@ impl Intent {
         let mut all_set = true;
         for state in states {
             match state.load(Ordering::Acquire) {
-                BUSY | UNSYNCED => {}
+                BUSY | UNSYNCED | SYNCING => {}
                 // Nobody clears bits while a write is under way, so this cannot come too late.
                 QUIET => {
                     let _ = state.compare_exchange(QUIET, BUSY, Ordering::AcqRel, Ordering::Acquire);
@@ -197,7 +208,31 @@ impl Intent {
     }
 }
 
+fn is_unsynced(state: &AtomicU8) -> bool {
+    matches!(state.load(Ordering::Acquire), UNSYNCED | SYNCING)
+}
+
 fn encoded(bitmap: &Bitmap, pages: &[usize]) -> Vec<(usize, [u8; 4096])> {
     let page = |&number: &usize| bitmap.page(number).map(|page| (number, page));
     pages.iter().filter_map(page).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_marked_while_a_resync_passes_stays_marked() {
+        let region = 64 << 10;
+        let intent = Intent::new(None, Some(0), 16 * region);
+        intent.mark_syncing(0, 16 * region);
+        assert_eq!(intent.next_unsynced(0), Some((0, 16 * region)));
+        intent.mark_unsynced(3 * region + 5, 1);
+        intent.mark_synced(0, 16 * region, 16 * region);
+        assert_eq!(intent.next_unsynced(0), Some((3 * region, 4 * region)));
+        assert!(intent.is_unsynced(3 * region, 1) && !intent.is_unsynced(0, 3 * region));
+        intent.mark_syncing(3 * region, region);
+        intent.mark_synced(3 * region, 4 * region, 16 * region);
+        assert_eq!(intent.next_unsynced(0), None);
+    }
 }

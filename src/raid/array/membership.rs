@@ -240,6 +240,16 @@ impl Array {
         self.settle(Ok(()), failures, 0, 1)
     }
 
+    /// Writes the superblocks where they do not say yet of some flaw that it is there, also of one that another noted.
+    pub(in crate::raid) fn commit_flaws(&self) -> Result<()> {
+        let Some(noted) = self.activity().uncommitted_flaws() else {
+            return Ok(());
+        };
+        self.commit_all()?;
+        self.activity().flaws_committed(noted);
+        Ok(())
+    }
+
     /// Takes a member out on request, as if it had failed.
     ///
     /// # Errors
@@ -316,7 +326,12 @@ impl Array {
             self.write_bitmaps(&self.intent().clear_quiet(), &mut failures);
         }
         self.intent().age();
-        if idle && dirty && !unsynced && self.writes.load(Ordering::Acquire) == writes {
+        let quiet = idle && dirty && !unsynced && self.writes.load(Ordering::Acquire) == writes;
+        if quiet {
+            // A write that has been under way since the last tick may have ended behind the flush.
+            failures.merge(self.flush_members()?);
+        }
+        if quiet && failures.is_empty() {
             let mut control = self.control();
             control.dirty = false;
             for (member, error) in control.commit(self.intent().lock().as_mut(), degraded) {
@@ -357,6 +372,11 @@ impl Array {
             return Ok(());
         }
         let _gate = self.exclude();
+        // What was written since that flush is not to be called clean without one of its own.
+        let failures = self.flush_members()?;
+        if !failures.is_empty() {
+            return Err(self.flush_lost(Some(failures.into_error())));
+        }
         let roster = self.roster();
         if !roster.is_degraded() {
             self.intent().age();

@@ -20,7 +20,7 @@ use super::{
 use crate::raid::{
     Slot,
     buffer::Buffer,
-    error::{Error, Result},
+    error::{Error, Result, again},
     geometry::Stripe,
     journal::Part,
     member::Member,
@@ -161,17 +161,22 @@ impl Array {
         note_left_out(roster, slab, &writes, failures);
         self.make_room(slab, &writes, failures)?;
         let record = self.record(slab, &writes, failures)?;
-        let mut whole = true;
+        let mut refused = None;
         for (_, member, source) in writes {
             let written = put_on(member, source, slab.at());
-            whole &= written.is_ok();
+            if let Err(error) = &written {
+                refused = Some((member, again(error)));
+            }
             failures.note(member, written);
         }
-        match record {
-            Some(sequence) if whole => self.journal.applied(sequence),
+        match (record, refused) {
+            (Some(sequence), None) => self.journal.applied(sequence),
             // Until it is known whether the array can do without the member.
-            Some(sequence) => failures.push_record(sequence),
-            None => {}
+            (Some(sequence), Some((member, error))) => {
+                self.journal.unfinished(sequence, member, error);
+                failures.push_record(sequence);
+            }
+            (None, _) => {}
         }
         Ok(())
     }
@@ -204,9 +209,9 @@ impl Array {
         }
         for (_, member, source) in writes {
             if let (Source::Bytes(_), Err(error)) = (source, member.reserve(slab.at(), slab.length)) {
-                let again = io::Error::from_raw_os_error(error.raw_os_error().unwrap_or(libc::EIO));
+                let source = again(&error);
                 failures.push_and_retry(member, error);
-                return Err(self.not_written(slab.stripe.array_offset_bytes() + slab.column, again));
+                return Err(self.not_written(slab.stripe.array_offset_bytes() + slab.column, source));
             }
         }
         Ok(())
@@ -234,10 +239,9 @@ impl Array {
         match self.journal.record(&parts) {
             Ok(sequence) => Ok(Some(sequence)),
             Err((member, error)) => {
-                let other = || io::Error::other(error.to_string());
-                let again = error.raw_os_error().map_or_else(other, io::Error::from_raw_os_error);
+                let source = again(&error);
                 failures.push_and_retry(&member, error);
-                Err(self.not_written(slab.stripe.array_offset_bytes() + slab.column, again))
+                Err(self.not_written(slab.stripe.array_offset_bytes() + slab.column, source))
             }
         }
     }

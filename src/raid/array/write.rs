@@ -170,10 +170,7 @@ impl Array {
             }
         };
         self.settle(result, failures, offset_bytes, length)?;
-        if self.activity.take_flaws_noted() {
-            self.commit_all()?;
-        }
-        Ok(())
+        self.commit_flaws()
     }
 
     fn put_inside(&self, source: Source<'_>, offset_bytes: u64, failures: &mut Failures) -> Result<()> {

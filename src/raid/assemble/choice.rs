@@ -29,8 +29,7 @@ pub(in crate::raid) struct Choice {
 
 /// Decides from what was found, without any I/O.
 pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) -> Result<Choice> {
-    let found = &without_begun(images, found);
-    let Some(freshest) = freshest_of(found) else {
+    let Some((freshest, found)) = &believed(images, found) else {
         return Err(Error::NotStartable {
             array: images
                 .first()
@@ -48,7 +47,6 @@ pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) 
         })
     };
     check_identities(images, found, view)?;
-    let found = &caught_up(found, view);
     let shape = match shape_of(view, found) {
         Ok(shape) => shape,
         Err(reason) => return refuse(reason, "examine the members with 'headstack array examine'"),
@@ -86,6 +84,14 @@ pub(in crate::raid) fn choose(images: &[Image], found: &[Found], how: Assembly) 
         missing,
         journal: journal.filter(|_| has(&[Features::JOURNAL])),
     })
+}
+
+/// The member that is believed, and what the members that count say by it; none where there is none.
+pub(in crate::raid) fn believed(images: &[Image], found: &[Found]) -> Option<(Found, Vec<Found>)> {
+    let counted = without_begun(images, found);
+    let freshest = freshest_of(&counted)?.clone();
+    let counted = caught_up(&counted, &freshest.superblock);
+    Some((freshest, counted))
 }
 
 /// Why a log of md that an array has cannot be replayed, and what helps.

@@ -9,7 +9,7 @@ use crate::{
         assemble::find,
         create::{Initialisation, NewImage, Wish, create},
         reshape::Plan,
-        rig::{Make, Rig, contents},
+        rig::{Make, Rig, contents, dying, on},
     },
     storage::{Access, Directory, SimDirectory},
 };
@@ -319,4 +319,47 @@ fn raid_0_is_not_reckoned_from_a_size_that_it_does_not_use() {
     }
     let array = rig.assemble(0..2).unwrap();
     assert!(contents(&array) == bytes);
+}
+
+/// R59: wherever a crash cuts a growth off, at its beginning or its end, what is told of the stopped set is what its assembly
+/// then does: who has a seat, who is missing, whether it starts.
+#[test]
+fn a_set_at_either_end_of_a_reshape_is_told_as_it_is_assembled() {
+    let grown = |at: usize| {
+        let (rig, array, _) = Rig::filled(Make::new(Level::Raid5, 3, 8));
+        let plan = Plan {
+            images: vec![NewImage {
+                image: rig.new_image(3),
+                uuid: crate::raid::rig::uuid(3),
+            }],
+            ..Plan::default()
+        };
+        dying(&rig.directory, at, || {
+            array.begin_reshape(&plan).unwrap();
+            array.reshape(&mut on).unwrap();
+        })
+    };
+    let (count, _) = grown(usize::MAX);
+    let near = count.min(16);
+    for at in (0..near).chain(count - near..count) {
+        let Some(directory) = grown(at).1 else { continue };
+        let rig = Rig { directory };
+        let images: Vec<Image> = (0..4).map(|n| rig.image(n)).collect();
+        let found = discover(&images);
+        assert_eq!(found.arrays.len(), 1, "death at change {at}: {found:?}");
+        let set = &found.arrays[0];
+        let what = format!("death at change {at}: {set:?}");
+        assert_eq!(set.refusal, None, "{what}");
+        let seats = open(set, Assembly::default()).unwrap().status().members;
+        let empty = seats.iter().filter(|seat| seat.path.is_none()).map(|seat| seat.slot);
+        assert_eq!(set.missing, empty.collect::<Vec<_>>(), "{what}");
+        for seat in seats
+            .iter()
+            .filter_map(|seat| seat.path.as_ref().map(|path| (seat.slot, path)))
+        {
+            let told = set.members.iter().find(|member| member.image.path() == *seat.1);
+            let told = told.map(|member| (member.slot, member.standing));
+            assert_eq!(told, Some((Some(seat.0), Standing::InSync)), "{what}");
+        }
+    }
 }

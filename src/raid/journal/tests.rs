@@ -1,6 +1,9 @@
 //! Write holes that a journal has to close, and journals that are not to be believed.
 
-use std::{path::Path, sync::atomic::AtomicU64};
+use std::{
+    path::Path,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use super::*;
 use crate::{
@@ -191,4 +194,24 @@ fn acknowledged_writes_survive_a_power_cut_as_the_policy_says() {
             }
         }
     }
+}
+
+/// R10: a member that fails in the middle of a write of more stripes than the journal has room for is expelled, and the
+/// write goes on without it: its unfinished record is not waited for by the write that has to end first.
+#[test]
+fn a_member_that_fails_within_a_long_write_is_not_waited_for() {
+    let (rig, array, _) = Rig::filled(Make::new(Level::Raid6, 6, 4));
+    array.fail_member(Slot(0)).unwrap();
+    let (data, writes) = (rig.place(1, 0), AtomicU64::new(0));
+    rig.directory.set_rule(move |operation| {
+        let of_data = operation.verb == Verb::Write && operation.offset_bytes >= data && operation.path.ends_with("m1");
+        let fails = of_data && writes.fetch_add(1, Ordering::Relaxed) == 3;
+        fails.then_some(libc::EIO)
+    });
+    let bytes: Vec<u8> = pattern(array.size_bytes()).into_iter().map(|byte| !byte).collect();
+    assert!(array.geometry().stripes() > 2 * ENTRIES);
+    array.write_at(&bytes, 0, true).unwrap();
+    rig.directory.clear_rule();
+    assert_eq!(array.roster().missing(), [Slot(0), Slot(1)]);
+    assert!(contents(&array) == bytes);
 }

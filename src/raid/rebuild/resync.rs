@@ -41,6 +41,7 @@ impl Array {
             .filter(|(start, _)| *start < whole_bytes)
         {
             let end = end.min(whole_bytes);
+            self.intent().mark_syncing(start, end - start);
             position = start;
             let mut noted = start;
             while position < end {
@@ -60,21 +61,23 @@ impl Array {
                 }
             }
         }
-        self.control().synced_to = MAX_SECTOR;
+        self.note_synced(whole_bytes);
         Ok(Ending::Complete)
     }
 
     /// Notes what a resync has done, once that is durable; a clean stop tells the superblocks.
     pub(in crate::raid) fn note_resync(&self, start: u64, position: u64, whole_bytes: u64) -> Result<()> {
         self.flush()?;
-        if self.activity().take_flaws_noted() {
-            self.commit_all()?;
-        }
+        self.commit_flaws()?;
         self.intent().mark_synced(start, position, whole_bytes);
+        self.note_synced(whole_bytes);
+        Ok(())
+    }
+
+    fn note_synced(&self, whole_bytes: u64) {
         let left = self.intent().next_unsynced(0).map(|(start, _)| start);
         let left = left.filter(|start| *start < whole_bytes);
         self.control().synced_to = left.map_or(MAX_SECTOR, |start| Sector(start / SECTOR_BYTES));
-        Ok(())
     }
 
     /// Resyncs what begins at a position and returns its length.

@@ -56,6 +56,15 @@ pub(super) fn path_of(key: &SeriesKey) -> PathBuf {
     }
 }
 
+/// Where a database lies, for messages.
+fn place_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => ".".into(),
+        Some(parent) => parent.into(),
+        None => "/".into(),
+    }
+}
+
 impl Database {
     /// Makes the directory of a new database and opens it; its parent must exist.
     ///
@@ -66,7 +75,7 @@ impl Database {
             io::ErrorKind::AlreadyExists => Error::AlreadyExists {
                 what: "database",
                 name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                path: path.parent().unwrap_or(Path::new("/")).to_owned(),
+                path: place_of(path),
             },
             _ => Error::Io {
                 path: path.to_owned(),
@@ -85,7 +94,7 @@ impl Database {
             io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Error::DoesNotExist {
                 what: "database",
                 name: path.file_name().unwrap_or_default().to_string_lossy().into_owned(),
-                path: path.parent().unwrap_or(Path::new("/")).to_owned(),
+                path: place_of(path),
             },
             _ => Error::Io {
                 path: path.to_owned(),

@@ -9,6 +9,11 @@ use crate::tape::{
     format::{WORD_BYTES, Word, padded},
 };
 
+/// Longest record that is read, in bytes: what a standard image can have, where a file of holes may claim more.
+const LENGTH_MAX_BYTES: u32 = (1 << 24) - 1;
+/// How far the first object that says something is looked for, in bytes.
+const FIRST_WITHIN_BYTES: u64 = 4 << 20;
+
 /// One object of a tape and how many bytes of the file it takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Object {
@@ -76,18 +81,20 @@ impl TapImage {
         loop {
             return Ok(match self.object_at(offset)? {
                 Object::Torn => Found::Lost { length_bytes: 0 },
-                // Zeros at the beginning of a damaged stream look like marks.
-                Object::Mark => {
+                // Zeros at the beginning of a damaged stream look like marks, and a file may have them without an end.
+                Object::Mark if offset < FIRST_WITHIN_BYTES => {
                     offset += WORD_BYTES;
                     continue;
                 }
+                Object::Mark => Found::Mark,
                 Object::End => Found::End,
                 Object::Record { .. } => Found::Record,
                 // Markers and gaps say nothing; text may look like one.
-                Object::Nothing { whole_bytes } => {
+                Object::Nothing { whole_bytes } if offset < FIRST_WITHIN_BYTES => {
                     offset += whole_bytes;
                     continue;
                 }
+                Object::Nothing { .. } => Found::End,
             });
         }
     }
@@ -97,6 +104,16 @@ impl TapImage {
         loop {
             let offset = self.position.offset_bytes;
             match self.object_at(offset)? {
+                Object::Record {
+                    class: 0 | 8,
+                    data_bytes,
+                    whole_bytes,
+                } if data_bytes > LENGTH_MAX_BYTES => {
+                    self.position.offset_bytes += whole_bytes;
+                    return Ok(Found::Lost {
+                        length_bytes: whole_bytes,
+                    });
+                }
                 Object::Record {
                     class: class @ (0 | 8),
                     data_bytes,

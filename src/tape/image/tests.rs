@@ -406,3 +406,60 @@ proptest! {
         }
     }
 }
+
+/// A file of holes claims records and marks of any length and number: none of it is read into memory, or gone over for ever.
+#[test]
+fn files_of_holes_cost_nothing() {
+    let room = tempfile::tempdir().unwrap();
+    let directory = crate::storage::HostDirectory::open(room.path()).unwrap();
+    let put = |bytes: &[(u64, &[u8])]| {
+        let file = std::fs::File::create(room.path().join(TAPE)).unwrap();
+        for (at, bytes) in bytes {
+            std::os::unix::fs::FileExt::write_all_at(&file, bytes, *at).unwrap();
+        }
+        file
+    };
+    let length = (1_u32 << 24) + 2;
+    let word = length.to_le_bytes();
+    let behind = u64::from(length) + 4;
+    let rest = [&word[..], &record(b"next"), &END].concat();
+    put(&[(0, &word), (behind, &rest)]);
+    let mut image = TapImage::open(&directory, Path::new(TAPE), Access::Read, Limits::default()).unwrap();
+    let mut buffer = Vec::new();
+    assert_eq!(
+        image.read_record(&mut buffer).unwrap(),
+        Found::Lost {
+            length_bytes: behind + 4
+        }
+    );
+    assert_eq!(buffer, b"", "nothing of it is kept");
+    assert_eq!(image.read_record(&mut buffer).unwrap(), Found::Record);
+    assert_eq!(buffer, b"next");
+
+    put(&[]).set_len(1 << 42).unwrap();
+    let mut image = TapImage::open(&directory, Path::new(TAPE), Access::Read, Limits::default()).unwrap();
+    assert_eq!(image.read_first().unwrap(), Found::Mark);
+}
+
+/// An index that claims to be longer than any tape is none, however far its end lies from the mark behind it.
+#[test]
+fn an_index_of_any_length_is_survived() {
+    let room = tempfile::tempdir().unwrap();
+    let directory = crate::storage::HostDirectory::open(room.path()).unwrap();
+    let file = std::fs::File::create(room.path().join(TAPE)).unwrap();
+    let put = |bytes: &[u8], at: u64| std::os::unix::fs::FileExt::write_all_at(&file, bytes, at).unwrap();
+    let trailer = [&(4_u64 << 30).to_le_bytes()[..], &[0; 8], b"HEADSTACK INDEX\n"].concat();
+    let first = [record(b"data"), record(&trailer)].concat();
+    put(&first, 0);
+    // Records of a private class, all holes, which nobody reads.
+    let (word, whole) = (0x1FFF_FFFE_u32.to_le_bytes(), 0x0FFF_FFFE + 8);
+    let mut at = first.len() as u64;
+    for _ in 0..520 {
+        put(&word, at);
+        put(&word, at + whole - 4);
+        at += whole;
+    }
+    put(&[&MARK[..], &MARK, &END].concat(), at);
+    let mut image = TapImage::open(&directory, Path::new(TAPE), Access::Read, Limits::default()).unwrap();
+    assert_eq!(image.index().unwrap(), None);
+}

@@ -86,6 +86,18 @@ def every_page(browser):
     picture(browser, "change")
 
 
+def dump(browser):
+    browser.click("Tapes", within=".tabs a")
+    browser.run("window.same = true")
+    browser.fill("q", "r5")
+    run("sched", "add", "dump", f"{store}/arrays/r5.img", "-f", f"{store}/tapes/r5.tap", "--now", "--store", store)
+    # Its end changes the reels and the catalogue of the page that is open.
+    for place in ("#ended", "#reels", "#catalogue"):
+        browser.wait(f"document.querySelector('{place}')?.textContent.includes('r5.tap')", f"the tape in {place}")
+    assert browser.run("window.same && document.querySelector('#q').value") == "r5", "the page was loaded again"
+    picture(browser, "dumped")
+
+
 def story(browser):
     browser.click("Global View", within=".tabs a")
     browser.run("window.same = true")
@@ -121,6 +133,7 @@ with Chromium(1200, 800) as browser:
     browser.fill("confirm", password)
     browser.click("Submit")
     every_page(browser)
+    dump(browser)
     story(browser)
     foreign = [url for url in browser.requests if not url.startswith((base, "data:", "about:"))]
     assert not foreign, foreign

@@ -8,7 +8,7 @@
 use std::{collections::BTreeMap, os::fd::AsFd as _, path::Path};
 
 use rustix::{
-    fs::{Mode, OFlags, openat, renameat},
+    fs::{FileType, Mode, OFlags, openat, renameat},
     io::{Errno, retry_on_intr as retry},
 };
 
@@ -18,7 +18,7 @@ use crate::dump::{
 };
 
 /// Name of what is remembered, in the directory, and in the directory of a database.
-const STATE: &str = "restoresymtable";
+pub(super) const STATE: &str = "restoresymtable";
 const STATE_NEW: &str = "restoresymtable.new";
 const STATE_OF_STORE: &str = ".headstack.restored";
 const MAGIC: &[u8; 4] = b"HSR2";
@@ -150,11 +150,16 @@ pub(super) fn read_state(destination: &Destination) -> Result<Option<Left>> {
             left.ok_or_else(|| damaged(directory.path().join(STATE_OF_STORE)))?,
         ));
     }
-    let file = match destination.open_at(Path::new(STATE), OFlags::RDONLY | OFlags::NONBLOCK) {
-        Ok(file) => std::fs::File::from(file),
+    match destination.status(Path::new(STATE)) {
         Err(Errno::NOENT) => return Ok(None),
-        Err(errno) => return Err(failed(errno.into())),
-    };
+        // What a tape put there may be a device, which is better not even opened.
+        Ok(status) if status.file_type() != FileType::RegularFile => {
+            return Err(damaged(destination.path().join(STATE)));
+        }
+        status => drop(status.map_err(|errno| failed(errno.into()))?),
+    }
+    let file = destination.open_at(Path::new(STATE), OFlags::RDONLY | OFlags::NONBLOCK);
+    let file = std::fs::File::from(file.map_err(|errno| failed(errno.into()))?);
     let mut bytes = Vec::new();
     file.take(STATE_MAX_BYTES).read_to_end(&mut bytes).map_err(failed)?;
     let left = Left::decode(&bytes).ok_or_else(|| damaged(destination.path().join(STATE)))?;
@@ -207,5 +212,14 @@ mod tests {
             assert_eq!(Left::decode(&damaged), None, "byte {at}");
             assert_eq!(Left::decode(&bytes[..at]), None, "cut at {at}");
         }
+    }
+
+    #[test]
+    fn what_is_no_file_is_not_opened_as_the_state() {
+        let room = tempfile::tempdir().unwrap();
+        std::fs::create_dir(room.path().join(STATE)).unwrap();
+        let destination = Destination::open(room.path()).unwrap();
+        let refused = read_state(&destination).unwrap_err();
+        assert!(matches!(refused, Error::DamagedState { .. }), "{refused:?}");
     }
 }

@@ -3,6 +3,8 @@
 //! Places come from a catalogue, which may be of another copy of the tape: what is not where it should be is looked for
 //! from the beginning.
 
+use std::collections::BTreeSet;
+
 use super::Files;
 use crate::dump::{
     catalog::{Place, Places},
@@ -13,8 +15,8 @@ use crate::dump::{
 };
 
 impl Files<'_> {
-    /// Restores all files that have a name in `space`, each from where it lies. Where a place is wrong, as on a copy of the tape
-    /// in another container, the tape is read from its beginning.
+    /// Restores all files that have a name in `space`, each from where it lies. Those that are not there, as on a copy of the tape
+    /// in another container, are looked for on the whole tape, once for all of them.
     pub(in crate::dump::restore) fn restore_placed(
         &mut self,
         reader: &mut Reader,
@@ -22,28 +24,31 @@ impl Files<'_> {
         catalogue: &mut Catalogue,
         space: &Space,
     ) -> Result<()> {
+        let wanted = space.file_names.keys().copied();
         let mut next = None;
-        for number in space
-            .file_names
-            .keys()
-            .filter(|number| catalogue.here.contains(**number))
-        {
-            if let Some(place) = places.of(*number).filter(|place| *place > reader.place()) {
+        let mut missed = BTreeSet::new();
+        for number in wanted.filter(|number| catalogue.here.contains(*number)) {
+            if let Some(place) = places.of(number).filter(|place| *place > reader.place()) {
                 if reader.go_to(place).is_err() {
-                    reader.rewind()?;
+                    missed.insert(number);
+                    continue;
                 }
                 next = None;
             }
-            if !self.find(reader, *number, space, &mut next, false)? {
+            if !self.find(reader, number, space, &mut next)? {
                 // What was met there says nothing about the tape.
                 reader.take_troubles();
-                reader.rewind()?;
-                next = None;
-                self.find(reader, *number, space, &mut next, true)?;
+                missed.insert(number);
             }
             self.dress_last();
-            if !self.seen.contains(number) {
-                for path in space.paths_of(*number) {
+        }
+        if !missed.is_empty() {
+            reader.rewind()?;
+            self.find_all(reader, &missed, space)?;
+        }
+        for number in missed {
+            if !self.seen.contains(&number) {
+                for path in space.paths_of(number) {
                     self.lose_data(&path, Vec::new());
                 }
             }
@@ -76,15 +81,14 @@ impl Files<'_> {
         Ok(())
     }
 
-    /// Reads on to an object and restores it with what belongs to it; false where what comes is of higher numbers. A further
-    /// segment stands for the object only where `headless` says that the first may be lost.
+    /// Reads on to an object and restores it with what belongs to it; false where what comes is of higher numbers, or where its
+    /// first segment does not come.
     fn find(
         &mut self,
         reader: &mut Reader,
         number: u32,
         space: &Space,
         next: &mut Option<Box<Header>>,
-        headless: bool,
     ) -> Result<bool> {
         loop {
             let header = match next.take() {
@@ -104,10 +108,34 @@ impl Files<'_> {
                 *next = Some(header);
                 return Ok(self.seen.contains(&number));
             }
-            let taken = header.number == number && (headless || header.kind == Kind::Inode);
-            if taken && self.seen.insert(number) {
+            if header.number == number && header.kind == Kind::Inode && self.seen.insert(number) {
                 self.object(reader, &header, space)?;
             }
         }
+    }
+
+    /// Reads the tape to its end, or until all of these objects are restored; what is left of one stands for it.
+    fn find_all(&mut self, reader: &mut Reader, numbers: &BTreeSet<u32>, space: &Space) -> Result<()> {
+        let mut left = numbers.len();
+        loop {
+            match reader.item()? {
+                Item::Object(header) => {
+                    self.dress_last();
+                    if left == 0 {
+                        return Ok(());
+                    }
+                    let wanted = numbers.contains(&header.number) && !is_directory(&header.node);
+                    if wanted && self.seen.insert(header.number) {
+                        left -= 1;
+                        self.object(reader, &header, space)?;
+                    }
+                }
+                Item::Attributes(header, block) => self.belongs(&header, &block),
+                Item::Used(_) | Item::Here(_) => {}
+                Item::Trailing(..) | Item::End => break,
+            }
+        }
+        self.dress_last();
+        Ok(())
     }
 }

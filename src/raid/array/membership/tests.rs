@@ -1,12 +1,20 @@
 //! Full disks under sparse images: no member is given up for want of room, and no byte outside the write changes.
 
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering},
+};
+
+use crossbeam_channel::bounded;
+
 use crate::{
     raid::{
         Array, Error, Level, Slot,
+        metadata::identity::Time,
         rig::{Make, Rig, contents, on},
         scrub::Repair,
     },
-    storage::{Directory, sim::Verb},
+    storage::{Directory, SimDirectory, sim::Verb},
 };
 
 fn is_full(result: Result<(), Error>) -> bool {
@@ -171,4 +179,66 @@ fn members_on_a_read_only_file_system_are_served_read_only() {
     drop(array);
     rig.directory.clear_rule();
     assert!(before == [rig.bytes(0), rig.bytes(1)]);
+}
+
+/// R10: a write that is under way while the array hears the time twice, and ends behind the flush of the second time, is
+/// durable before any superblock says that the array is clean: whatever a power loss then leaves, parity goes with it.
+#[test]
+fn an_array_is_not_clean_before_a_write_that_outlasted_its_ticks_is_durable() {
+    const MEMBERS: usize = 3;
+    let make = Make {
+        bitmap: false,
+        ..Make::new(Level::Raid5, 3, 4)
+    };
+    let (rig, array, _) = Rig::filled(make);
+    assert!(!array.tick(Time::new(2000, 0)).unwrap());
+    let (data, disk) = (rig.place(0, 0), rig.directory.clone());
+    let (come, comes) = bounded::<()>(0);
+    let (go, goes) = bounded::<()>(0);
+    let (end, ends) = bounded::<()>(0);
+    let (held, syncs) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let last_tick = Arc::new(AtomicBool::new(false));
+    let left: Arc<Mutex<Vec<SimDirectory>>> = Arc::default();
+    let (counts, taken) = (Arc::clone(&last_tick), Arc::clone(&left));
+    rig.directory.set_rule(move |operation| {
+        let is_data = operation.verb == Verb::Write && operation.offset_bytes >= data;
+        if is_data && !held.swap(true, Ordering::Relaxed) {
+            come.send(()).unwrap();
+            goes.recv().unwrap();
+        }
+        if operation.verb == Verb::Sync && counts.load(Ordering::Relaxed) {
+            let done = syncs.fetch_add(1, Ordering::Relaxed) + 1;
+            if done == MEMBERS {
+                // The last sync of the flush lets the write end.
+                go.send(()).unwrap();
+                ends.recv().unwrap();
+            } else if done > MEMBERS {
+                taken
+                    .lock()
+                    .unwrap()
+                    .extend((0..8).map(|seed| disk.crash(seed).unwrap()));
+            }
+        }
+        None
+    });
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            array.write_at(&[0x5a; 8192], 0, false).unwrap();
+            end.send(()).unwrap();
+        });
+        comes.recv().unwrap();
+        assert!(!array.tick(Time::new(2001, 0)).unwrap());
+        last_tick.store(true, Ordering::Relaxed);
+        assert!(array.tick(Time::new(2002, 0)).unwrap());
+    });
+    rig.directory.clear_rule();
+    let mut clean = 0;
+    for directory in std::mem::take(&mut *left.lock().unwrap()) {
+        let array = Rig { directory }.assemble(0..MEMBERS).unwrap();
+        if !array.status().needs_resync {
+            clean += 1;
+            assert_eq!(array.verify(Repair::Report, &mut on).unwrap().mismatched_bytes, 0);
+        }
+    }
+    assert!(clean > 0);
 }

@@ -142,20 +142,25 @@ fn a_failed_merged_write_is_each_ones_own() {
 }
 
 /// Streams of requests of all sizes by four threads, some with a member that fails on the way and with the journal after
-/// that: what was written last is read, and parity goes with it.
+/// that, or with one that is missing before and the journal from the start: what was written last is read, and parity goes
+/// with it.
 #[test]
 fn streams_of_several_threads_are_whole() {
-    for (level, members, chunk_kib, request, fails) in [
-        (Level::Raid5, 4, 64, 128 << 10, false),
-        (Level::Raid5, 4, 64, 100 << 10, false),
-        (Level::Raid5, 3, 8, 20 << 10, false),
-        (Level::Raid4, 4, 16, 16 << 10, true),
-        (Level::Raid6, 5, 64, 64 << 10, false),
-        (Level::Raid6, 6, 16, 48 << 10, true),
+    for (level, members, chunk_kib, request, fails, lacks) in [
+        (Level::Raid5, 4, 64, 128 << 10, false, false),
+        (Level::Raid5, 4, 64, 100 << 10, false, false),
+        (Level::Raid5, 3, 8, 20 << 10, false, false),
+        (Level::Raid4, 4, 16, 16 << 10, true, false),
+        (Level::Raid6, 5, 64, 64 << 10, false, false),
+        (Level::Raid6, 6, 16, 48 << 10, true, false),
+        (Level::Raid6, 6, 4, 200 << 10, true, true),
     ] {
         let what = format!("{level} x {members}, chunks of {chunk_kib} KiB, requests of {request}");
         let (rig, array, mut bytes) = Rig::filled(Make::new(level, members, chunk_kib));
         let steps = array.size_bytes() / request;
+        if lacks {
+            array.fail_member(Slot(0)).unwrap();
+        }
         if fails {
             let (data, writes) = (rig.place(1, 0), AtomicU64::new(0));
             rig.directory.set_rule(move |operation| {
@@ -190,9 +195,11 @@ fn streams_of_several_threads_are_whole() {
             let part = written(step);
             bytes[at..][..part.len()].copy_from_slice(&part);
         }
-        assert_eq!(array.roster().is_degraded(), fails, "{what}");
+        let missing = [(0, lacks), (1, fails)].map(|(slot, is)| is.then_some(Slot(slot)));
+        let missing: Vec<Slot> = missing.into_iter().flatten().collect();
+        assert_eq!(array.roster().missing(), missing, "{what}");
         assert!(contents(&array) == bytes, "{what}");
-        if !fails {
+        if missing.is_empty() {
             assert_in_sync(&array);
         }
     }

@@ -56,6 +56,10 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
         "nbdkit's table of a plugin, its functions and its handles, which are C's",
     ),
     (
+        "src/nbd/queue.rs",
+        "the call that asks a socket what is left in it, which has no safe form",
+    ),
+    (
         "src/raid/array/lent.rs",
         "a slice lent to other threads for the time of a request, which waits until they have let go",
     ),

@@ -18,7 +18,7 @@ use headstack::{
 
 use super::{
     door::{Door, Images, done},
-    fixture::{Served, array, array_in, assembled, export, find, pattern, run},
+    fixture::{Served, array, array_in, assembled, export, find, pattern, run, wait_until},
     raw::{BLOCK_STATUS, Chunk, DISC, FLUSH, READ, RESIZE, Raw, WRITE},
 };
 
@@ -91,6 +91,39 @@ fn clients_see_the_size_of_the_array_and_do_not_change_it() {
     raw.take(1);
     raw.request(0, READ, 5, 1 << 20, 1);
     assert_eq!(raw.reply(), (5, 22));
+}
+
+/// R59: a client that reads its reply only after the array has begun to grow gets what was there when it asked: nothing is
+/// moved over the pages that its socket holds.
+#[test]
+fn a_reply_that_is_read_late_outlasts_growth() {
+    const LENGTH: u32 = 512 << 10;
+    let images = Images::new("0", 2, "16M");
+    let door = Door::of(&images);
+    let mut raw = Raw::simple_to(&PathBuf::from(images.at("a.sock")), b"a");
+    let bytes = pattern(7, 8 << 20);
+    for (number, part) in (0..).zip(bytes.chunks(1 << 20)) {
+        raw.request(0, WRITE, number, number << 20, 1 << 20);
+        raw.send(part);
+        assert_eq!(raw.reply(), (number, 0));
+    }
+    raw.request(0, READ, 9, 1 << 20, LENGTH);
+    let reply = raw.reply();
+    let more = images.at("2.img");
+    done(&["disk", "create", "--size", "16M", &more]);
+    std::thread::scope(|scope| {
+        let grown = scope.spawn(|| done(&["array", "grow", "a", &more]));
+        wait_until("growth has begun", || images.shown()["state"] != "Normal");
+        // As long as it would take.
+        for _ in 0..40 {
+            images.shown();
+        }
+        assert_eq!((reply, grown.is_finished()), ((9, 0), false));
+        assert!(raw.take(LENGTH as usize) == bytes[1 << 20..][..LENGTH as usize]);
+        grown.join().unwrap();
+    });
+    assert_eq!(images.shown()["state"], "Normal");
+    drop(door);
 }
 
 /// R59: whoever is there while the array grows keeps the size that it saw until it asks; then it has the new one, as whoever

@@ -31,6 +31,7 @@ mod negotiate;
 #[cfg(not(test))]
 mod plugin;
 pub mod protocol;
+mod queue;
 pub mod server;
 pub mod tls;
 mod transport;

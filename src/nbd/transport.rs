@@ -5,7 +5,7 @@
 
 use std::{
     io::{self, IoSlice},
-    os::fd::{BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Instant,
 };
@@ -13,11 +13,15 @@ use std::{
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, Timespec},
     io::Errno,
-    net::{RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown},
+    net::{AddressFamily, RecvFlags, SendAncillaryBuffer, SendFlags, Shutdown},
     pipe::SpliceFlags,
 };
 
-use super::tls::{Session, Tls};
+use super::{
+    queue::Queue,
+    tls::{Session, Tls},
+};
+use crate::raid::Lease;
 
 /// Plain bytes that go into TLS at a time.
 const TLS_PART_BYTES: usize = 64 << 10;
@@ -63,6 +67,8 @@ pub(super) struct Ready {
 pub(super) struct Stream {
     socket: Arc<OwnedFd>,
     tls: Option<Mutex<Session>>,
+    /// What is in the socket; none where that cannot be known.
+    queue: Option<Queue>,
     wake: OwnedFd,
 }
 
@@ -75,9 +81,12 @@ impl Stream {
         let wake = rustix::event::eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         // To send out of a pipe waits unless the socket itself does not.
         rustix::io::ioctl_fionbio(&socket, true)?;
+        // TCP says when bytes have come, but not when they were read.
+        let is_unix = rustix::net::sockopt::socket_domain(&socket)? == AddressFamily::UNIX;
         Ok(Self {
             socket,
             tls: None,
+            queue: is_unix.then(Queue::default),
             wake,
         })
     }
@@ -102,9 +111,29 @@ impl Stream {
         }
     }
 
-    /// True where bytes can go out of a pipe, without being seen here.
+    /// True where bytes can go out of a pipe, without being seen here, and it can be known when the client has read them.
     pub(super) fn takes_pipes(&self) -> bool {
-        self.tls.is_none()
+        self.tls.is_none() && self.queue.is_some()
+    }
+
+    /// Keeps a lease of pages that are in the socket now until the client has read them.
+    pub(super) fn lend(&self, lease: Lease) {
+        if let Some(queue) = &self.queue {
+            queue.lend(lease);
+        }
+    }
+
+    /// Ends the lease of pages that the client has read; true where there are others.
+    pub(super) fn lends(&self) -> bool {
+        self.queue
+            .as_ref()
+            .is_some_and(|queue| queue.lends(self.socket.as_fd()))
+    }
+
+    fn count_sent(&self, count: usize) {
+        if let Some(queue) = &self.queue {
+            queue.count_sent(count);
+        }
     }
 
     /// Sends up to `length` bytes out of a pipe; returns how much.
@@ -112,8 +141,9 @@ impl Stream {
     /// # Errors
     /// `WouldBlock` where there is no room.
     pub(super) fn send_pipe(&self, pipe: BorrowedFd<'_>, length: usize) -> io::Result<usize> {
-        let sent = rustix::pipe::splice(pipe, None, &*self.socket, None, length, SpliceFlags::NONBLOCK);
-        Ok(sent?)
+        let sent = rustix::pipe::splice(pipe, None, &*self.socket, None, length, SpliceFlags::NONBLOCK)?;
+        self.count_sent(sent);
+        Ok(sent)
     }
 
     /// Sends as much of `parts` as there is room for; returns how much. More follows at once where `more` says so.
@@ -127,8 +157,9 @@ impl Stream {
             let sent = match parts {
                 [part] => rustix::net::send(&*self.socket, part, flags),
                 parts => rustix::net::sendmsg(&*self.socket, parts, &mut SendAncillaryBuffer::default(), flags),
-            };
-            return Ok(sent?);
+            }?;
+            self.count_sent(sent);
+            return Ok(sent);
         };
         let mut tls = locked(tls);
         tls.push()?;

@@ -44,6 +44,6 @@ mod types;
 pub mod watch;
 mod write_journal;
 
-pub use array::{Array, Extent, ExtentKind, Zeroes};
+pub use array::{Array, Extent, ExtentKind, Lease, Zeroes};
 pub use error::{Error, Result};
 pub use types::{Level, SECTOR_BYTES, Sector, Slot, UnknownLevel};

@@ -3,7 +3,8 @@
 //! A pipe holds pages of the host's cache, which the host hands on to the socket: two copies less than to read and to send.
 //! All of a read is in its pipe before the first byte of the reply goes out, so that what a member cannot give is read and
 //! repaired in the ordinary way, and nothing here faults where a file is cut short, as a mapping would. A client whose
-//! read and somebody's write of the same bytes are under way at once may see either, as always.
+//! read and somebody's write of the same bytes are under way at once may see either, as always. A reshape would put other
+//! bytes into those pages; it waits until the client has taken them out of its socket.
 //!
 //! Pipes are kept for the next reads, and there are so many at most: they count against the user's limit.
 
@@ -20,7 +21,7 @@ use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 use super::request::Range;
 use crate::{
     nbd::{connection::pool::guarded, transport::Stream},
-    raid::Array,
+    raid::{Array, Lease},
 };
 
 /// What a pipe holds at most: as much as any user may ask for.
@@ -68,6 +69,7 @@ impl Drop for Ends {
 /// The data of one read.
 pub(super) struct Pipe {
     ends: Option<Ends>,
+    lease: Option<Lease>,
     length: usize,
     left: usize,
 }
@@ -85,8 +87,12 @@ impl Pipe {
         }
         let ends = kept().pop().or_else(Ends::new)?;
         let filled = guarded(|| array.splice_at(ends.entry.as_fd(), range.offset_bytes, range.length_bytes));
-        matches!(filled, Ok(Ok(true))).then_some(Self {
+        let Ok(Ok(lease @ Some(_))) = filled else {
+            return None;
+        };
+        Some(Self {
             ends: Some(ends),
+            lease,
             length,
             left: length,
         })
@@ -108,6 +114,11 @@ impl Pipe {
             return Err(std::io::ErrorKind::UnexpectedEof.into());
         }
         self.left -= sent;
+        if self.left == 0
+            && let Some(lease) = self.lease.take()
+        {
+            stream.lend(lease);
+        }
         Ok(sent)
     }
 }

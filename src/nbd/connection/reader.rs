@@ -45,6 +45,8 @@ const SLOW_WRITE: Duration = Duration::from_micros(200);
 const HANDED_OVER_MAX: u32 = 255;
 /// Shortest rest of a payload that is received in place, in bytes.
 const IN_PLACE_BYTES: usize = 16 << 10;
+/// How long a client that is not heard of may have read its replies without being looked at.
+const RECALL: Duration = Duration::from_millis(50);
 /// What a request counts for besides its data, in bytes.
 const REQUEST_COST_BYTES: usize = 16 << 10;
 
@@ -353,6 +355,8 @@ impl Reader {
             if connection.outbox.is_dead() {
                 return Err(Lost::Gone);
             }
+            // One that is never waited for would otherwise keep the lease of what it has read.
+            connection.stream.lends();
             match self.receive() {
                 Ok(0) => {
                     // In the middle of a message this is no good order, but there is nobody to tell.
@@ -426,9 +430,15 @@ impl Reader {
             connection.bounds.idle
         };
         let limit = limit.filter(|_| interest.input || interest.output);
+        // Nobody else tells when the client has read its replies.
+        let recalls = whole && interest.input && !interest.output && connection.stream.lends();
+        let limit = if recalls { Some(RECALL) } else { limit };
         let ready = connection
             .stream
             .wait(interest, limit.map(|limit| Instant::now() + limit))?;
+        if ready.timed_out && recalls {
+            return Ok(());
+        }
         if ready.timed_out {
             // While the engine is at work, which has deadlines of its own, the client is not idle.
             let waits_for_engine = whole && !interest.output && !idle;

@@ -38,6 +38,7 @@ use std::sync::{
     atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
+pub use read::Lease;
 pub use status::{Extent, ExtentKind, MemberStatus, Reshaping, Status};
 pub use write::Zeroes;
 
@@ -91,6 +92,8 @@ pub struct Array {
     /// Bytes of the array; those of the roster's geometry.
     size_bytes: AtomicU64,
     roster: RwLock<Arc<Roster>>,
+    /// Counts reads whose bytes are pages of the members' files still.
+    leases: Arc<()>,
     gate: RwLock<()>,
     lanes: lanes::Lanes,
     crossing: lanes::Lanes,
@@ -143,6 +146,7 @@ impl Array {
             gate: RwLock::new(()),
             lanes: lanes::Lanes::new(),
             crossing: lanes::Lanes::new(),
+            leases: Arc::default(),
             offers: merge::Offers::default(),
             reshaping: Mutex::new(()),
             reshape_runs: AtomicBool::new(false),

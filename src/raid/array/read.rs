@@ -16,6 +16,10 @@ use crate::raid::{
 /// Run of the array that reads take from the same copy, so that one reader streams and many spread.
 const TURN_BYTES: u64 = 256 * 1024;
 
+/// Pages of members' files that somebody still reads: while it is kept, nothing is moved over what they hold.
+#[derive(Debug)]
+pub struct Lease(#[expect(dead_code, reason = "it is there to be counted")] Arc<()>);
+
 impl Array {
     /// Fills the buffer from the array.
     ///
@@ -99,30 +103,38 @@ impl Array {
         })
     }
 
-    /// Puts a range into a pipe, as pages of the host's cache; `false`, and what the pipe holds is lost, where members
-    /// cannot do that, one has failed or is missing, or the pipe is too small.
+    /// Puts a range into a pipe, as pages of the host's cache, which are leased until somebody has copied them; none, and
+    /// what the pipe holds is lost, where members cannot do that, one has failed or is missing, or the pipe is too small.
     ///
     /// # Errors
     /// [`OutOfRange`](crate::raid::Error::OutOfRange).
-    pub fn splice_at(&self, pipe: BorrowedFd<'_>, offset_bytes: u64, length_bytes: u64) -> Result<bool> {
+    pub fn splice_at(&self, pipe: BorrowedFd<'_>, offset_bytes: u64, length_bytes: u64) -> Result<Option<Lease>> {
         self.check_range(offset_bytes, length_bytes)?;
         if self.is_disabled() || self.is_blank_in(offset_bytes, length_bytes) {
-            return Ok(false);
+            return Ok(None);
         }
+        // Taken before it is looked whether anything moves: what begins to move then waits for it.
+        let lease = Lease(Arc::clone(&self.leases));
         let roster = self.roster();
         // A member that hangs here nobody would give up, so it must be one that cannot, or that the array needs.
         let may_wait = roster.is_bare();
         if roster.moving().is_some() {
-            return Ok(false);
+            return Ok(None);
         }
         let mut pieces = roster.geometry().map(offset_bytes, length_bytes);
         // Errors are left to an ordinary read, which mends them.
-        Ok(pieces.all(|piece| {
+        let is_whole = pieces.all(|piece| {
             let choice = first_choice(&roster, &piece);
             choice.is_some_and(|(member, at)| {
                 (may_wait || member.never_waits()) && member.splice(pipe, at, piece.length_bytes).unwrap_or(false)
             })
-        }))
+        });
+        Ok(is_whole.then_some(lease))
+    }
+
+    /// True where somebody may still read pages that came out of [`Array::splice_at`].
+    pub(in crate::raid) fn has_leases(&self) -> bool {
+        Arc::strong_count(&self.leases) > 1
     }
 
     /// Asks the host to have a range in memory.

@@ -28,6 +28,8 @@ use crate::storage::{Access, Storage};
 
 /// How long to wait between two looks whether requests have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
+/// Looks after which it is told what is waited for.
+const LOOKS_IN_SILENCE: u32 = 5000;
 
 /// What becomes a member.
 enum Candidate {
@@ -76,8 +78,18 @@ impl Array {
         if !failures.is_empty() && !self.expel(&failures) {
             return Err(self.not_written(0, failures.into_error()));
         }
-        // Reads that began before know only the old places, and nothing may be moved over them while they last.
-        while Arc::strong_count(&before) > 1 {
+        // Reads that began before know only the old places, and nothing may be moved over them while they last, nor over pages
+        // that a client has not read yet.
+        for look in 0_u32.. {
+            if Arc::strong_count(&before) == 1 && !self.has_leases() {
+                break;
+            }
+            if look == LOOKS_IN_SILENCE {
+                log::warn!(
+                    "array {}: growth waits for a client that has not read its replies yet",
+                    self.name()
+                );
+            }
             std::thread::sleep(LOOK_AGAIN);
         }
         Ok(())

@@ -3,7 +3,13 @@
 //! What we write through one array the kernel reads through an array of arrays, and the reverse, in both cases with a disk
 //! of each leg missing too.
 
-use std::{fmt::Write as _, fs, ops::ControlFlow, path::Path, sync::Arc};
+use std::{
+    fmt::Write as _,
+    fs,
+    ops::ControlFlow,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use headstack::{
     raid::{
@@ -132,16 +138,11 @@ fn kernel_and_engine_share_raid_50() {
     }
 }
 
-/// R10, R59: Linux and `mdadm --examine` take what a RAID 50 has become whose legs have got a disk each: every byte is there, and
-/// what is new is zeros.
-#[test]
-fn kernel_takes_the_raid_50_that_grew() {
-    let Some(kernel) = Kernel::find() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let disks: Vec<_> = (0..8)
-        .map(|n| image(folder.path(), &format!("o{n}.img"), 12 * MIB))
-        .collect();
-    let images = images(folder.path(), "o", 8);
+/// A RAID 50 of six disks that is about to grow by two: the eight, their images, the array, and the words that it holds.
+fn growing(folder: &Path, prefix: &str) -> (Vec<PathBuf>, Vec<Image>, Array, Vec<u8>) {
+    let disks = (0..8).map(|n| image(folder, &format!("{prefix}{n}.img"), 12 * MIB));
+    let disks = disks.collect();
+    let images = images(folder, prefix, 8);
     let new = |(image, number): (&Image, u8)| NewImage {
         image: image.clone(),
         uuid: uuid(number),
@@ -149,12 +150,22 @@ fn kernel_takes_the_raid_50_that_grew() {
     let members: Vec<_> = images.iter().zip(0..6).map(|pair| Some(new(pair))).collect();
     let array = create_nested(&wish(), &members, &[]).unwrap();
     let data = words(array.size_bytes());
-    array.write_at(&data, 0, false).unwrap();
+    array.write_at(&data, 0, true).unwrap();
     let plan = Plan {
         images: images.iter().zip(0..).skip(6).map(new).collect(),
         ..Plan::default()
     };
     array.begin_reshape(&plan).unwrap();
+    (disks, images, array, data)
+}
+
+/// R10, R59: Linux and `mdadm --examine` take what a RAID 50 has become whose legs have got a disk each: every byte is there, and
+/// what is new is zeros.
+#[test]
+fn kernel_takes_the_raid_50_that_grew() {
+    let Some(kernel) = Kernel::find() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (disks, _, array, data) = growing(folder.path(), "o");
     array.reshape(&mut |_| ControlFlow::Continue(())).unwrap();
     let bytes = whole(&array);
     assert!(bytes.len() > data.len() + data.len() / 4 && bytes[..data.len()] == data);
@@ -190,36 +201,23 @@ fn kernel_takes_the_raid_50_that_grew() {
 /// R10, R59: a RAID 50 whose growth was cut off in its first leg, or in its second, Linux takes leg by leg: md moves each on
 /// from where it stands, finds its parity right, and over them every byte; what it left we take in at once.
 #[test]
-fn kernel_goes_on_with_the_growth_of_a_raid_50_that_was_killed() {
+fn kernel_goes_on_with_the_growth_of_a_raid_50_that_was_cut_off() {
     let Some(kernel) = Kernel::find() else { return };
     let folder = tempfile::tempdir().unwrap();
     let mut script = String::from(
         "set -e\n\
          idle() { s=/sys/block/$1/md; n=0\n\
           while [ \"$(cat $s/sync_action)\" != idle ] || [ \"$(cat $s/reshape_position)\" != none ]; do\n\
-          sleep 0.1; n=$((n+1)); [ $n -lt 300 ] || { cat /proc/mdstat; exit 1; }; done; }\n\
+          sleep 0.1; n=$((n+1)); [ $n -lt 3000 ] || { cat /proc/mdstat; exit 1; }; done; }\n\
          check() { idle $1; test \"$(cat $s/degraded)\" = 0; echo check >$s/sync_action; idle $1; \
           test \"$(cat $s/mismatch_cnt)\" = 0; }\n",
     );
     let mut left = Vec::new();
     let mut disks = Vec::new();
     for (case, (prefix, leg)) in [("a", 0), ("b", 1)].into_iter().enumerate() {
-        let count = 8;
-        disks.extend((0..count).map(|n| image(folder.path(), &format!("{prefix}{n}.img"), 12 * MIB)));
-        let images = images(folder.path(), prefix, count);
-        let new = |(image, number): (&Image, u8)| NewImage {
-            image: image.clone(),
-            uuid: uuid(number),
-        };
-        let members: Vec<_> = images.iter().zip(0..6).map(|pair| Some(new(pair))).collect();
-        let array = create_nested(&wish(), &members, &[]).unwrap();
-        let data = words(array.size_bytes());
-        array.write_at(&data, 0, true).unwrap();
-        let plan = Plan {
-            images: images.iter().zip(0..).skip(6).map(new).collect(),
-            ..Plan::default()
-        };
-        array.begin_reshape(&plan).unwrap();
+        let (own, images, array, data) = growing(folder.path(), prefix);
+        let count = own.len();
+        disks.extend(own);
         let mut steps = 0;
         let ended = array.reshape(&mut |_| {
             steps += u8::from(leg == 0 || array.legs()[0].status().reshape.is_none());

@@ -7,7 +7,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -15,7 +15,7 @@ use std::{
 
 use serde_json::{Map, Value};
 
-use super::visit::Problem;
+use super::{locked, visit::Problem};
 use crate::controller::{
     error::Error,
     interface::{Answerer, Ask},
@@ -28,10 +28,6 @@ const JOBS_MAX: usize = 16;
 #[derive(Default)]
 pub struct Jobs {
     running: Arc<Mutex<HashMap<String, Arc<AtomicBool>>>>,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Jobs {

@@ -28,4 +28,11 @@ pub mod users;
 mod visit;
 mod words;
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 pub use server::{Access, Config, Console};
+
+/// What a lock guards, also after a thread died that held it: what is guarded so is whole at any time.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

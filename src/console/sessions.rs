@@ -6,11 +6,11 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
-use super::users::User;
+use super::{locked, users::User};
 
 /// Longest time between two requests of a session.
 const IDLE: Duration = Duration::from_secs(60 * 60);
@@ -80,10 +80,6 @@ pub struct Sessions {
 struct Wait {
     tries: u32,
     until: Instant,
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// 32 random bytes in hexadecimal; none where the host has no randomness.

@@ -30,7 +30,7 @@ use super::{
 pub use choice::Choice;
 pub use compare::compare;
 pub(super) use files::{FOUND, Files, Unnamed};
-pub(super) use names::PATH_MAX_BYTES;
+pub use names::PATH_MAX_BYTES;
 pub use names::{Folders, Space, Target};
 pub use room::check_room;
 pub use target::{Destination, Terms};

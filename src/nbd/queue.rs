@@ -44,7 +44,7 @@ impl Queue {
     }
 
     /// Ends the lease where its pages were read; true where it goes on.
-    pub(super) fn lends(&self, socket: BorrowedFd<'_>) -> bool {
+    pub(super) fn end_lease(&self, socket: BorrowedFd<'_>) -> bool {
         if !self.lends.load(Ordering::Acquire) {
             return false;
         }

@@ -123,11 +123,11 @@ impl Stream {
         }
     }
 
-    /// Ends the lease of pages that the client has read; true where there are others.
-    pub(super) fn lends(&self) -> bool {
+    /// Ends the lease of pages where the client has read all of them; true where it goes on.
+    pub(super) fn end_lease(&self) -> bool {
         self.queue
             .as_ref()
-            .is_some_and(|queue| queue.lends(self.socket.as_fd()))
+            .is_some_and(|queue| queue.end_lease(self.socket.as_fd()))
     }
 
     fn count_sent(&self, count: usize) {

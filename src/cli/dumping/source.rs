@@ -168,11 +168,17 @@ pub fn tree_of(context: &Context) -> Result<Tree> {
 /// # Errors
 /// The disks of the store cannot be read, or it has no such array.
 pub fn arrays_of(context: &Context) -> Result<Images> {
-    let only = array_of(Path::new(&context.order.path)).map(|(_, name)| name);
     Ok(match Store::open(&context.tree) {
-        Ok(store) => images_of(&store, only)?,
+        Ok(store) => images_of(&store, only_of(context))?,
         Err(_) => Images::default(),
     })
+}
+
+/// The name of the one array that a dump is of: where it is known by a path within the tree that it reads.
+fn only_of(context: &Context) -> Option<&str> {
+    let within = context.order.path.strip_prefix(&*context.tree.to_string_lossy())?;
+    let name = Path::new(within.strip_prefix('/')?).strip_prefix(FOLDER).ok()?;
+    name.to_str()
 }
 
 /// Says of a file system that is full what makes room.

@@ -21,7 +21,7 @@ use crate::{
         order::Mending,
         store::Store,
     },
-    dump::{self, context::Contexts},
+    dump::{self, context::Contexts, restore::PATH_MAX_BYTES},
 };
 
 /// File of the tasks, in the store's state.
@@ -39,8 +39,6 @@ const NAME_MAX_BYTES: usize = 64;
 const ENDED_MAX: usize = 20;
 /// Paths of a restore at most.
 const PATHS_MAX: usize = 1000;
-/// Longest path in bytes, as the host has it.
-const PATH_MAX_BYTES: usize = 4095;
 /// Levels of a cycle at most.
 const CYCLE_MAX: usize = 64;
 

@@ -11,7 +11,7 @@ use std::{
 use crate::dump::{ROOT, error::Trouble, tree::joined};
 
 /// Longest path, in bytes: the host's limit, without its end.
-pub(in crate::dump) const PATH_MAX_BYTES: usize = 4095;
+pub const PATH_MAX_BYTES: usize = 4095;
 
 /// What a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -356,7 +356,7 @@ impl Reader {
                 return Err(Lost::Gone);
             }
             // One that is never waited for would otherwise keep the lease of what it has read.
-            connection.stream.lends();
+            connection.stream.end_lease();
             match self.receive() {
                 Ok(0) => {
                     // In the middle of a message this is no good order, but there is nobody to tell.
@@ -431,7 +431,7 @@ impl Reader {
         };
         let limit = limit.filter(|_| interest.input || interest.output);
         // Nobody else tells when the client has read its replies.
-        let recalls = whole && interest.input && !interest.output && connection.stream.lends();
+        let recalls = whole && interest.input && !interest.output && connection.stream.end_lease();
         let limit = if recalls { Some(RECALL) } else { limit };
         let ready = connection
             .stream

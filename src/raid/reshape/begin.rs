@@ -28,7 +28,7 @@ use crate::storage::{Access, Storage};
 
 /// How long to wait between two looks whether requests have ended.
 const LOOK_AGAIN: Duration = Duration::from_millis(1);
-/// Looks after which it is told what is waited for.
+/// Looks until it is told what is waited for.
 const LOOKS_IN_SILENCE: u32 = 5000;
 
 /// What becomes a member.
@@ -80,16 +80,15 @@ impl Array {
         }
         // Reads that began before know only the old places, and nothing may be moved over them while they last, nor over pages
         // that a client has not read yet.
-        for look in 0_u32.. {
-            if Arc::strong_count(&before) == 1 && !self.has_leases() {
-                break;
-            }
-            if look == LOOKS_IN_SILENCE {
+        let mut looks = 0_u32;
+        while Arc::strong_count(&before) > 1 || self.has_leases() {
+            if looks == LOOKS_IN_SILENCE {
                 log::warn!(
-                    "array {}: growth waits for a client that has not read its replies yet",
+                    "array {}: nothing moves before clients have read their replies",
                     self.name()
                 );
             }
+            looks = looks.saturating_add(1);
             std::thread::sleep(LOOK_AGAIN);
         }
         Ok(())
